@@ -1,0 +1,142 @@
+// Deltas and batches: the stream that a shard writes and everyone else applies.
+//
+// A delta is the join-irreducible piece of state that one command changed, stamped. A batch is
+// all deltas of a short while from one producer (one shard of one region): the same bytes go to
+// the log, to other regions and, replayed, back into the store. FORMAT.md has the byte layout.
+//
+// Why not one log record a write: the cost of RocksDB and of NATS is per record, so it is paid
+// per batch; and within a batch a hot key is written once (see seal()).
+//
+// The chain. A batch covers the producer's stamps in (from, to]: `from` is the `to` of the batch
+// before it. A receiver that has applied everything up to P takes a batch if from <= P and then
+// has everything up to `to`; if from > P it knows exactly what it misses and asks for (P, from].
+// Sequence numbers would say the same only until a restart or a replay in other portions, hence
+// stamps. Besides, the first delta of every slot in a batch carries `prev`, the stamp of the
+// slot's previous delta in that region, whoever produced it: it shows a gap where the producer of
+// a slot changed and the batch chain begins anew.
+//
+// Invariants: (1) a batch is applied whole or not at all; (2) what one command or transaction
+// changed in a shard is in one batch; (3) applying a batch twice, or an older one again, changes
+// nothing; (4) the stamps of a batch rise from delta to delta.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "crdt/key_state.h"
+
+namespace atoll::crdt {
+
+inline constexpr uint8_t kBatchVersion = 1;
+
+enum class DeltaKind : uint8_t {
+  kSet = 1,    // a base that observed no contribution
+  kDelete = 2, // a deletion that observed no contribution
+  kState = 3,  // the whole state of a key
+  kTtl = 4,    // TTL marks for a base
+  kFlush = 5,  // observed remove of everything in the slot (or in one database of it)
+};
+inline constexpr DbId kEveryDb = 0xff;
+
+// One decoded delta. Views point into the batch's bytes.
+struct Delta {
+  DeltaKind kind{};
+  SlotId slot = 0;
+  Stamp stamp;
+  bool has_prev = false;
+  Stamp prev;        // 0: the slot's first delta in that region
+  DbId db = 0;
+  Stamp replaced;    // the base that a kSet or kDelete overwrote; 0: none
+  Millis deadline = kNoDeadline;  // kSet
+  std::string_view key;
+  std::string_view value;  // kSet
+  std::string_view body;   // kState, kTtl, kFlush: encoded
+};
+
+struct BatchHeader {
+  RegionId region = 0;
+  Stamp from;  // exclusive
+  Stamp to;    // inclusive
+  Stability stable;      // what the producer held stable when it wrote these deltas
+  Coverage self;         // the producer's gap, if it has one to heal (region, gap_*)
+  uint32_t deltas = 0;
+};
+
+// A sealed batch as it goes to the log and the wire.
+struct Batch {
+  BatchHeader header;
+  std::string bytes;  // header and deltas
+};
+
+// Reads a batch. *Errors*: ok() false and error() with a reason; a batch that does not parse to
+// its end must not be applied at all, so callers call validate() first for foreign bytes.
+class BatchReader {
+ public:
+  explicit BatchReader(std::string_view bytes);
+
+  bool ok() const { return in_.ok() && error_.empty(); }
+  const std::string& error() const { return error_; }
+  const BatchHeader& header() const { return header_; }
+  bool next(Delta& delta);  // false at the end or on error
+
+  static bool validate(std::string_view bytes, std::string* error);
+
+ private:
+  Reader in_;
+  BatchHeader header_;
+  Stamp last_;
+  uint32_t left_ = 0;
+  std::string error_;
+};
+
+// Collects the deltas of the current batch. Owned by a Store.
+class BatchWriter {
+ public:
+  explicit BatchWriter(RegionId region) : region_(region) {}
+
+  // The batch number, for marking what the current batch has touched. Never 0.
+  uint32_t epoch() const { return epoch_; }
+  bool empty() const { return count_ == 0; }
+  size_t size_bytes() const { return deltas_.size(); }
+  Stamp last() const { return last_; }
+
+  struct Head {
+    DeltaKind kind;
+    SlotId slot;
+    Stamp stamp;
+    bool first_of_slot;
+    Stamp prev;
+    DbId db;
+  };
+  void set(const Head& head, Stamp replaced, Millis deadline, std::string_view key,
+           std::string_view value);
+  void del(const Head& head, Stamp replaced, std::string_view key);
+  void body(const Head& head, std::string_view key, std::string_view body);
+
+  // Says that a key written earlier in this batch was written again: seal() will keep only what
+  // the last write does not subsume.
+  void note_rewrite() { rewritten_ = true; }
+
+  // Ends the batch: everything stamped up to `to` is in it or in an earlier one.
+  Batch seal(Stamp from, Stamp to, const Stability& stable, const Coverage& self);
+
+ private:
+  void begin(const Head& head, uint8_t extra_flags);
+  void drop_subsumed();
+
+  RegionId region_;
+  uint32_t epoch_ = 1;
+  uint32_t count_ = 0;
+  bool rewritten_ = false;
+  Stamp base_;  // the first delta's stamp: others are relative to the one before
+  Stamp last_;
+  std::string deltas_;
+};
+
+// Joins consecutive batches of one producer into one, keeping only the last state of each key:
+// what a region that lags is sent. Requires: batches chain; not empty.
+Batch coalesce(const std::vector<std::string_view>& batches);
+
+}  // namespace atoll::crdt

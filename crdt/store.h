@@ -1,0 +1,304 @@
+// The store: all slots of one shard, every key of them as a CRDT.
+//
+// A Store is what a shard thread owns and what a region's data is. Commands change it with the
+// local writes below; each write takes a stamp, mutates in place and adds its delta to the
+// current batch. Deltas of other regions and whole slots of other nodes are merged into it. The
+// slot is the unit of everything: its own small hash table (a resize never stalls the node),
+// version vector, digest and snapshot point.
+//
+// Why deltas come out of the store and not out of the command handlers: applying a command
+// locally then gives, by construction, exactly the state that merging its delta gives.
+//
+// *Threads*: confined to one thread. *Owns*: every entry. *Bounds*: flush marks a slot
+// (kFlushMarksMax, older ones are folded), conflict log is the caller's. *Time*: set_now(), never a
+// clock of its own. *Errors*: none of the environment; misuse asserts.
+//
+// Invariants:
+//  (1) A key is visible when it exists and its deadline has not passed by now().
+//  (2) A write to a key whose deadline has passed first observes and removes what expired.
+//  (3) A tombstone, and everything else that only guards against older writes, stays until it
+//      is causally stable (see Stability), because a state written by a region that had not seen
+//      the delete may still be on its way.
+//  (4) `changed(slot, region)` is the stamp of the slot's last delta from that region;
+//      `coverage(region)` what the whole shard has seen. Digests of two stores are comparable
+//      for a slot when changed() is equal for all regions.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <unordered_map>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "crdt/delta.h"
+#include "crdt/entry.h"
+#include "crdt/table.h"
+
+namespace atoll::crdt {
+
+// Hash slot of a key, as Redis Cluster defines it (CRC16 of the {hash tag}, or of the key).
+SlotId slot_of(std::string_view key);
+
+// A key, hashed once. *Lifetime*: `key` is a view.
+struct KeyRef {
+  std::string_view key;
+  DbId db = 0;
+  SlotId slot = 0;
+  uint64_t hash = 0;
+};
+KeyRef make_ref(DbId db, std::string_view key);
+
+inline constexpr size_t kFlushMarksMax = 16;
+
+// The slots of a shard: [first, last].
+struct SlotRange {
+  SlotId first = 0;
+  SlotId last = kSlotCount - 1;
+  bool contains(SlotId slot) const { return slot >= first && slot <= last; }
+  size_t size() const { return static_cast<size_t>(last - first) + 1; }
+  bool overlaps(const SlotRange& o) const { return first <= o.last && o.first <= last; }
+  bool operator==(const SlotRange&) const = default;
+};
+
+enum class EvictionPool : uint8_t { kAllKeys, kVolatile };
+enum class EvictionOrder : uint8_t { kLru, kLfu, kRandom, kTtl };
+
+enum class AddResult : uint8_t { kOk, kNotANumber, kOverflow };
+
+// A write that a merge discarded.
+struct Conflict {
+  DbId db = 0;
+  std::string key;
+  std::string rule;  // "SET || SET", "DEL || SET", "counter saturated", ...
+  Stamp winner, loser;
+  std::string loser_value;  // cut at kConflictValueBytes
+  Millis at = 0;
+};
+
+struct StoreStats {
+  uint64_t expired = 0;
+  uint64_t evicted = 0;
+  uint64_t merged_deltas = 0;
+  uint64_t conflicts = 0;
+};
+
+class Store {
+ public:
+  struct Options {
+    RegionId region = 1;  // 1 also where there is no replication
+    SlotRange slots;
+    DbId databases = 16;
+    Millis max_clock_skew = 500;
+    bool replicated = true;  // false: no deltas are collected (no log and no peers)
+  };
+  explicit Store(const Options& options);
+  ~Store();
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  const Options& options() const { return options_; }
+  RegionId region() const { return options_.region; }
+
+  // ---- Time ----
+  void set_now(Millis wall_ms) { now_ = wall_ms; }
+  Millis now() const { return now_; }
+  HybridClock& clock() { return clock_; }
+
+  // ---- Reading ----
+  void prefetch(const KeyRef& ref) const;
+  // The visible entry, or null. peek() leaves the access clock alone, find() touches it.
+  const Entry* find(const KeyRef& ref);
+  const Entry* peek(const KeyRef& ref) const;
+  // The value that a reader sees. *Lifetime*: until the next call into the store.
+  std::string_view value(const Entry& entry) const;
+  Millis deadline(const Entry& entry) const;  // kNoDeadline: none
+  // The whole state behind a key, tombstones and expired values included; false: none.
+  bool state(const KeyRef& ref, KeyState& out) const;
+  // Changes whenever the key changes in any way; 0 when it is not visible. For WATCH.
+  uint64_t fingerprint(const KeyRef& ref) const;
+  uint64_t visible_keys(DbId db) const { return dbs_[db].keys; }
+  uint64_t keys_with_deadline(DbId db) const { return dbs_[db].volatile_keys; }
+  // Visits visible entries of one slot and database, from `cursor` (0 at first); returns the next
+  // cursor, 0 at the end. Guarantees of SCAN: an entry present throughout is visited at least
+  // once even if the table is resized meanwhile. Visits at least `count` cells if there are.
+  uint64_t scan(SlotId slot, DbId db, uint64_t cursor, size_t count,
+                const std::function<void(const Entry&)>& visit) const;
+  void for_each(DbId db, const std::function<void(const Entry&)>& visit) const;
+  const Entry* random_entry(DbId db, uint64_t random) const;  // null when the database is empty
+
+  // ---- Local writes ----
+  // Sets the value; kNoDeadline clears the TTL.
+  void set(const KeyRef& ref, std::string_view value, Millis deadline);
+  // Sets the value and keeps the deadline in force.
+  void set_keep_deadline(const KeyRef& ref, std::string_view value);
+  bool del(const KeyRef& ref);  // false when it was not visible
+  AddResult add(const KeyRef& ref, int64_t amount, int64_t& result);
+  AddResult add_real(const KeyRef& ref, long double amount, std::string& result);
+  // Requires a visible key. A deadline that has passed deletes.
+  void set_deadline(const KeyRef& ref, Millis deadline);
+  void flush(DbId db);  // kEveryDb: all
+  // The stamp of the last local write, 0 if none: what WAITREGIONS waits for.
+  Stamp last_write() const { return last_write_; }
+
+  // ---- Expiry, eviction, collection: each bounded by `budget` cells visited ----
+  // Returns the number of keys found expired. Call until it returns less than it could do.
+  size_t expire_step(size_t budget);
+  // Evicts one entry chosen by sampling; false when nothing can be evicted.
+  bool evict_one(EvictionPool pool, EvictionOrder order, int samples, uint64_t random);
+  size_t collect_step(size_t budget);
+  size_t memory_bytes() const { return memory_bytes_; }
+  AccessPolicy& access_policy() { return access_policy_; }
+
+  // ---- The stream ----
+  bool has_unsealed() const { return !writer_.empty(); }
+  size_t unsealed_bytes() const { return writer_.size_bytes(); }
+  Stamp sealed_upto() const { return sealed_upto_; }
+  // Ends the current batch (which may be empty: then it only says that time has passed).
+  // Requires: not in the middle of a command or transaction.
+  Batch seal();
+
+  enum class Applied : uint8_t {
+    kApplied,    // merged; the producer's position moved
+    kDuplicate,  // everything was known already
+    kGap,        // from > what we have of this producer: ask for what is missing
+    kSlotGap,    // a slot's prev is beyond what we have: that slot must be repaired
+  };
+  // Merges a batch from `producer`. Requires: the bytes validate. `slot_gap` (may be null) gets
+  // the slot of kSlotGap; nothing is applied then.
+  Applied apply(uint64_t producer, std::string_view batch, SlotId* slot_gap = nullptr);
+
+  // Replays a batch from the log: own or other, without the chain and without deltas of its own.
+  // Deltas that the slot's snapshot already holds are passed over.
+  void replay(std::string_view batch);
+
+  // ---- Positions: what we have of every producer ----
+  // A producer is a shard of another region; it covers `slots`. Registering one anew replaces
+  // those of its region whose slots it overlaps (they are an older layout), and starts it where
+  // the slots' coverage says.
+  void register_producer(uint64_t producer, RegionId region, SlotRange slots);
+  bool knows_producer(uint64_t producer) const;
+  // The slot range of a producer, and everything of it up to here is merged.
+  struct Position {
+    uint64_t producer = 0;
+    RegionId region = 0;
+    SlotRange slots;
+    Stamp upto;
+  };
+  const std::vector<Position>& positions() const { return positions_; }
+  const Position* position(uint64_t producer) const;
+  // A beacon said that the producer has sent everything up to `upto` and we hold all of it; or a
+  // heal by slots brought us there.
+  void advance(uint64_t producer, Stamp upto);
+  void restore_position(const Position& position);
+
+  // What this store covers of every region it knows, itself included: the least over the slots.
+  VersionVector coverage() const;
+  // The same for one slot, which may have been repaired beyond the rest.
+  VersionVector coverage(SlotId slot) const;
+  Stamp changed(SlotId slot, RegionId region) const;
+  // Sorted (region, stamp) pairs of the slot's last deltas.
+  std::vector<Stamp> changed(SlotId slot) const;
+  void forget_region(RegionId region);
+
+  // A region's announced gap (see version_vector.h), our own included. gap_until 0 clears it.
+  void set_gap(const Coverage& gap);
+  Coverage gap(RegionId region) const;
+
+  // ---- Stability ----
+  const Stability& stability() const { return stable_; }
+  // Never goes back while the members stay the same. Takes effect at once; requires that the
+  // current batch is empty (rule 5 of key_state.h ties it to batches).
+  void set_stability(const Stability& stable);
+
+  // ---- Whole slots ----
+  // Encodes everything of a slot. `bytes` is the slot format of FORMAT.md.
+  void encode_slot(SlotId slot, std::string& bytes) const;
+  // Joins a slot that another region or a snapshot encoded. *Errors*: false and `error`, nothing
+  // changed. After a restart, values of this region that it had lost come back here and are put
+  // into the current batch again, so that every region gets them.
+  enum class SlotSource : uint8_t { kSnapshot, kRegion };
+  bool merge_slot(std::string_view bytes, SlotSource source, std::string* error);
+  static bool peek_slot(std::string_view bytes, SlotId& slot);
+  uint64_t slot_digest(SlotId slot, Millis at) const;
+  bool slot_evicted(SlotId slot) const;
+  bool slot_empty(SlotId slot) const;
+
+  // Slots changed since they were last marked clean, for incremental snapshots.
+  bool slot_dirty(SlotId slot) const;
+  void mark_clean(SlotId slot);
+  size_t dirty_slots() const { return dirty_slots_; }
+
+  // ---- Metrics ----
+  uint64_t tombstones() const { return tombstones_; }     // deleted keys and flush marks
+  uint64_t pending() const { return pending_; }           // TTL marks that wait for their base
+  uint64_t guarded() const { return garbage_; }           // entries with metadata to collect
+  StoreStats& stats() { return stats_; }
+  void on_conflict(std::function<void(Conflict&&)> sink) { conflict_sink_ = std::move(sink); }
+
+  // Rules that tests switch off to see the checks fail. Never set in production.
+  struct Canary {
+    bool ignore_tombstones = false;
+    bool ignore_prev = false;
+    bool ignore_incarnation = false;
+    bool ignore_gap = false;
+  };
+  Canary& canary() { return canary_; }
+  // The stamp at which this run of the process began to write (rule 3 of key_state.h).
+  void begin_incarnation(Stamp start) { incarnation_ = start; }
+  Stamp incarnation() const { return incarnation_; }
+
+ private:
+  struct FlushMark {
+    Stamp stamp;
+    DbId db = kEveryDb;
+    VersionVector seen;
+  };
+  struct Slot {
+    Table table;
+    uint32_t batch = 0;          // epoch of the last batch with a delta of this slot
+    uint32_t garbage = 0;        // entries with something to collect
+    Millis next_deadline = kNoDeadline;  // no visible deadline is earlier
+    Stamp evicted_birth;         // greatest birth of an evicted contribution
+    bool evicted = false;
+    bool dirty = false;
+    std::unique_ptr<std::vector<FlushMark>> flushes;
+    std::unique_ptr<VersionVector> repaired;  // coverage beyond the shard's, after a repair
+  };
+  struct Db {
+    uint64_t keys = 0;
+    uint64_t volatile_keys = 0;
+  };
+  enum class Origin : uint8_t { kLocal, kRemote };
+
+  Slot& slot(SlotId id) { return slots_[id - options_.slots.first]; }
+  const Slot& slot(SlotId id) const { return slots_[id - options_.slots.first]; }
+
+  Options options_;
+  Millis now_ = 0;
+  HybridClock clock_;
+  Stamp incarnation_;
+  std::vector<Slot> slots_;
+  std::vector<Db> dbs_;
+  BatchWriter writer_;
+  Stamp sealed_upto_;
+  Stamp last_write_;
+  Stability stable_;
+  std::vector<Position> positions_;
+  std::vector<Coverage> gaps_;
+  std::vector<RegionId> regions_;   // dense index of changed_
+  std::vector<Stamp> changed_;      // [slot * regions_.size() + index]
+  size_t memory_bytes_ = 0;
+  size_t dirty_slots_ = 0;
+  uint64_t tombstones_ = 0, pending_ = 0, garbage_ = 0;
+  size_t expire_cursor_ = 0, collect_cursor_ = 0;
+  AccessPolicy access_policy_;
+  StoreStats stats_;
+  std::function<void(Conflict&&)> conflict_sink_;
+  Canary canary_;
+  mutable std::string scratch_;
+};
+
+}  // namespace atoll::crdt

@@ -1,0 +1,182 @@
+// The command table: one constexpr row per command, and what a handler sees.
+//
+// A row feeds everything: dispatch, COMMAND, COMMAND DOCS, key extraction, routing between
+// shards, ACL categories, the README's table and the fuzzer's grammar. There is no second list.
+// Each family of commands is one file: handlers above, `constexpr CommandSpec kXCommands[]`
+// below, checked at compile time (see check_row), joined into one table by table.cpp.
+//
+// Handlers know no sockets, threads or storage: they get arguments, a session, the stores that
+// routing gave them, and a writer. *Threads*: a handler runs on one shard's thread and may touch
+// every store that `keyspace` hands out (routing has stopped the others if there are several).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "crdt/store.h"
+#include "node/resp/writer.h"
+
+namespace atoll::command {
+
+using Args = std::span<const std::string_view>;  // args[0] is the command's name as sent
+
+// Command flags, with the names that COMMAND INFO prints.
+enum Flag : uint32_t {
+  kWrite = 1u << 0,
+  kReadOnly = 1u << 1,
+  kDenyOom = 1u << 2,
+  kAdmin = 1u << 3,
+  kNoAuth = 1u << 4,
+  kFast = 1u << 5,
+  kLoading = 1u << 6,
+  kStale = 1u << 7,
+  kNoScript = 1u << 8,
+  kBlocking = 1u << 9,
+  kNoMulti = 1u << 10,
+  kSkipMonitor = 1u << 11,
+  kSkipSlowlog = 1u << 12,
+  kMovableKeys = 1u << 13,
+  kAllowBusy = 1u << 14,
+  kPubSub = 1u << 15,
+};
+
+// ACL categories beyond those that follow from flags (@read, @write, @admin, @fast/@slow...).
+enum Category : uint32_t {
+  kCatKeyspace = 1u << 0,
+  kCatString = 1u << 1,
+  kCatConnection = 1u << 2,
+  kCatTransaction = 1u << 3,
+  kCatDangerous = 1u << 4,
+  kCatGeo = 1u << 5,
+};
+
+// Where a command runs.
+enum class Route : uint8_t {
+  kConnection,   // on the connection's own thread; touches no keys
+  kKeys,         // where its keys live; if that is several shards, with all of them stopped
+  kSum,          // every key by itself, integer replies summed: DEL EXISTS TOUCH UNLINK
+  kGather,       // every key by itself, one array element a key: MGET
+  kSlotCursor,   // args[1] is a SCAN cursor, which names the slot
+  kEveryShard,   // once, with every shard stopped: FLUSHALL KEYS DBSIZE RANDOMKEY
+};
+
+// Redis' key spec: first key, last key (negative counts from the end), step. first 0: no keys.
+struct KeySpec {
+  int first = 0;
+  int last = 0;
+  int step = 1;
+  // Argument that holds the number of keys, which then follow it (first/last unused). 0: none.
+  int count_at = 0;
+};
+
+enum class Access : uint8_t { kNone, kRead, kWrite, kReadWrite };
+
+// One argument in COMMAND DOCS.
+enum class ArgType : uint8_t {
+  kKey, kString, kInteger, kDouble, kUnixTime, kPattern, kPureToken, kOneOf, kBlock
+};
+struct Arg {
+  std::string_view name;
+  ArgType type = ArgType::kString;
+  std::string_view token = {};
+  bool optional = false;
+  bool multiple = false;
+  std::span<const Arg> args = {};  // of kOneOf and kBlock
+};
+
+struct Context;
+using Handler = void (*)(Context&);
+
+struct CommandSpec {
+  std::string_view name;        // lower case; of a subcommand "config|get"
+  int arity = 0;                // Redis' convention: negative is "at least"
+  KeySpec keys{};
+  Access access = Access::kNone;
+  Route route = Route::kKeys;
+  uint32_t flags = 0;
+  uint32_t categories = 0;
+  std::string_view group;       // "string", "generic", "connection", "server", "geo", ...
+  std::string_view since;
+  std::string_view complexity;
+  std::string_view summary;
+  std::string_view conflict = {};     // what two regions doing it at once means; "" if nothing
+  std::string_view differences = {};  // from Redis, for the README
+  std::span<const Arg> args = {};
+  std::span<const CommandSpec> subcommands = {};
+  Handler handler = nullptr;    // null for a container of subcommands
+};
+
+// ---- What a handler works with ----
+
+// Per-connection state that commands see. Owned by the connection; confined to its thread, except
+// that a handler on another shard's thread gets a copy of what it needs (db, protocol).
+struct Session {
+  uint64_t id = 0;
+  crdt::DbId db = 0;
+  bool authenticated = false;
+  bool no_touch = false;
+  bool no_evict = false;
+  std::string name;
+  std::string lib_name, lib_version;
+  crdt::Stamp last_write;  // of this connection, for WAITREGIONS and GEO TOKEN
+};
+
+// The stores that a command may touch.
+class Keyspace {
+ public:
+  virtual ~Keyspace() = default;
+  // The store that owns the slot. Requires: routing put it within reach.
+  virtual crdt::Store& store(crdt::SlotId slot) = 0;
+  // All stores within reach, in slot order.
+  virtual std::span<crdt::Store* const> stores() = 0;
+};
+
+// What the node as a whole offers to commands of the server, connection and geo families.
+// Implemented where everything is wired together (node/shard). See node_services.h.
+class NodeServices;
+
+struct Context {
+  Args args;
+  resp::Writer& out;
+  Session& session;
+  Keyspace& keyspace;
+  NodeServices& node;
+  const CommandSpec& spec;
+  crdt::Millis now = 0;  // wall clock of this turn
+  bool in_transaction = false;
+
+  crdt::KeyRef ref(std::string_view key) const { return crdt::make_ref(session.db, key); }
+  crdt::KeyRef ref(crdt::DbId db, std::string_view key) const { return crdt::make_ref(db, key); }
+  crdt::Store& store(const crdt::KeyRef& r) { return keyspace.store(r.slot); }
+};
+
+// ---- The table ----
+
+// Finds a command, case-insensitively; null when there is none.
+const CommandSpec* find_command(std::string_view name);
+// The subcommand's row if `spec` is a container and args[1] names one; otherwise `spec`; null
+// when a container has no such subcommand (the error is then "unknown subcommand").
+const CommandSpec* resolve(const CommandSpec& spec, Args args);
+std::span<const CommandSpec* const> all_commands();  // sorted by name, containers included
+// The families of other folders (node/admin, geo) add themselves before the first look-up.
+void register_commands(std::span<const CommandSpec> family);
+
+bool arity_ok(const CommandSpec& spec, size_t argc);
+// Calls `visit(index)` for every key argument. False: the key count argument is not sound.
+bool for_each_key(const CommandSpec& spec, Args args, const std::function<void(size_t)>& visit);
+
+// Redis' error texts for dispatch.
+std::string unknown_command_error(Args args);
+std::string unknown_subcommand_error(Args args);
+std::string arity_error(const CommandSpec& spec);
+
+// Flag and category names as COMMAND INFO prints them.
+std::vector<std::string_view> flag_names(const CommandSpec& spec);
+std::vector<std::string> category_names(const CommandSpec& spec);
+
+}  // namespace atoll::command

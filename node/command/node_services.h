@@ -1,0 +1,154 @@
+// What the node as a whole offers to commands: the seam between handlers and the wiring.
+//
+// Handlers of the server, connection and geo families call this interface; node/shard implements
+// it. So the command folder needs no sockets, no NATS and no RocksDB, and tests can stand in a
+// plain fake. *Threads*: called on the connection's thread, unless a method says otherwise.
+// Methods that take a `Done` callback are asynchronous: the reply comes later, on the same
+// thread, and the connection reads nothing more until then.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "node/command/command.h"
+
+namespace atoll::command {
+
+// One line of CLIENT LIST and CLIENT INFO.
+struct ClientInfo {
+  uint64_t id = 0;
+  std::string address, local_address;
+  int fd = -1;
+  std::string name;
+  crdt::Millis age_ms = 0, idle_ms = 0;
+  std::string flags = "N";
+  crdt::DbId db = 0;
+  int multi = -1;  // queued commands, -1 outside MULTI
+  int watching = 0;
+  size_t query_buffer = 0, query_buffer_free = 0, argv_bytes = 0, multi_bytes = 0;
+  size_t output_buffer = 0, output_list = 0, output_bytes = 0, total_bytes = 0;
+  std::string last_command;
+  std::string user = "default";
+  int resp = 2;
+  std::string lib_name, lib_version;
+};
+
+struct ClientFilter {  // CLIENT KILL and LIST; empty: any
+  std::optional<uint64_t> id;
+  std::vector<uint64_t> ids;
+  std::string address, local_address, user, type;
+  bool skip_me = true;
+  std::optional<int64_t> max_age_s;
+};
+
+struct SlowEntry {
+  int64_t id = 0, unix_time_s = 0, micros = 0;
+  std::vector<std::string> args;
+  std::string address, client_name;
+};
+
+struct LatencySample {
+  int64_t unix_time_s = 0, millis = 0;
+};
+
+enum class ReplyMode : uint8_t { kOn, kOff, kSkip };
+enum class PauseMode : uint8_t { kWrite, kAll };
+
+class NodeServices {
+ public:
+  using Reply = std::function<void(resp::Writer&)>;
+  // Runs when an asynchronous command has its answer. Called once, on the connection's thread.
+  using Done = std::function<void(Reply)>;
+
+  virtual ~NodeServices() = default;
+
+  // ---- Asynchronous commands ----
+  // Makes the current command asynchronous: the handler writes nothing; the returned callback
+  // delivers its reply. May be called from any thread. The connection may be gone by then.
+  // Requires: not inside a transaction (Context::in_transaction).
+  virtual Done defer(Context& ctx) = 0;
+
+  // ---- Configuration ----
+  virtual std::vector<std::pair<std::string, std::string>> config_get(
+      const std::vector<std::string_view>& patterns) = 0;
+  // "" on success, else the error text without "ERR ".
+  virtual std::string config_set(
+      const std::vector<std::pair<std::string_view, std::string_view>>& pairs) = 0;
+  virtual std::string config_rewrite() = 0;
+  virtual void config_reset_stat() = 0;
+
+  // ---- Server ----
+  // INFO text for the named sections ("default", "all", "everything" included). Collected over
+  // all shards, hence asynchronous.
+  virtual void info(std::vector<std::string> sections,
+                    std::function<void(std::string)> done) = 0;
+  // SAVE, BGSAVE: `wait` delivers when the snapshot is complete.
+  // done("") on success, else an error text.
+  virtual void snapshot(std::function<void(std::string)> done) = 0;
+  virtual bool snapshot_running() const = 0;
+  virtual int64_t last_save_unix_s() const = 0;
+  // SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]. "" when under way (no reply follows), else error.
+  struct ShutdownOptions {
+    bool save = false, no_save = false, now = false, force = false, abort = false;
+  };
+  virtual std::string shutdown(const ShutdownOptions& options) = 0;
+  virtual std::string memory_stats_text() = 0;  // jemalloc's, for MEMORY MALLOC-STATS
+  virtual void memory_purge() = 0;
+  virtual size_t used_memory() const = 0;
+  virtual int databases() const = 0;
+
+  // ---- Clients ----
+  virtual void clients(ClientFilter filter,
+                       std::function<void(std::vector<ClientInfo>)> done) = 0;
+  virtual ClientInfo client_info(Context& ctx) = 0;  // of the calling connection
+  virtual void kill_clients(Context& ctx, ClientFilter filter,
+                            std::function<void(int64_t killed)> done) = 0;
+  virtual void pause(crdt::Millis ms, PauseMode mode) = 0;
+  virtual void unpause() = 0;
+  virtual void set_reply_mode(Context& ctx, ReplyMode mode) = 0;
+  virtual void close_after_reply(Context& ctx) = 0;  // QUIT
+  virtual void reset_connection(Context& ctx) = 0;   // RESET: leaves MULTI, MONITOR, ...
+  // Checks a password; "" on success, else the error with its code ("WRONGPASS ...").
+  virtual std::string authenticate(std::string_view user, std::string_view password) = 0;
+  virtual bool password_required() const = 0;
+  virtual void monitor(Context& ctx) = 0;
+
+  // ---- Slow log and latency ----
+  virtual std::vector<SlowEntry> slowlog(int64_t count) = 0;  // newest first; -1: all
+  virtual int64_t slowlog_length() = 0;
+  virtual void slowlog_reset() = 0;
+  virtual std::map<std::string, std::vector<LatencySample>> latency() = 0;  // oldest first
+  virtual int64_t latency_reset(const std::vector<std::string>& events) = 0;
+  // Microsecond histogram per command: name -> (calls, {upper bound us -> cumulative calls}).
+  virtual std::map<std::string, std::pair<int64_t, std::map<int64_t, int64_t>>>
+  latency_histogram(const std::vector<std::string>& commands) = 0;
+
+  // ---- Between regions ----
+  struct PeerRow {
+    std::vector<std::pair<std::string, std::string>> fields;  // region, state, lag-ms, ...
+  };
+  virtual void geo_status(std::function<void(std::vector<PeerRow>)> done) = 0;
+  virtual void geo_digest(std::optional<crdt::SlotId> slot,
+                          std::function<void(std::string hex)> done) = 0;
+  virtual void geo_conflicts(size_t count,
+                             std::function<void(std::vector<crdt::Conflict>)> done) = 0;
+  // "" on success, else an error.
+  virtual std::string geo_peer(std::string_view region, std::string_view action) = 0;
+  virtual std::string geo_token(Context& ctx) = 0;
+  // done(true) once everything the token names has been applied here, done(false) at the time
+  // limit. Returns an error text for a malformed token ("" if none; then done is called).
+  virtual std::string geo_await(std::string_view token, crdt::Millis timeout,
+                                std::function<void(bool)> done) = 0;
+  // Calls done with the number of regions that have applied this connection's last write, as
+  // soon as it is at least n or the time is over (0: no limit).
+  virtual void wait_regions(Context& ctx, int64_t n, crdt::Millis timeout,
+                            std::function<void(int64_t)> done) = 0;
+};
+
+}  // namespace atoll::command
