@@ -76,6 +76,8 @@ class Parser {
   // The reply for the client after kError, without "-ERR ": "Protocol error: ...".
   const std::string& error() const { return error_; }
 
+  // Limits hold from the next header on. While a client is unauthenticated, parse no further than
+  // the request that is being executed: it may be the AUTH that lifts the limits for the next.
   void set_limits(ParserLimits limits) { limits_ = limits; }
   const ParserLimits& limits() const { return limits_; }
 
@@ -91,15 +93,15 @@ class Parser {
     std::size_t size;
   };
 
-  static bool parse_whole(std::span<char> region, const ParserLimits& limits, ArgVector& args,
-                          ParseResult& result);
+  bool parse_whole(std::span<char> region, ArgVector& args, ParseResult& result) const;
+  // Each step takes the bytes from the request's first on and says kComplete if it is done.
   ParseResult parse_stepwise(std::span<char> region, ArgVector& args);
-  ParseResult parse_inline(std::span<char> region, ArgVector& args, std::size_t skipped);
-  bool parse_multibulk_header(std::span<char> region, ParseResult& result);
-  bool parse_bulk_header(std::span<char> region, ParseResult& result);
-  LineStatus find_count_line(std::span<char> region, std::size_t& line_size);
-  ParseResult fail(std::string message);
-  ParseResult need_more(std::size_t skipped, std::size_t missing) const;
+  ParseResult parse_inline(std::span<char> request, ArgVector& args);
+  ParseStatus take_multibulk_header(std::span<char> request);
+  ParseStatus take_bulk_header(std::span<char> request);
+  ParseResult take_bulks(std::span<char> request, ArgVector& args);
+  LineStatus find_line(std::span<char> request, char end, std::size_t& line_size);
+  ParseStatus fail(std::string message);
   void restart();
 
   ParserLimits limits_;
