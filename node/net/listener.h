@@ -1,0 +1,84 @@
+// Accepts clients on TCP addresses and a Unix socket and deals them out to the threads.
+//
+// One thread accepts and hands sockets round-robin to all reactors. The alternative, an acceptor
+// per thread with SO_REUSEPORT, lets the kernel choose by a hash of the addresses: with the few
+// connections of a connection pool one thread easily gets twice another's share, and connections
+// queued at a thread that is busy wait though others are free. Accepting is rare next to serving.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "node/net/reactor.h"
+
+namespace atoll::net {
+
+struct ListenOptions {
+  // IPv4 or IPv6 addresses; "*" and "::*" for any; a leading '-' lets an address be absent.
+  std::vector<std::string> bind = {"*", "-::*"};
+  int port = 6379;        // 0: no TCP (unless any_port)
+  bool any_port = false;  // the system chooses; see Listener::port()
+  int backlog = 511;
+  std::string unixsocket;        // path; empty: none
+  unsigned unixsocket_mode = 0;  // unixsocketperm; 0: as the umask says
+};
+
+// Threads: the one of reactors.front(), which accepts. Owns: the listening sockets. The reactors
+// and the gate outlive it. Destroy it on its thread or after the threads have ended.
+class Listener {
+ public:
+  static constexpr int kAcceptsPerWake = 128;
+
+  // `log` gets a line for what goes wrong while accepting.
+  Listener(std::vector<Reactor*> reactors, ClientGate& gate,
+           std::function<void(std::string_view)> log);
+  ~Listener();
+
+  // Binds all or nothing, in place of what was bound before. Returns why it failed, for people:
+  // "Could not create server TCP listening socket 127.0.0.1:7001: bind: Address already in use".
+  std::optional<std::string> open(const ListenOptions& options);
+  // Stops accepting; connections live on.
+  void close();
+
+  // The port bound by the first TCP address, 0 if none.
+  int port() const { return port_; }
+  std::uint64_t accepted() const { return accepted_; }
+  // Clients turned away by the gate.
+  std::uint64_t refused() const { return refused_; }
+
+ private:
+  struct Door {
+    boost::asio::posix::stream_descriptor socket;
+    bool unix_domain = false;
+    std::string path;
+  };
+
+  std::optional<std::string> open_tcp(const std::string& address, const ListenOptions& options);
+  std::optional<std::string> open_unix(const ListenOptions& options);
+  void wait(const std::shared_ptr<Door>& door);
+  void accept_some(const std::shared_ptr<Door>& door);
+  bool accept_one(Door& door);
+  void pause(const std::shared_ptr<Door>& door);
+  void deal(AcceptedSocket socket);
+
+  std::vector<Reactor*> reactors_;
+  ClientGate& gate_;
+  std::function<void(std::string_view)> log_;
+  std::vector<std::shared_ptr<Door>> doors_;
+  boost::asio::steady_timer retry_;
+  std::size_t next_ = 0;
+  std::uint64_t next_id_ = 1;
+  std::uint64_t accepted_ = 0;
+  std::uint64_t refused_ = 0;
+  int port_ = 0;
+};
+
+}  // namespace atoll::net
