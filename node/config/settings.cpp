@@ -1,0 +1,33 @@
+#include "node/config/settings.h"
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "node/config/option.h"
+#include "node/config/text.h"
+
+namespace atoll::config {
+
+Settings default_settings() {
+  Settings settings;
+  for (const Option& option : options()) {
+    const auto error = assign(option, split_at(option.standard, " "), settings);
+    if (error) {  // a wrong row is a bug of the program, not of its configuration
+      std::fprintf(stderr, "default of '%.*s': %s\n", static_cast<int>(option.name.size()),
+                   option.name.data(), error->c_str());
+      std::abort();
+    }
+  }
+  return settings;
+}
+
+std::optional<Conflict> find_conflict(const Settings& settings) {
+  if (!settings.geo_nats_url.empty() && settings.region_id == 0) {
+    return Conflict{"geo-nats-url",
+                    "geo-nats-url needs region-id: set it to a number from 1 to 255 that no other "
+                    "region uses"};
+  }
+  return std::nullopt;
+}
+
+}  // namespace atoll::config
