@@ -3,7 +3,7 @@
 // A row feeds everything: dispatch, COMMAND, COMMAND DOCS, key extraction, routing between
 // shards, ACL categories, the README's table and the fuzzer's grammar. There is no second list.
 // Each family of commands is one file: handlers above, `constexpr CommandSpec kXCommands[]`
-// below, checked at compile time (see check_row), joined into one table by table.cpp.
+// below, checked at compile time (see check.h), joined into one table by table.cpp.
 //
 // Handlers know no sockets, threads or storage: they get arguments, a session, the stores that
 // routing gave them, and a writer. *Threads*: a handler runs on one shard's thread and may touch
@@ -106,6 +106,7 @@ struct CommandSpec {
   std::string_view summary;
   std::string_view conflict = {};     // what two regions doing it at once means; "" if nothing
   std::string_view differences = {};  // from Redis, for the README
+  std::string_view tips = {};         // COMMAND INFO's hints for cluster clients, blank-separated
   std::span<const Arg> args = {};
   std::span<const CommandSpec> subcommands = {};
   Handler handler = nullptr;    // null for a container of subcommands
@@ -149,6 +150,8 @@ struct Context {
   const CommandSpec& spec;
   crdt::Millis now = 0;  // wall clock of this turn
   bool in_transaction = false;
+  uint64_t value_bytes_max = 512u << 20;  // proto-max-bulk-len
+  uint64_t random = 0;                    // fresh random bits for every command
 
   crdt::KeyRef ref(std::string_view key) const { return crdt::make_ref(session.db, key); }
   crdt::KeyRef ref(crdt::DbId db, std::string_view key) const { return crdt::make_ref(db, key); }
@@ -169,6 +172,10 @@ void register_commands(std::span<const CommandSpec> family);
 bool arity_ok(const CommandSpec& spec, size_t argc);
 // Calls `visit(index)` for every key argument. False: the key count argument is not sound.
 bool for_each_key(const CommandSpec& spec, Args args, const std::function<void(size_t)>& visit);
+
+// The slot that a SCAN cursor stands in, for Route::kSlotCursor. A cursor that does not parse
+// names slot 0, where the handler refuses it.
+crdt::SlotId scan_cursor_slot(std::string_view cursor);
 
 // Redis' error texts for dispatch.
 std::string unknown_command_error(Args args);

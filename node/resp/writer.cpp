@@ -1,5 +1,6 @@
 #include "node/resp/writer.h"
 
+#include <algorithm>
 #include <cassert>
 #include <charconv>
 #include <climits>
@@ -139,6 +140,10 @@ void Writer::simple(std::string_view text) {
 }
 
 void Writer::error(std::string_view message) {
+  ++errors_;
+  const std::size_t code = std::min(message.find(' '), message.size());
+  error_code_size_ = static_cast<std::uint8_t>(std::min(code, kErrorCodeMax));
+  std::memcpy(error_code_, message.data(), error_code_size_);
   if (message.find_first_of("\r\n") == std::string_view::npos) [[likely]] {
     line('-', message);
     return;

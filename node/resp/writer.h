@@ -72,6 +72,10 @@ class Writer {
   Deferred begin_set() { return begin_array(); }
   void end_set(Deferred open, std::int64_t count);
 
+  // Errors written so far, and the code of the last one: for statistics.
+  std::uint32_t errors() const { return errors_; }
+  std::string_view last_error_code() const { return {error_code_, error_code_size_}; }
+
   // Bytes that are a reply already, encoded by a writer of the same protocol elsewhere.
   void append_raw(std::string_view encoded) { out_->append(encoded); }
 
@@ -82,8 +86,13 @@ class Writer {
   void end(Deferred open, char type, std::int64_t count);
   void line(char type, std::string_view text);
 
+  static constexpr std::size_t kErrorCodeMax = 23;
+
   OutBuffer* out_;
   Protocol protocol_;
+  std::uint8_t error_code_size_ = 0;
+  char error_code_[kErrorCodeMax];
+  std::uint32_t errors_ = 0;
 };
 
 }  // namespace atoll::resp

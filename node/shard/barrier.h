@@ -1,0 +1,78 @@
+// Barriers: how a command touches several shards' data at once, atomically.
+//
+// A barrier names the shards it needs and the one that leads it (the shard of the connection).
+// Every named shard gets a message; when it comes to that message it parks its thread. Once all
+// have parked, the leader runs the closure, alone, on all their stores, and releases them. Locks
+// on slots were rejected: every single-key command, the common case, would pay for them.
+//
+//     queue: [B1] B2 B3         shard 0   ---x=======================x---  leads B1: runs it
+//              |                shard 1   -------x=== parked ========x---
+//              +-- the only     shard 2   -----------x== parked =====x---
+//                  one posted
+//
+// Why it cannot deadlock: (1) one barrier at a time is posted, the next only when its predecessor
+// is over, so a parked shard never waits for a shard that is parked for another barrier; (2) a
+// shard that has not arrived yet runs its loop, where nothing waits but barriers, so it comes to
+// the message; (3) the closure neither waits nor submits-and-waits. Parking lasts as long as the
+// slowest arrival, that is one turn of one loop, plus the closure.
+//
+// Memory order: arrive() and release go through the barrier's mutex, so the leader sees all that
+// the parked shards wrote, and they see all that the closure wrote.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace atoll::shard {
+
+using ShardIndex = uint16_t;
+
+class Barrier {
+ public:
+  // `shards` is sorted, without duplicates, and holds `leader`. `run` runs on the leader's thread.
+  Barrier(std::vector<ShardIndex> shards, ShardIndex leader, std::function<void()> run);
+
+  const std::vector<ShardIndex>& shards() const { return shards_; }
+
+  // Parks the calling shard until the closure has run. On the leader's thread it runs it.
+  void arrive(ShardIndex shard);
+
+ private:
+  static constexpr int kSpins = 2000;  // about 20 us before the thread sleeps
+
+  const std::vector<ShardIndex> shards_;
+  const ShardIndex leader_;
+  const std::function<void()> run_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::atomic<size_t> arrived_{0};
+  std::atomic<bool> done_{false};
+};
+
+// The node's barriers, in the order in which they were submitted.
+//
+// *Threads*: any. *Bounds*: one barrier per connection, since a connection waits for its own.
+class BarrierQueue {
+ public:
+  using Post = std::function<void(ShardIndex, std::shared_ptr<Barrier>)>;
+  // `post` brings the barrier to a shard, which then calls arrive() and, if it was the leader,
+  // finished().
+  explicit BarrierQueue(Post post) : post_(std::move(post)) {}
+
+  void submit(std::shared_ptr<Barrier> barrier);
+  void finished();
+  size_t waiting() const;
+
+ private:
+  const Post post_;
+  mutable std::mutex mutex_;
+  std::deque<std::shared_ptr<Barrier>> waiting_;  // front: the one that runs
+};
+
+}  // namespace atoll::shard

@@ -1,0 +1,97 @@
+// A connected client as the shard sees it: session, transaction, replies owed, and why it waits.
+//
+// *Threads*: its shard's. *Owns*: the session and everything queued by MULTI. *Bounds*:
+// kQueuedBytesMax for a transaction (maxmemory is checked besides), ReplyQueue::kOutstandingMax.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "node/command/node_services.h"
+#include "node/net/connection.h"
+#include "node/resp/parser.h"
+#include "node/shard/forward.h"
+
+namespace atoll::shard {
+
+class Shard;
+
+// MULTI's state.
+struct Transaction {
+  struct Queued {
+    const Command* command = nullptr;
+    std::unique_ptr<OwnedArgs> args;
+  };
+  bool open = false;
+  bool refused = false;  // a command was refused while queueing: EXEC aborts
+  uint32_t flags = 0;    // of all queued commands together
+  size_t bytes = 0;
+  std::vector<Queued> queued;
+
+  void clear() { *this = Transaction{}; }
+};
+
+struct Watch {
+  crdt::DbId db = 0;
+  std::string key;
+  uint64_t fingerprint = 0;
+};
+
+// Why no further request of the client is executed.
+enum class Waiting : uint8_t {
+  kNothing,
+  kDrain,    // for the replies of forwarded commands, before something that must come after
+  kBarrier,  // for several shards to stop
+  kAnswer,   // for an asynchronous command
+  kPause,    // CLIENT PAUSE, or the log cannot keep up
+};
+
+class Client final : public net::ConnectionHandler {
+ public:
+  static constexpr size_t kQueuedBytesMax = size_t{1} << 30;
+
+  Client(Shard& shard, net::Connection& connection);
+
+  net::InputProgress on_input(net::Connection& connection, std::span<char> input) override;
+  void on_peer_closed(net::Connection& connection) override;
+  void on_close(net::Connection& connection, net::CloseReason reason) override;
+
+  net::Connection& connection() { return connection_; }
+  // Where the reply of the command at hand goes.
+  resp::OutBuffer& reply_buffer();
+  bool discards() const { return reply_mode == command::ReplyMode::kOff || skip_this; }
+  command::ClientInfo info() const;
+  bool matches(const command::ClientFilter& filter, uint64_t caller) const;
+
+  command::Session session;
+  resp::Protocol protocol = resp::Protocol::kResp2;
+  resp::Parser parser;
+  Transaction transaction;
+  std::vector<Watch> watches;
+  ReplyQueue replies;
+  Waiting waiting = Waiting::kNothing;
+  std::unique_ptr<OwnedArgs> stalled;  // the request that must be tried again after waiting
+  command::ReplyMode reply_mode = command::ReplyMode::kOn;
+  bool skip_next = false;  // CLIENT REPLY SKIP
+  bool skip_this = false;
+  bool monitoring = false;
+  bool touched = false;    // has replies of this turn
+  const Command* last_command = nullptr;
+  persist::Ticket ticket = 0;  // the replies of this turn wait for it
+
+  // Replies held until the log is durable: output position and ticket, both rising.
+  struct Hold {
+    uint64_t position = 0;
+    persist::Ticket ticket = 0;
+  };
+  std::deque<Hold> holds;
+
+ private:
+  Shard& shard_;
+  net::Connection& connection_;
+};
+
+}  // namespace atoll::shard
