@@ -143,7 +143,7 @@ class NodeServices;
 
 struct Context {
   Args args;
-  resp::Writer& out;
+  resp::Writer& out;  // HELLO and RESET set its protocol, which is the connection's from then on
   Session& session;
   Keyspace& keyspace;
   NodeServices& node;

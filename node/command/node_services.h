@@ -32,6 +32,7 @@ struct ClientInfo {
   int multi = -1;  // queued commands, -1 outside MULTI
   int watching = 0;
   size_t query_buffer = 0, query_buffer_free = 0, argv_bytes = 0, multi_bytes = 0;
+  size_t reply_buffer = 0, reply_buffer_peak = 0;
   size_t output_buffer = 0, output_list = 0, output_bytes = 0, total_bytes = 0;
   std::string last_command;
   std::string user = "default";
@@ -39,7 +40,9 @@ struct ClientInfo {
   std::string lib_name, lib_version;
 };
 
-struct ClientFilter {  // CLIENT KILL and LIST; empty: any
+// CLIENT KILL and LIST; a field that is empty allows any. type is one of normal, master, replica
+// and pubsub.
+struct ClientFilter {
   std::optional<uint64_t> id;
   std::vector<uint64_t> ids;
   std::string address, local_address, user, type;
@@ -102,6 +105,13 @@ class NodeServices {
   virtual void memory_purge() = 0;
   virtual size_t used_memory() const = 0;
   virtual int databases() const = 0;
+  // The wall clock that TIME answers, in microseconds since the Unix epoch.
+  virtual int64_t unix_micros() const {
+    const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
+    return std::chrono::duration_cast<std::chrono::microseconds>(since_epoch).count();
+  }
+  // DEBUG SET-ACTIVE-EXPIRE. False: this node has no such switch, and the command says so.
+  virtual bool set_active_expire(bool /*on*/) { return false; }
 
   // ---- Clients ----
   virtual void clients(ClientFilter filter,
@@ -138,11 +148,14 @@ class NodeServices {
                           std::function<void(std::string hex)> done) = 0;
   virtual void geo_conflicts(size_t count,
                              std::function<void(std::vector<crdt::Conflict>)> done) = 0;
-  // "" on success, else an error.
+  // `action` is pause, resume or forget. "" on success, else the error text without "ERR ".
   virtual std::string geo_peer(std::string_view region, std::string_view action) = 0;
   virtual std::string geo_token(Context& ctx) = 0;
+  // The name of a region, "" when it is not known here. Called on any thread.
+  virtual std::string region_name(crdt::RegionId /*region*/) const { return {}; }
   // done(true) once everything the token names has been applied here, done(false) at the time
-  // limit. Returns an error text for a malformed token ("" if none; then done is called).
+  // limit (0: no limit). Returns an error text, with its code, for a malformed token ("" if none;
+  // then done is called).
   virtual std::string geo_await(std::string_view token, crdt::Millis timeout,
                                 std::function<void(bool)> done) = 0;
   // Calls done with the number of regions that have applied this connection's last write, as
