@@ -152,8 +152,15 @@ struct Context {
   bool in_transaction = false;
   uint64_t value_bytes_max = 512u << 20;  // proto-max-bulk-len
   uint64_t random = 0;                    // fresh random bits for every command
+  // The key that dispatch hashed already, if the command has just one.
+  const crdt::KeyRef* hashed = nullptr;
 
-  crdt::KeyRef ref(std::string_view key) const { return crdt::make_ref(session.db, key); }
+  crdt::KeyRef ref(std::string_view key) const {
+    if (hashed != nullptr && hashed->key.data() == key.data() && hashed->key.size() == key.size()) {
+      return *hashed;
+    }
+    return crdt::make_ref(session.db, key);
+  }
   crdt::KeyRef ref(crdt::DbId db, std::string_view key) const { return crdt::make_ref(db, key); }
   crdt::Store& store(const crdt::KeyRef& r) { return keyspace.store(r.slot); }
 };
