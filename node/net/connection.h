@@ -52,7 +52,7 @@ class EventSource {
   virtual void on_events(std::uint32_t events) = 0;
 };
 
-// How many clients there are and may be, over all threads (maxclients).
+// How many clients there are and may be, over all threads (maxclients), and their ids.
 // Threads: any.
 class ClientGate {
  public:
@@ -67,8 +67,11 @@ class ClientGate {
   void leave() { open_.fetch_sub(1, std::memory_order_relaxed); }
   void set_limit(std::int64_t limit) { limit_.store(limit, std::memory_order_relaxed); }
   std::int64_t open() const { return open_.load(std::memory_order_relaxed); }
+  // Ids grow and are never used twice.
+  std::uint64_t next_id() { return next_id_.fetch_add(1, std::memory_order_relaxed); }
 
  private:
+  std::atomic<std::uint64_t> next_id_{1};
   std::atomic<std::int64_t> open_{0};
   std::atomic<std::int64_t> limit_;
 };

@@ -6,7 +6,6 @@
 // queued at a thread that is busy wait though others are free. Accepting is rare next to serving.
 #pragma once
 
-#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -57,12 +56,13 @@ class Listener {
  private:
   struct Door {
     boost::asio::posix::stream_descriptor socket;
-    bool unix_domain = false;
-    std::string path;
+    boost::asio::steady_timer retry;
+    std::string path;  // of a Unix socket, else empty
   };
 
   std::optional<std::string> open_tcp(const std::string& address, const ListenOptions& options);
   std::optional<std::string> open_unix(const ListenOptions& options);
+  void add_door(int fd, std::string path);
   void wait(const std::shared_ptr<Door>& door);
   void accept_some(const std::shared_ptr<Door>& door);
   bool accept_one(Door& door);
@@ -73,9 +73,7 @@ class Listener {
   ClientGate& gate_;
   std::function<void(std::string_view)> log_;
   std::vector<std::shared_ptr<Door>> doors_;
-  boost::asio::steady_timer retry_;
   std::size_t next_ = 0;
-  std::uint64_t next_id_ = 1;
   std::uint64_t accepted_ = 0;
   std::uint64_t refused_ = 0;
   int port_ = 0;

@@ -29,6 +29,8 @@
 #include <sys/epoll.h>
 
 #include <array>
+#include <atomic>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -116,9 +118,9 @@ class Reactor {
   std::size_t connection_count() const { return connections_.size(); }
 
   // Lets another descriptor (an eventfd of a message ring) take part in the turns, edge-triggered.
-  // Returns 0 or errno. The source must live until unwatch().
+  // Returns 0 or errno. The source must live until unwatch(), after which it gets no event.
   int watch(int fd, EventSource& source, std::uint32_t events);
-  void unwatch(int fd);
+  void unwatch(int fd, EventSource& source);
 
   boost::asio::io_context& io() { return io_; }
   // The time at which the turn began.

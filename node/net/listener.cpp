@@ -1,0 +1,296 @@
+#include "node/net/listener.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace atoll::net {
+namespace {
+
+// Out of descriptors: a listening socket stays readable, so wait instead of spinning.
+constexpr std::chrono::milliseconds kRetryAfter{100};
+
+struct Address {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+  sockaddr* get() { return reinterpret_cast<sockaddr*>(&storage); }
+};
+
+bool parse_address(const std::string& text, int port, Address& address) {
+  const auto number = htons(static_cast<std::uint16_t>(port));
+  auto* v4 = reinterpret_cast<sockaddr_in*>(&address.storage);
+  auto* v6 = reinterpret_cast<sockaddr_in6*>(&address.storage);
+  if (text == "*" || ::inet_pton(AF_INET, text.c_str(), &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = number;
+    address.size = sizeof(*v4);
+    return true;
+  }
+  const bool any = text == "::*";
+  if (any || ::inet_pton(AF_INET6, text.c_str(), &v6->sin6_addr) == 1) {
+    if (any) {
+      v6->sin6_addr = in6addr_any;
+    }
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = number;
+    address.size = sizeof(*v6);
+    return true;
+  }
+  return false;
+}
+
+int port_of(const Address& address) {
+  if (address.storage.ss_family == AF_INET) {
+    return ntohs(reinterpret_cast<const sockaddr_in*>(&address.storage)->sin_port);
+  }
+  return ntohs(reinterpret_cast<const sockaddr_in6*>(&address.storage)->sin6_port);
+}
+
+std::string text_of(const Address& address) {
+  char text[INET6_ADDRSTRLEN] = "?";
+  if (address.storage.ss_family == AF_INET) {
+    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&address.storage);
+    ::inet_ntop(AF_INET, &v4->sin_addr, text, sizeof(text));
+    return std::string(text) + ":" + std::to_string(port_of(address));
+  }
+  const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&address.storage);
+  ::inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof(text));
+  return "[" + std::string(text) + "]:" + std::to_string(port_of(address));
+}
+
+std::string local_address(int fd) {
+  Address address;
+  address.size = sizeof(address.storage);
+  if (::getsockname(fd, address.get(), &address.size) != 0) {
+    return "?:0";
+  }
+  return text_of(address);
+}
+
+std::string reason(const char* call, int error) {
+  return std::string(call) + ": " + std::strerror(error);
+}
+
+}  // namespace
+
+Listener::Listener(std::vector<Reactor*> reactors, ClientGate& gate,
+                   std::function<void(std::string_view)> log)
+    : reactors_(std::move(reactors)), gate_(gate), log_(std::move(log)) {}
+
+Listener::~Listener() {
+  close();
+}
+
+std::optional<std::string> Listener::open(const ListenOptions& options) {
+  close();
+  std::optional<std::string> error;
+  if (options.port > 0 || options.any_port) {
+    for (const std::string& address : options.bind) {
+      error = open_tcp(address, options);
+      if (error) {
+        break;
+      }
+    }
+    if (!error && doors_.empty() && !options.bind.empty()) {
+      error = "Configured to not listen anywhere: none of the bind addresses is available";
+    }
+  }
+  if (!error && !options.unixsocket.empty()) {
+    error = open_unix(options);
+  }
+  if (error) {
+    close();
+    return error;
+  }
+  for (const auto& door : doors_) {
+    wait(door);
+  }
+  return std::nullopt;
+}
+
+void Listener::close() {
+  for (const auto& door : doors_) {
+    boost::system::error_code ignored;
+    door->socket.close(ignored);
+    door->retry.cancel();
+    if (!door->path.empty()) {
+      ::unlink(door->path.c_str());
+    }
+  }
+  doors_.clear();
+  port_ = 0;
+}
+
+std::optional<std::string> Listener::open_tcp(const std::string& address,
+                                              const ListenOptions& options) {
+  const bool may_be_absent = address.starts_with('-');
+  const std::string name = may_be_absent ? address.substr(1) : address;
+  const int wanted = options.port > 0 ? options.port : port_;
+  const std::string failed =
+      "Could not create server TCP listening socket " + name + ":" + std::to_string(wanted) + ": ";
+  Address target;
+  if (!parse_address(name, wanted, target)) {
+    return failed + "not an IPv4 or IPv6 address";
+  }
+  const int fd = ::socket(target.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    if (may_be_absent && (errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT)) {
+      return std::nullopt;
+    }
+    return failed + reason("socket", errno);
+  }
+  const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  if (target.storage.ss_family == AF_INET6) {
+    ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+  }
+  const char* call = "bind";
+  int result = ::bind(fd, target.get(), target.size);
+  if (result == 0) {
+    call = "listen";
+    result = ::listen(fd, options.backlog);
+  }
+  if (result != 0) {
+    const int error = errno;
+    ::close(fd);
+    if (may_be_absent && error == EADDRNOTAVAIL) {
+      return std::nullopt;
+    }
+    return failed + reason(call, error);
+  }
+  if (port_ == 0) {
+    ::getsockname(fd, target.get(), &target.size);
+    port_ = port_of(target);
+  }
+  add_door(fd, "");
+  return std::nullopt;
+}
+
+std::optional<std::string> Listener::open_unix(const ListenOptions& options) {
+  const std::string failed = "Failed opening Unix socket " + options.unixsocket + ": ";
+  sockaddr_un target{};
+  if (options.unixsocket.size() >= sizeof(target.sun_path)) {
+    return failed + "the path is too long";
+  }
+  target.sun_family = AF_UNIX;
+  std::memcpy(target.sun_path, options.unixsocket.data(), options.unixsocket.size());
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    return failed + reason("socket", errno);
+  }
+  // A socket left behind by a process that died is in the way; any other file is not ours.
+  struct stat found {};
+  if (::lstat(options.unixsocket.c_str(), &found) == 0 && S_ISSOCK(found.st_mode)) {
+    ::unlink(options.unixsocket.c_str());
+  }
+  const char* call = "bind";
+  int result = ::bind(fd, reinterpret_cast<const sockaddr*>(&target), sizeof(target));
+  if (result == 0 && options.unixsocket_mode != 0) {
+    call = "chmod";
+    result = ::chmod(options.unixsocket.c_str(), options.unixsocket_mode);
+  }
+  if (result == 0) {
+    call = "listen";
+    result = ::listen(fd, options.backlog);
+  }
+  if (result != 0) {
+    const int error = errno;
+    ::close(fd);
+    return failed + reason(call, error);
+  }
+  add_door(fd, options.unixsocket);
+  return std::nullopt;
+}
+
+void Listener::add_door(int fd, std::string path) {
+  boost::asio::io_context& io = reactors_.front()->io();
+  doors_.push_back(std::make_shared<Door>(Door{boost::asio::posix::stream_descriptor(io, fd),
+                                               boost::asio::steady_timer(io), std::move(path)}));
+}
+
+void Listener::wait(const std::shared_ptr<Door>& door) {
+  door->socket.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                          [this, door](const boost::system::error_code& error) {
+                            if (!error && door->socket.is_open()) {
+                              accept_some(door);
+                            }
+                          });
+}
+
+void Listener::accept_some(const std::shared_ptr<Door>& door) {
+  for (int i = 0; i < kAcceptsPerWake; ++i) {
+    if (!accept_one(*door)) {
+      if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        break;
+      }
+      if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO) {
+        continue;
+      }
+      log_(std::string("Accepting client connection: ") + reason("accept", errno));
+      pause(door);
+      return;
+    }
+  }
+  wait(door);
+}
+
+// Returns false with errno set if nothing was accepted.
+bool Listener::accept_one(Door& door) {
+  Address peer;
+  peer.size = sizeof(peer.storage);
+  const int fd =
+      ::accept4(door.socket.native_handle(), peer.get(), &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (fd < 0) {
+    return false;
+  }
+  if (!gate_.try_enter()) {
+    ++refused_;
+    constexpr std::string_view kFull = "-ERR max number of clients reached\r\n";
+    // The socket is new and its buffer empty; if even this fails the client sees the close.
+    [[maybe_unused]] const ssize_t sent = ::send(fd, kFull.data(), kFull.size(), MSG_NOSIGNAL);
+    ::close(fd);
+    return true;
+  }
+  ++accepted_;
+  AcceptedSocket socket;
+  socket.fd = fd;
+  socket.id = gate_.next_id();
+  socket.unix_domain = !door.path.empty();
+  socket.peer = socket.unix_domain ? door.path + ":0" : text_of(peer);
+  socket.local = socket.unix_domain ? door.path + ":0" : local_address(fd);
+  socket.gate = &gate_;
+  deal(std::move(socket));
+  return true;
+}
+
+void Listener::pause(const std::shared_ptr<Door>& door) {
+  door->retry.expires_after(kRetryAfter);
+  door->retry.async_wait([this, door](const boost::system::error_code& error) {
+    if (!error && door->socket.is_open()) {
+      wait(door);
+    }
+  });
+}
+
+void Listener::deal(AcceptedSocket socket) {
+  Reactor* const reactor = reactors_[next_];
+  next_ = next_ + 1 < reactors_.size() ? next_ + 1 : 0;
+  if (reactor == reactors_.front()) {
+    reactor->adopt(std::move(socket));
+    return;
+  }
+  boost::asio::post(reactor->io(), [reactor, socket = std::move(socket)]() mutable {
+    reactor->adopt(std::move(socket));
+  });
+}
+
+}  // namespace atoll::net
