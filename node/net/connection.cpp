@@ -203,7 +203,13 @@ void Connection::serve() {
   } else if (readable_) {
     read_some();
   }
-  if (closing() || suspended_) {
+  if (closing()) {
+    return;
+  }
+  if (suspended_) {
+    if (hung_up_) {
+      handler_->on_peer_closed(*this);  // its end came together with the request
+    }
     return;
   }
   if (unserved_ || readable_) {

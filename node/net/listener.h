@@ -26,7 +26,7 @@ struct ListenOptions {
   int port = 6379;        // 0: no TCP (unless any_port)
   bool any_port = false;  // the system chooses; see Listener::port()
   int backlog = 511;
-  std::string unixsocket;        // path; empty: none
+  std::string unixsocket = {};   // path; empty: none
   unsigned unixsocket_mode = 0;  // unixsocketperm; 0: as the umask says
 };
 
