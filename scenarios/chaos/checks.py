@@ -68,19 +68,28 @@ def owned_keys(history, observed, crash=None):
     return problems
 
 
-def counters(history, observed, crash=None):
-    """Every counter holds exactly the acknowledged increments, give or take unknown outcomes."""
+def counters(histories, observed, crashes=None):
+    """Every counter holds exactly the acknowledged increments, give or take unknown outcomes.
+
+    histories: {region: {counter: [Increment]}}; crashes: {region: Crash}.
+    """
     problems = []
-    for name, increments in sorted(history.items()):
-        sure = sum(1 for one in increments if one.acked_at is not None
-                   and not (crash and crash.at - crash.grace_s < one.acked_at
-                            and one.sent_at <= crash.at))
-        most = len(increments)
+    for name in sorted({name for history in histories.values() for name in history}):
+        sure = most = 0
+        for region, history in histories.items():
+            increments = history.get(name, [])
+            sure += sum(1 for one in increments if one.acked_at is not None
+                        and not _within_grace(one, (crashes or {}).get(region)))
+            most += len(increments)
         value = int(observed.get(name) or 0)
         if not sure <= value <= most:
             expected = sure if sure == most else f"{sure} to {most}"
             problems.append(f"{name.decode()}: holds {value}, {expected} increments were made")
     return problems
+
+
+def _within_grace(one, crash):
+    return crash is not None and crash.at - crash.grace_s < one.acked_at and one.sent_at <= crash.at
 
 
 def same_data(dumps):

@@ -56,7 +56,8 @@ class OwnedKeysCheck(unittest.TestCase):
 
 class CountersCheck(unittest.TestCase):
     def check(self, increments, value, crash=None):
-        return checks.counters({b"c": increments}, {b"c": str(value).encode()}, crash)
+        return checks.counters({"us": {b"c": increments}, "eu": {}},
+                               {b"c": str(value).encode()}, {"us": crash})
 
     def test_one_too_few_and_one_too_many_are_reported(self):
         history = [Increment(t, t + 0.01) for t in range(5)]

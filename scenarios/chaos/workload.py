@@ -104,19 +104,25 @@ def _never_sent(error):
 class OwnedKeys(Writer):
     """SET and DEL on keys that only this writer touches: their end state is known exactly."""
 
-    def __init__(self, cluster, region, seed, keys=400, deletes=0.3, value_bytes=24, **pace):
+    def __init__(self, cluster, region, seed, keys=400, deletes=0.3, value_bytes=24, tag="a",
+                 **pace):
         super().__init__(cluster, region, seed, **pace)
         self.history = {}             # key -> [Operation]
+        self.rename(tag)
         self._keys = keys
         self._deletes = deletes
         self._padding = b"." * value_bytes
         self._sequence = 0
 
+    def rename(self, tag):
+        """Before start(): keys of another tag are other keys."""
+        self._prefix = b"own:%s:%s:" % (tag.encode(), self.region.encode())
+
     def commands(self, count):
         batch = []
         for _ in range(count):
             self._sequence += 1
-            key = b"own:%s:%d" % (self.region.encode(), self.random.randrange(self._keys))
+            key = self._prefix + b"%d" % self.random.randrange(self._keys)
             if self.random.random() < self._deletes:
                 batch.append((("DEL", key), (key, None)))
             else:
@@ -243,15 +249,19 @@ class Load:
         return [writer for writer in self.writers if isinstance(writer, kind)]
 
     def histories(self, kind):
-        """The merged histories of all writers of a kind: {key: [operations]}."""
-        merged = {}
+        """The histories of all writers of a kind: {region: {key: [operations]}}."""
+        found = {}
         for writer in self.of(kind):
-            for key, operations in writer.history.items():
-                merged.setdefault(key, []).extend(operations)
-        return merged
+            found.setdefault(writer.region, {}).update(writer.history)
+        return found
 
     def acknowledged(self):
         return sum(writer.done for writer in self.writers)
+
+    def refusals(self):
+        """Errors answered and connections lost, as lines; empty when every write was served."""
+        return [f"{writer.name}: errors {writer.errors}, connections lost {writer.lost_connections}"
+                for writer in self.writers if writer.errors or writer.lost_connections]
 
 
 def everything(cluster, seed, regions=None, per_second=300):

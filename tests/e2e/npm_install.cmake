@@ -1,0 +1,15 @@
+# Installs the Node.js clients (npm ci) into INTO, unless this lock file is installed there already.
+file(SHA256 ${FROM}/package-lock.json wanted)
+if(EXISTS ${INTO}/installed)
+  file(READ ${INTO}/installed present)
+  if(present STREQUAL wanted)
+    return()
+  endif()
+endif()
+file(COPY ${FROM}/package.json ${FROM}/package-lock.json DESTINATION ${INTO})
+execute_process(COMMAND ${NPM} ci --no-audit --no-fund --ignore-scripts
+  WORKING_DIRECTORY ${INTO} RESULT_VARIABLE status)
+if(NOT status EQUAL 0)
+  message(FATAL_ERROR "npm ci failed (above). It needs the npm registry once; is there a network?")
+endif()
+file(WRITE ${INTO}/installed ${wanted})
