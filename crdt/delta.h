@@ -103,16 +103,17 @@ class BatchWriter {
   Stamp last() const { return last_; }
 
   struct Head {
-    DeltaKind kind;
-    SlotId slot;
+    DeltaKind kind{};
+    SlotId slot = 0;
     Stamp stamp;
-    bool first_of_slot;
+    bool has_prev = false;  // the slot's first delta in this batch
     Stamp prev;
-    DbId db;
+    DbId db = 0;
   };
   void set(const Head& head, Stamp replaced, Millis deadline, std::string_view key,
            std::string_view value);
   void del(const Head& head, Stamp replaced, std::string_view key);
+  // kState, kTtl (a KeyState that has only marks) and kFlush (see encode_seen; the key is empty).
   void body(const Head& head, std::string_view key, std::string_view body);
 
   // Says that a key written earlier in this batch was written again: seal() will keep only what
@@ -123,20 +124,22 @@ class BatchWriter {
   Batch seal(Stamp from, Stamp to, const Stability& stable, const Coverage& self);
 
  private:
-  void begin(const Head& head, uint8_t extra_flags);
-  void drop_subsumed();
-
   RegionId region_;
   uint32_t epoch_ = 1;
   uint32_t count_ = 0;
   bool rewritten_ = false;
-  Stamp base_;  // the first delta's stamp: others are relative to the one before
   Stamp last_;
   std::string deltas_;
 };
 
-// Joins consecutive batches of one producer into one, keeping only the last state of each key:
-// what a region that lags is sent. Requires: batches chain; not empty.
-Batch coalesce(const std::vector<std::string_view>& batches);
+// Joins consecutive batches of one producer, keeping only the last state of each key: what a
+// region that lags is sent. Batches with different stability are not joined, because rule 5 of
+// key_state.h needs the stability that held when a delta was written. Requires: they chain and
+// validate.
+std::vector<Batch> coalesce(const std::vector<std::string_view>& batches);
+
+// What a flush had seen: the body of kFlush.
+void encode_seen(const VersionVector& seen, std::string& out);
+bool decode_seen(Reader& in, VersionVector& seen);
 
 }  // namespace atoll::crdt

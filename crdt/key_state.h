@@ -57,6 +57,7 @@ struct Contribution {
   Total total;
   Stamp seen_last;  // what the base observed of it; 0: nothing
   Total seen_total;
+  bool closed = false;  // some base has listed it: its owner begins a new one (invariant 3)
 
   bool fully_seen() const { return seen_last.raw != 0 && seen_last >= last; }
   bool operator==(const Contribution&) const = default;

@@ -1,0 +1,386 @@
+#include "crdt/delta.h"
+
+#include <algorithm>
+#include <cassert>
+#include <unordered_map>
+
+namespace atoll::crdt {
+
+namespace {
+
+enum DeltaFlags : uint8_t {
+  kKind = 0x07,
+  kHasPrev = 0x08,
+  kHasDb = 0x10,
+  kHasReplaced = 0x20,
+  kHasDeadline = 0x40,
+};
+constexpr uint32_t kSlotMask = 0x3fff;
+
+// Appends small fields to a stack buffer first: one append to the batch per delta head.
+class HeadBytes {
+ public:
+  void u8(uint8_t v) { buf_[n_++] = static_cast<char>(v); }
+  void u16(uint16_t v) {
+    u8(static_cast<uint8_t>(v));
+    u8(static_cast<uint8_t>(v >> 8));
+  }
+  void varint(uint64_t v) { n_ += encode_varint(buf_ + n_, v); }
+  void svarint(int64_t v) { varint(zigzag(v)); }
+  std::string_view view() const { return {buf_, n_}; }
+
+ private:
+  char buf_[64];
+  size_t n_ = 0;
+};
+
+void write_delta(std::string& out, Stamp before, const Delta& d) {
+  HeadBytes h;
+  uint8_t flags = static_cast<uint8_t>(d.kind);
+  if (d.has_prev) flags |= kHasPrev;
+  if (d.db != 0) flags |= kHasDb;
+  if (d.replaced) flags |= kHasReplaced;
+  if (d.deadline != kNoDeadline) flags |= kHasDeadline;
+  h.u8(flags);
+  h.u16(d.slot);
+  h.varint(d.stamp.tick() - before.tick());
+  if (d.has_prev) h.varint(d.prev ? d.stamp.tick() - d.prev.tick() : 0);
+  if (d.db != 0) h.u8(d.db);
+  if (d.replaced) {
+    h.u8(d.replaced.region());
+    h.svarint(static_cast<int64_t>(d.stamp.tick() - d.replaced.tick()));
+  }
+  if (d.deadline != kNoDeadline) h.svarint(d.deadline - d.stamp.ms());
+  h.varint(d.key.size());
+  out.append(h.view());
+  out.append(d.key);
+  const std::string_view tail = d.kind == DeltaKind::kSet ? d.value : d.body;
+  if (d.kind != DeltaKind::kDelete) {
+    HeadBytes length;
+    length.varint(tail.size());
+    out.append(length.view());
+    out.append(tail);
+  }
+}
+
+const char* read_delta(Reader& in, RegionId region, Stamp before, Delta& d) {
+  d = {};
+  const uint8_t flags = in.u8();
+  const uint8_t kind = flags & kKind;
+  if (kind < 1 || kind > 5 || (flags & 0x80) != 0) return "unknown kind of delta";
+  d.kind = static_cast<DeltaKind>(kind);
+  d.slot = in.u16();
+  if ((d.slot & ~kSlotMask) != 0) return "slot out of range";
+  d.stamp = Stamp::from_tick(before.tick() + in.varint(), region);
+  if (d.stamp <= before) return "stamps do not rise";
+  d.has_prev = (flags & kHasPrev) != 0;
+  if (d.has_prev) {
+    const uint64_t back = in.varint();
+    if (back > d.stamp.tick()) return "prev before time began";
+    if (back != 0) d.prev = Stamp::from_tick(d.stamp.tick() - back, region);
+  }
+  if (flags & kHasDb) d.db = in.u8();
+  if (flags & kHasReplaced) {
+    const RegionId r = in.u8();
+    d.replaced = Stamp::from_tick(d.stamp.tick() - static_cast<uint64_t>(in.svarint()), r);
+  }
+  if (flags & kHasDeadline) {
+    // Arithmetic on foreign numbers: unsigned, so that it cannot overflow.
+    d.deadline = static_cast<Millis>(static_cast<uint64_t>(d.stamp.ms()) +
+                                     static_cast<uint64_t>(in.svarint()));
+  }
+  d.key = in.bytes();
+  if (d.kind == DeltaKind::kSet) {
+    d.value = in.bytes();
+  } else if (d.kind != DeltaKind::kDelete) {
+    d.body = in.bytes();
+  }
+  return in.ok() ? nullptr : "delta is cut short";
+}
+
+const char* check_body(const Delta& d) {
+  if (d.kind == DeltaKind::kState || d.kind == DeltaKind::kTtl) {
+    Reader in(d.body);
+    KeyState s;
+    if (!decode_state(in, s) || !in.done()) return "malformed key state";
+    if (d.kind == DeltaKind::kTtl && (s.kind != BaseKind::kNone || !s.contributions.empty())) {
+      return "TTL delta with a value";
+    }
+  } else if (d.kind == DeltaKind::kFlush) {
+    Reader in(d.body);
+    VersionVector seen;
+    if (!decode_seen(in, seen) || !in.done()) return "malformed flush";
+  }
+  return nullptr;
+}
+
+struct KeyName {
+  DbId db;
+  std::string_view key;
+  bool operator==(const KeyName&) const = default;
+};
+struct KeyNameHash {
+  size_t operator()(const KeyName& k) const {
+    return std::hash<std::string_view>{}(k.key) ^ k.db;
+  }
+};
+
+bool whole(DeltaKind kind) {
+  return kind == DeltaKind::kSet || kind == DeltaKind::kDelete || kind == DeltaKind::kState;
+}
+
+// Which of the deltas still say something after the later ones; keeps the prev chain whole and
+// the first `replaced` of a key that was overwritten several times.
+std::vector<Delta> drop_subsumed(std::vector<Delta>& all) {
+  struct Last {
+    size_t whole = SIZE_MAX;
+    size_t ttl = SIZE_MAX;
+    size_t first = SIZE_MAX;
+  };
+  std::unordered_map<KeyName, Last, KeyNameHash> lasts;
+  lasts.reserve(all.size());
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i].kind == DeltaKind::kFlush) continue;
+    Last& last = lasts[{all[i].db, all[i].key}];
+    if (whole(all[i].kind)) {
+      if (last.first == SIZE_MAX) last.first = i;
+      last.whole = i;
+      last.ttl = SIZE_MAX;
+    } else {
+      last.ttl = i;
+    }
+  }
+  std::vector<Delta> kept;
+  kept.reserve(lasts.size());
+  std::unordered_map<SlotId, Stamp> orphaned_prev;
+  for (size_t i = 0; i < all.size(); ++i) {
+    Delta& d = all[i];
+    if (d.kind != DeltaKind::kFlush) {
+      const Last& last = lasts[{d.db, d.key}];
+      if (i != last.whole && i != last.ttl) {
+        if (d.has_prev) orphaned_prev.emplace(d.slot, d.prev);
+        continue;
+      }
+      if (i == last.whole && d.kind != DeltaKind::kState) d.replaced = all[last.first].replaced;
+    }
+    if (!orphaned_prev.empty()) {
+      if (auto it = orphaned_prev.find(d.slot); it != orphaned_prev.end()) {
+        d.has_prev = true;
+        d.prev = it->second;
+        orphaned_prev.erase(it);
+      }
+    }
+    kept.push_back(d);
+  }
+  return kept;
+}
+
+void write_header(std::string& out, const BatchHeader& h) {
+  Writer w(out);
+  w.u8(kBatchVersion);
+  w.u8(h.region);
+  w.stamp(h.from);
+  w.stamp(h.to);
+  w.stamp(h.stable.upto);
+  w.u8(static_cast<uint8_t>(h.stable.members.size()));
+  for (const RegionId r : h.stable.members) w.u8(r);
+  w.u8(h.self.has_gap() ? 1 : 0);
+  if (h.self.has_gap()) {
+    w.stamp(h.self.gap_after);
+    w.stamp(h.self.gap_until);
+  }
+  w.varint(h.deltas);
+}
+
+std::vector<Delta> read_all(std::string_view bytes, RegionId region, uint32_t count) {
+  std::vector<Delta> all;
+  all.reserve(count);
+  Reader in(bytes);
+  Stamp last;
+  for (uint32_t i = 0; i < count; ++i) {
+    Delta d;
+    [[maybe_unused]] const char* error = read_delta(in, region, last, d);
+    assert(error == nullptr);
+    last = d.stamp;
+    all.push_back(d);
+  }
+  return all;
+}
+
+std::string write_all(const std::vector<Delta>& deltas) {
+  std::string out;
+  Stamp last;
+  for (const Delta& d : deltas) {
+    write_delta(out, last, d);
+    last = d.stamp;
+  }
+  return out;
+}
+
+}  // namespace
+
+void encode_seen(const VersionVector& seen, std::string& out) {
+  Writer w(out);
+  w.u8(static_cast<uint8_t>(seen.items().size()));
+  for (const Coverage& c : seen.items()) {
+    w.u8(c.region);
+    w.stamp(c.upto);
+    w.u8(c.has_gap() ? 1 : 0);
+    if (c.has_gap()) {
+      w.stamp(c.gap_after);
+      w.stamp(c.gap_until);
+    }
+  }
+}
+
+bool decode_seen(Reader& in, VersionVector& seen) {
+  seen = {};
+  const uint8_t n = in.u8();
+  for (uint8_t i = 0; i < n && in.ok(); ++i) {
+    Coverage c;
+    c.region = in.u8();
+    c.upto = in.stamp();
+    const uint8_t gap = in.u8();
+    if (gap > 1 || seen.find(c.region) != nullptr) in.fail();
+    if (gap == 1) {
+      c.gap_after = in.stamp();
+      c.gap_until = in.stamp();
+    }
+    seen.set(c);
+  }
+  return in.ok();
+}
+
+// ---- BatchReader ----
+
+BatchReader::BatchReader(std::string_view bytes) : in_(bytes) {
+  const uint8_t version = in_.u8();
+  if (version != kBatchVersion) {
+    error_ = "batch format " + std::to_string(version) + ", this program knows " +
+             std::to_string(kBatchVersion);
+    return;
+  }
+  header_.region = in_.u8();
+  header_.from = in_.stamp();
+  header_.to = in_.stamp();
+  header_.stable.upto = in_.stamp();
+  const uint8_t members = in_.u8();
+  for (uint8_t i = 0; i < members && in_.ok(); ++i) header_.stable.members.push_back(in_.u8());
+  header_.self.region = header_.region;
+  header_.self.upto = header_.to;
+  const uint8_t gap = in_.u8();
+  if (gap == 1) {
+    header_.self.gap_after = in_.stamp();
+    header_.self.gap_until = in_.stamp();
+  }
+  const uint64_t deltas = in_.varint();
+  if (!in_.ok()) {
+    error_ = "batch header is cut short";
+  } else if (header_.region == 0 || gap > 1 || header_.from > header_.to ||
+             !std::is_sorted(header_.stable.members.begin(), header_.stable.members.end())) {
+    error_ = "batch header makes no sense";
+  } else if (deltas > in_.left()) {
+    error_ = "more deltas announced than there are bytes";
+  }
+  header_.deltas = left_ = static_cast<uint32_t>(error_.empty() ? deltas : 0);
+}
+
+bool BatchReader::next(Delta& delta) {
+  if (!ok() || left_ == 0) return false;
+  if (const char* error = read_delta(in_, header_.region, last_, delta)) {
+    error_ = error;
+    return false;
+  }
+  last_ = delta.stamp;
+  --left_;
+  return true;
+}
+
+bool BatchReader::validate(std::string_view bytes, std::string* error) {
+  BatchReader reader(bytes);
+  Delta d;
+  const char* wrong = nullptr;
+  while (wrong == nullptr && reader.next(d)) {
+    wrong = check_body(d);
+    if (wrong == nullptr && d.stamp > reader.header().to) wrong = "stamp beyond the batch's end";
+  }
+  if (wrong == nullptr && reader.ok() && !reader.in_.done()) wrong = "bytes after the last delta";
+  if (wrong == nullptr && reader.ok()) return true;
+  if (error != nullptr) *error = wrong != nullptr ? wrong : reader.error();
+  return false;
+}
+
+// ---- BatchWriter ----
+
+void BatchWriter::set(const Head& head, Stamp replaced, Millis deadline, std::string_view key,
+                      std::string_view value) {
+  write_delta(deltas_, last_,
+              Delta{head.kind, head.slot, head.stamp, head.has_prev, head.prev, head.db, replaced,
+                    deadline, key, value, {}});
+  last_ = head.stamp;
+  ++count_;
+}
+
+void BatchWriter::del(const Head& head, Stamp replaced, std::string_view key) {
+  set(head, replaced, kNoDeadline, key, {});
+}
+
+void BatchWriter::body(const Head& head, std::string_view key, std::string_view body) {
+  write_delta(deltas_, last_,
+              Delta{head.kind, head.slot, head.stamp, head.has_prev, head.prev, head.db, {},
+                    kNoDeadline, key, {}, body});
+  last_ = head.stamp;
+  ++count_;
+}
+
+Batch BatchWriter::seal(Stamp from, Stamp to, const Stability& stable, const Coverage& self) {
+  if (rewritten_) {
+    std::vector<Delta> all = read_all(deltas_, region_, count_);
+    const std::vector<Delta> kept = drop_subsumed(all);
+    count_ = static_cast<uint32_t>(kept.size());
+    deltas_ = write_all(kept);
+  }
+  Batch batch;
+  batch.header = {region_, from, to, stable, self, count_};
+  batch.bytes.reserve(64 + deltas_.size());
+  write_header(batch.bytes, batch.header);
+  batch.bytes.append(deltas_);
+  deltas_.clear();
+  constexpr size_t kKeptBytes = 256 * 1024;
+  if (deltas_.capacity() > kKeptBytes) deltas_.shrink_to_fit();
+  count_ = 0;
+  last_ = {};
+  rewritten_ = false;
+  if (++epoch_ == 0) epoch_ = 1;
+  return batch;
+}
+
+std::vector<Batch> coalesce(const std::vector<std::string_view>& batches) {
+  std::vector<Batch> out;
+  size_t i = 0;
+  while (i < batches.size()) {
+    BatchHeader header = BatchReader(batches[i]).header();
+    std::vector<Delta> all;
+    for (; i < batches.size(); ++i) {
+      BatchReader reader(batches[i]);
+      const BatchHeader& h = reader.header();
+      const bool joins = h.stable.upto == header.stable.upto &&
+                         h.stable.members == header.stable.members &&
+                         h.self.gap_after == header.self.gap_after &&
+                         h.self.gap_until == header.self.gap_until;
+      if (!joins) break;
+      header.to = std::max(header.to, h.to);
+      Delta d;
+      while (reader.next(d)) all.push_back(d);
+    }
+    const std::vector<Delta> kept = drop_subsumed(all);
+    header.deltas = static_cast<uint32_t>(kept.size());
+    Batch batch{header, {}};
+    write_header(batch.bytes, header);
+    batch.bytes += write_all(kept);
+    out.push_back(std::move(batch));
+  }
+  return out;
+}
+
+}  // namespace atoll::crdt

@@ -1,0 +1,435 @@
+#include "crdt/key_state.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+
+namespace atoll::crdt {
+
+namespace {
+
+using Int128 = __int128;
+
+bool birth_less(const Contribution& a, const Contribution& b) {
+  if (a.birth.region() != b.birth.region()) return a.birth.region() < b.birth.region();
+  return a.birth < b.birth;
+}
+
+const Contribution* find_birth(const std::vector<Contribution>& list, Stamp birth) {
+  for (const Contribution& c : list) {
+    if (c.birth == birth) return &c;
+  }
+  return nullptr;
+}
+
+// Invariant 5.
+bool counted(const KeyState& s, const Contribution& c) {
+  return c.seen_last || c.birth > s.base_floor;
+}
+bool live(const KeyState& s, const Contribution& c) {
+  return counted(s, c) && c.last > c.seen_last;
+}
+
+int compare_base(const KeyState& a, const KeyState& b) {
+  if (a.base != b.base) return a.base < b.base ? -1 : 1;
+  if (a.kind != b.kind) return a.kind < b.kind ? -1 : 1;
+  return a.value.compare(b.value);
+}
+
+void take_base(KeyState& s, const KeyState& other) {
+  s.kind = other.kind;
+  s.base = other.base;
+  s.value = other.value;
+  s.base_floor = other.base_floor;
+  for (Contribution& c : s.contributions) {
+    const Contribution* theirs = find_birth(other.contributions, c.birth);
+    c.seen_last = theirs != nullptr ? theirs->seen_last : Stamp{};
+    c.seen_total = theirs != nullptr ? theirs->seen_total : Total{};
+  }
+}
+
+// Joins the other side's contributions. `base_order`: see merge(); where the other base lost, what
+// it had observed does not count, but that it listed a contribution does (closed).
+bool join_contributions(KeyState& s, const KeyState& other, int base_order) {
+  bool changed = false;
+  for (const Contribution& theirs : other.contributions) {
+    auto it = std::lower_bound(s.contributions.begin(), s.contributions.end(), theirs, birth_less);
+    if (it == s.contributions.end() || it->birth != theirs.birth) {
+      it = s.contributions.insert(it, theirs);
+      if (base_order > 0) {
+        it->seen_last = {};
+        it->seen_total = {};
+      }
+      changed = true;
+      continue;
+    }
+    if (theirs.last > it->last) {
+      it->last = theirs.last;
+      it->total = theirs.total;
+      changed = true;
+    }
+    if (base_order == 0 && theirs.seen_last > it->seen_last) {
+      it->seen_last = theirs.seen_last;
+      it->seen_total = theirs.seen_total;
+      changed = true;
+    }
+    if (theirs.closed && !it->closed) {
+      it->closed = true;
+      changed = true;
+    }
+  }
+  return changed;
+}
+
+TtlMark* find_mark(std::vector<TtlMark>& marks, RegionId region) {
+  for (TtlMark& m : marks) {
+    if (m.stamp.region() == region) return &m;
+  }
+  return nullptr;
+}
+
+void put_mark(std::vector<TtlMark>& marks, const TtlMark& mark) {
+  auto it = std::lower_bound(marks.begin(), marks.end(), mark, [](const auto& a, const auto& b) {
+    return a.stamp.region() < b.stamp.region();
+  });
+  marks.insert(it, mark);
+}
+
+bool join_ttl(KeyState& s, const KeyState& other) {
+  if (other.ttl.empty()) return false;
+  if (s.ttl.empty() || other.ttl_base > s.ttl_base) {
+    s.ttl_base = other.ttl_base;
+    s.ttl = other.ttl;
+    return true;
+  }
+  if (other.ttl_base < s.ttl_base) return false;
+  bool changed = false;
+  for (const TtlMark& theirs : other.ttl) {
+    TtlMark* mine = find_mark(s.ttl, theirs.stamp.region());
+    if (mine == nullptr) {
+      put_mark(s.ttl, theirs);
+      changed = true;
+    } else if (theirs.stamp > mine->stamp) {
+      *mine = theirs;
+      changed = true;
+    } else if (theirs.stamp == mine->stamp && mine->live && !theirs.live) {
+      mine->live = false;
+      changed = true;
+    }
+  }
+  return changed;
+}
+
+// A register that belongs to a base which has lost says nothing any more.
+bool drop_stale_ttl(KeyState& s) {
+  if (s.ttl.empty() || s.ttl_base >= s.base) return false;
+  s.ttl.clear();
+  s.ttl_base = {};
+  return true;
+}
+
+void note_discarded(const KeyState& winner, const KeyState& loser, Discarded* discarded) {
+  if (discarded == nullptr || !loser.base || !winner.base) return;
+  discarded->base = true;
+  discarded->winner = winner.base;
+  discarded->loser = loser.base;
+  discarded->loser_kind = loser.kind;
+  discarded->loser_value = loser.value.substr(0, kConflictValueBytes);
+}
+
+Int128 saturating(Int128 v, bool* saturated) {
+  constexpr Int128 kMax = std::numeric_limits<int64_t>::max();
+  constexpr Int128 kMin = std::numeric_limits<int64_t>::min();
+  if (v > kMax || v < kMin) {
+    if (saturated != nullptr) *saturated = true;
+    return v > kMax ? kMax : kMin;
+  }
+  return v;
+}
+
+long double real_of(const Total& t) {
+  return t.is_float ? t.real : static_cast<long double>(t.integer);
+}
+
+}  // namespace
+
+Stamp KeyState::newest() const {
+  Stamp s = std::max(base, ttl_base);
+  for (const Contribution& c : contributions) s = std::max({s, c.last, c.seen_last});
+  for (const TtlMark& m : ttl) s = std::max(s, m.stamp);
+  return s;
+}
+
+bool merge(KeyState& state, const KeyState& other, Discarded* discarded) {
+  const int order = compare_base(state, other);
+  bool changed = false;
+  if (order < 0) {
+    note_discarded(other, state, discarded);
+    take_base(state, other);
+    changed = true;
+  } else if (order > 0) {
+    note_discarded(state, other, discarded);
+  } else if (other.base_floor > state.base_floor) {
+    state.base_floor = other.base_floor;
+    changed = true;
+  }
+  changed |= join_contributions(state, other, order);
+  changed |= join_ttl(state, other);
+  changed |= drop_stale_ttl(state);
+  return changed;
+}
+
+bool merge_from(KeyState& state, const KeyState& other, const Stability& sender,
+                Discarded* discarded) {
+  bool changed = false;
+  if (compare_base(state, other) < 0) {
+    changed = std::erase_if(state.contributions, [&](const Contribution& c) {
+                return sender.covers(c.birth) && find_birth(other.contributions, c.birth) == nullptr;
+              }) > 0;
+  }
+  // The same for TTL marks: the sender had seen them and let them go, so its marks are later.
+  if (!other.ttl.empty() && other.ttl_base == state.ttl_base) {
+    changed |= std::erase_if(state.ttl, [&](const TtlMark& m) {
+                 return sender.covers(m.stamp) &&
+                        std::none_of(other.ttl.begin(), other.ttl.end(), [&](const TtlMark& o) {
+                          return o.stamp.region() == m.stamp.region();
+                        });
+               }) > 0;
+  }
+  return merge(state, other, discarded) || changed;
+}
+
+bool collect(KeyState& state, const Stability& stable) {
+  bool changed = false;
+  if (state.base && stable.covers(state.base)) {
+    changed = std::erase_if(state.contributions, [&](const Contribution& c) {
+                return c.fully_seen() || !counted(state, c);
+              }) > 0;
+  }
+  const bool ttl_stable =
+      !state.ttl.empty() && (!state.ttl_base || stable.covers(state.ttl_base)) &&
+      std::all_of(state.ttl.begin(), state.ttl.end(),
+                  [&](const TtlMark& m) { return stable.covers(m.stamp); });
+  if (ttl_stable) {
+    const bool endless = deadline_of(state) == kNoDeadline;
+    changed |= std::erase_if(state.ttl, [&](const TtlMark& m) {
+                 return !m.live || endless;
+               }) > 0;
+    if (state.ttl.empty()) state.ttl_base = {};
+  }
+  return changed;
+}
+
+bool collectable(const KeyState& state, const Stability& stable) {
+  if (exists(state)) return false;
+  if (state.base && !stable.covers(state.base)) return false;
+  for (const Contribution& c : state.contributions) {
+    if (!stable.covers(c.last)) return false;
+  }
+  return state.ttl.empty() || (stable.covers(state.ttl_base) && state.ttl_base <= stable.upto);
+}
+
+bool remove_covered(KeyState& state, const VersionVector& covered) {
+  bool changed = false;
+  const bool counter_only = !state.base;
+  changed |= std::erase_if(state.contributions, [&](const Contribution& c) {
+               return covered.covers(c.last);
+             }) > 0;
+  if (state.base && covered.covers(state.base)) {
+    if (state.ttl_base <= state.base) {
+      state.ttl.clear();
+      state.ttl_base = {};
+    }
+    state.kind = BaseKind::kNone;
+    state.base = {};
+    state.value.clear();
+    state.base_floor = {};
+    changed = true;
+  }
+  if (counter_only && state.contributions.empty() && !state.ttl_base && !state.ttl.empty()) {
+    state.ttl.clear();
+    changed = true;
+  }
+  return changed;
+}
+
+Millis deadline_of(const KeyState& state) {
+  if (state.ttl.empty() || state.ttl_base != state.base) return kNoDeadline;
+  Millis longest = INT64_MIN;
+  for (const TtlMark& m : state.ttl) {
+    if (m.live) longest = std::max(longest, m.deadline);
+  }
+  return longest == INT64_MIN ? kNoDeadline : longest;
+}
+
+bool exists(const KeyState& state) {
+  if (state.kind == BaseKind::kValue) return true;
+  return std::any_of(state.contributions.begin(), state.contributions.end(),
+                     [&](const Contribution& c) { return live(state, c); });
+}
+
+std::string visible_value(const KeyState& state, bool* saturated) {
+  if (saturated != nullptr) *saturated = false;
+  bool any = false;
+  bool real = false;
+  for (const Contribution& c : state.contributions) {
+    if (!live(state, c)) continue;
+    any = true;
+    real |= c.total.is_float;
+  }
+  if (!any) return state.value;
+
+  Int128 sum = 0;
+  long double real_sum = 0;
+  if (state.kind == BaseKind::kValue) {
+    if (const auto i = parse_integer(state.value)) {
+      sum = *i;
+      real_sum = static_cast<long double>(*i);
+    } else if (const auto r = parse_real(state.value)) {
+      real = true;
+      real_sum = *r;
+    } else {
+      return state.value;  // not a number: concurrent increments have nothing to add to
+    }
+  }
+  for (const Contribution& c : state.contributions) {
+    if (!live(state, c)) continue;
+    if (real) {
+      real_sum += real_of(c.total) - real_of(c.seen_total);
+    } else {
+      sum += static_cast<Int128>(c.total.integer) - c.seen_total.integer;
+    }
+  }
+  if (real) return format_real(real_sum);
+  return std::to_string(static_cast<int64_t>(saturating(sum, saturated)));
+}
+
+void write_base(KeyState& state, BaseKind kind, std::string_view value, Stamp stamp,
+                Millis deadline) {
+  assert(stamp > state.base);
+  state.kind = kind;
+  state.base = stamp;
+  state.value.assign(value);
+  state.base_floor = {};
+  for (Contribution& c : state.contributions) {
+    c.seen_last = c.last;
+    c.seen_total = c.total;
+    c.closed = true;
+  }
+  if (state.ttl_base <= stamp) {
+    state.ttl.clear();
+    state.ttl_base = {};
+    if (deadline != kNoDeadline && kind == BaseKind::kValue) {
+      state.ttl_base = stamp;
+      state.ttl.push_back(TtlMark{stamp, deadline, true});
+    }
+  }
+}
+
+void add(KeyState& state, const Total& amount, Stamp stamp, Stamp incarnation) {
+  for (Contribution& c : state.contributions) {
+    if (c.birth.region() != stamp.region() || c.birth < incarnation || c.closed ||
+        c.seen_last || !counted(state, c) || c.total.is_float != amount.is_float) {
+      continue;
+    }
+    if (amount.is_float) {
+      c.total.real += amount.real;
+    } else if (__builtin_add_overflow(c.total.integer, amount.integer, &c.total.integer)) {
+      c.total.integer = static_cast<int64_t>(static_cast<uint64_t>(c.total.integer) -
+                                             static_cast<uint64_t>(amount.integer));
+      c.closed = true;  // full: the rest goes into a new contribution
+      continue;
+    }
+    c.last = stamp;
+    return;
+  }
+  Contribution fresh;
+  fresh.birth = stamp;
+  fresh.last = stamp;
+  fresh.total = amount;
+  state.contributions.insert(std::lower_bound(state.contributions.begin(),
+                                              state.contributions.end(), fresh, birth_less),
+                             fresh);
+}
+
+void write_deadline(KeyState& state, Millis deadline, Stamp stamp) {
+  // A register that waits for a later base outlives the value we see: so does its TTL.
+  if (!state.ttl.empty() && state.ttl_base > state.base) return;
+  if (state.ttl.empty()) state.ttl_base = state.base;
+  for (TtlMark& m : state.ttl) m.live = false;
+  std::erase_if(state.ttl, [&](const TtlMark& m) { return m.stamp.region() == stamp.region(); });
+  put_mark(state.ttl, TtlMark{stamp, deadline, true});
+}
+
+uint64_t digest(DbId db, std::string_view key, const KeyState& state) {
+  std::string canon;
+  Writer w(canon);
+  w.u8(db);
+  w.bytes(key);
+  if (state.kind == BaseKind::kValue) {
+    w.stamp(state.base);
+    w.bytes(state.value);
+  }
+  for (const Contribution& c : state.contributions) {
+    if (!live(state, c)) continue;
+    w.stamp(c.birth);
+    if (c.total.is_float) {
+      w.bytes(format_real(c.total.real - c.seen_total.real));
+    } else {
+      w.u64(static_cast<uint64_t>(c.total.integer) -
+            static_cast<uint64_t>(c.seen_total.integer));
+    }
+  }
+  w.svarint(deadline_of(state));
+  return XXH3_64bits(canon.data(), canon.size());
+}
+
+// ---- Numbers ----
+
+std::optional<int64_t> parse_integer(std::string_view text) {
+  if (text.empty() || text.size() > 20) return std::nullopt;
+  const bool negative = text[0] == '-';
+  const std::string_view digits = negative ? text.substr(1) : text;
+  if (digits.empty() || digits.size() > 19) return std::nullopt;
+  if (digits[0] == '0' && (digits.size() > 1 || negative)) return std::nullopt;
+  uint64_t v = 0;
+  for (const char ch : digits) {
+    if (ch < '0' || ch > '9') return std::nullopt;
+    v = v * 10 + static_cast<uint64_t>(ch - '0');
+  }
+  const uint64_t limit = static_cast<uint64_t>(INT64_MAX) + (negative ? 1 : 0);
+  if (v > limit) return std::nullopt;
+  return static_cast<int64_t>(negative ? 0 - v : v);
+}
+
+std::optional<long double> parse_real(std::string_view text) {
+  constexpr size_t kLongest = 256;
+  if (text.empty() || text.size() >= kLongest || std::isspace(static_cast<unsigned char>(text[0])))
+    return std::nullopt;
+  char buf[kLongest];
+  text.copy(buf, text.size());
+  buf[text.size()] = '\0';
+  char* end = nullptr;
+  const long double v = std::strtold(buf, &end);
+  if (end != buf + text.size() || !std::isfinite(v)) return std::nullopt;
+  return v;
+}
+
+std::string format_real(long double value) {
+  char buf[5 * 1024];
+  const int n = std::snprintf(buf, sizeof buf, "%.17Lf", value);
+  std::string_view s(buf, static_cast<size_t>(n));
+  if (s.find('.') != std::string_view::npos) {
+    while (s.back() == '0') s.remove_suffix(1);
+    if (s.back() == '.') s.remove_suffix(1);
+  }
+  if (s == "-0") s = "0";
+  return std::string(s);
+}
+
+}  // namespace atoll::crdt

@@ -1,0 +1,159 @@
+// Codec of KeyState: part of the batch and slot formats. FORMAT.md has the layout.
+#include <cstring>
+
+#include "crdt/key_state.h"
+
+namespace atoll::crdt {
+
+namespace {
+
+enum StateFlags : uint8_t {
+  kKind = 0x03,
+  kHasBase = 0x04,
+  kHasFloor = 0x08,
+  kHasContributions = 0x10,
+  kHasTtl = 0x20,
+  kKnownFlags = 0x3f,
+};
+enum ContributionFlags : uint8_t {
+  kFloat = 0x01,
+  kSeen = 0x02,       // seen_last and seen_total follow
+  kSeenWhole = 0x04,  // they equal last and total
+  kClosed = 0x08,
+  kKnownContributionFlags = 0x0f,
+};
+constexpr uint64_t kContributionsMax = 1 << 20;
+constexpr uint64_t kMarksMax = 256;
+constexpr size_t kRealBytes = 10;  // x87 extended: 64 bits of mantissa, 16 of sign and exponent
+
+void write_total(Writer& w, const Total& t) {
+  if (!t.is_float) {
+    w.svarint(t.integer);
+    return;
+  }
+  char buf[kRealBytes];
+  std::memcpy(buf, &t.real, sizeof buf);
+  w.raw({buf, sizeof buf});
+}
+
+Total read_total(Reader& in, bool is_float) {
+  Total t;
+  t.is_float = is_float;
+  if (!is_float) {
+    t.integer = in.svarint();
+    return t;
+  }
+  char buf[kRealBytes];
+  for (char& b : buf) b = static_cast<char>(in.u8());
+  std::memcpy(&t.real, buf, sizeof buf);
+  if (!(t.real == t.real) || t.real - t.real != 0) in.fail();  // NaN or infinity
+  return t;
+}
+
+void write_contribution(Writer& w, const Contribution& c) {
+  const bool whole = c.seen_last && c.seen_last == c.last && c.seen_total == c.total;
+  uint8_t flags = 0;
+  if (c.total.is_float) flags |= kFloat;
+  if (c.seen_last) flags |= whole ? kSeenWhole : kSeen;
+  if (c.closed) flags |= kClosed;
+  w.u8(flags);
+  w.stamp(c.birth);
+  w.varint(c.last.tick() - c.birth.tick());
+  write_total(w, c.total);
+  if (flags & kSeen) {
+    w.varint(c.seen_last.tick() - c.birth.tick());
+    write_total(w, c.seen_total);
+  }
+}
+
+bool read_contribution(Reader& in, Contribution& c) {
+  const uint8_t flags = in.u8();
+  c.birth = in.stamp();
+  c.last = Stamp::from_tick(c.birth.tick() + in.varint(), c.birth.region());
+  c.total = read_total(in, (flags & kFloat) != 0);
+  c.closed = (flags & kClosed) != 0;
+  if (flags & kSeenWhole) {
+    c.seen_last = c.last;
+    c.seen_total = c.total;
+  } else if (flags & kSeen) {
+    c.seen_last = Stamp::from_tick(c.birth.tick() + in.varint(), c.birth.region());
+    c.seen_total = read_total(in, (flags & kFloat) != 0);
+  }
+  const bool sound = (flags & ~kKnownContributionFlags) == 0 && c.birth.region() != 0 &&
+                     c.last >= c.birth && c.seen_last <= c.last;
+  if (!sound) in.fail();
+  return in.ok();
+}
+
+}  // namespace
+
+void encode_state(const KeyState& s, std::string& out) {
+  Writer w(out);
+  uint8_t flags = static_cast<uint8_t>(s.kind);
+  if (s.base) flags |= kHasBase;
+  if (s.base_floor) flags |= kHasFloor;
+  if (!s.contributions.empty()) flags |= kHasContributions;
+  if (!s.ttl.empty()) flags |= kHasTtl;
+  w.u8(flags);
+  if (s.base) w.stamp(s.base);
+  if (s.base_floor) w.stamp(s.base_floor);
+  if (s.kind == BaseKind::kValue) w.bytes(s.value);
+  if (!s.contributions.empty()) {
+    w.varint(s.contributions.size());
+    for (const Contribution& c : s.contributions) write_contribution(w, c);
+  }
+  if (!s.ttl.empty()) {
+    w.stamp(s.ttl_base);
+    w.varint(s.ttl.size());
+    for (const TtlMark& m : s.ttl) {
+      w.u8(m.live ? 1 : 0);
+      w.stamp(m.stamp);
+      w.svarint(m.deadline);
+    }
+  }
+}
+
+bool decode_state(Reader& in, KeyState& s) {
+  s = {};
+  const uint8_t flags = in.u8();
+  if ((flags & ~kKnownFlags) != 0 || (flags & kKind) > 2) in.fail();
+  s.kind = static_cast<BaseKind>(flags & kKind);
+  if (flags & kHasBase) s.base = in.stamp();
+  if (flags & kHasFloor) s.base_floor = in.stamp();
+  if (s.kind == BaseKind::kValue) s.value.assign(in.bytes());
+  if ((s.kind != BaseKind::kNone) != (s.base.raw != 0)) in.fail();
+  if (flags & kHasContributions) {
+    const uint64_t n = in.varint();
+    if (n == 0 || n > kContributionsMax || n > in.left()) in.fail();
+    for (uint64_t i = 0; i < n && in.ok(); ++i) {
+      Contribution c;
+      if (!read_contribution(in, c)) break;
+      if (!s.contributions.empty()) {
+        const Stamp before = s.contributions.back().birth;
+        const bool sorted = before.region() < c.birth.region() ||
+                            (before.region() == c.birth.region() && before < c.birth);
+        if (!sorted) in.fail();
+      }
+      s.contributions.push_back(c);
+    }
+  }
+  if (flags & kHasTtl) {
+    s.ttl_base = in.stamp();
+    const uint64_t n = in.varint();
+    if (n == 0 || n > kMarksMax || s.ttl_base < s.base) in.fail();
+    for (uint64_t i = 0; i < n && in.ok(); ++i) {
+      TtlMark m;
+      const uint8_t live = in.u8();
+      m.live = live == 1;
+      m.stamp = in.stamp();
+      m.deadline = in.svarint();
+      const bool sorted = s.ttl.empty() || s.ttl.back().stamp.region() < m.stamp.region();
+      if (live > 1 || !sorted) in.fail();
+      s.ttl.push_back(m);
+    }
+  }
+  if (!in.ok()) s = {};
+  return in.ok();
+}
+
+}  // namespace atoll::crdt
