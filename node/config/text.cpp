@@ -144,8 +144,9 @@ bool class_match(std::string_view pattern, std::size_t& at, char c) {
       ++at;
       found |= lower(pattern[at]) == lower(c);
     } else if (at + 2 < pattern.size() && pattern[at + 1] == '-') {
-      const auto [low, high] = std::minmax(lower(pattern[at]), lower(pattern[at + 2]));
-      found |= lower(c) >= low && lower(c) <= high;
+      const char from = lower(pattern[at]);
+      const char to = lower(pattern[at + 2]);
+      found |= lower(c) >= std::min(from, to) && lower(c) <= std::max(from, to);
       at += 2;
     } else {
       found |= lower(pattern[at]) == lower(c);
