@@ -7,6 +7,9 @@
 // epoll_ctl per suspended read or blocked write, no re-polling of idle sockets by level-triggered
 // epoll_wait, and all sockets that are ready are served in one turn whose replies leave together.
 // io_uring through Asio was measured at 2.4 times the CPU of redis-server at pipeline 1.
+// Measured against a bare epoll loop that answers +OK and parses nothing (50 clients, 64-byte SET,
+// server CPU per request, one run): 1.11 of it at pipeline 1, 1.21 at 16, 1.16 at 64. Asking Asio
+// in every eighth busy turn only was no clear gain at pipeline 1, within the noise of 10 %.
 //
 // One turn:
 //
