@@ -1,0 +1,188 @@
+#include "node/command/args.h"
+
+#include <xxhash.h>
+
+#include <climits>
+#include <cstdio>
+
+namespace atoll::command {
+
+bool is_word(std::string_view word, std::string_view lower) {
+  if (word.size() != lower.size()) return false;
+  for (size_t i = 0; i < word.size(); ++i) {
+    const char c = word[i];
+    if ((c >= 'A' && c <= 'Z' ? c + 32 : c) != lower[i]) return false;
+  }
+  return true;
+}
+
+bool read_integer(Context& ctx, std::string_view text, int64_t& value) {
+  const std::optional<int64_t> parsed = crdt::parse_integer(text);
+  if (!parsed) {
+    ctx.out.error(kNotAnInteger);
+    return false;
+  }
+  value = *parsed;
+  return true;
+}
+
+bool read_db(Context& ctx, std::string_view text, crdt::DbId& db) {
+  int64_t number = 0;
+  if (!read_integer(ctx, text, number)) return false;
+  if (number < INT_MIN || number > INT_MAX) {
+    ctx.out.error("ERR value is out of range, value must between -2147483648 and 2147483647");
+    return false;
+  }
+  if (number < 0 || number >= ctx.keyspace.stores().front()->options().databases) {
+    ctx.out.error(kDbOutOfRange);
+    return false;
+  }
+  db = static_cast<crdt::DbId>(number);
+  return true;
+}
+
+void write_value(Context& ctx, const crdt::KeyRef& ref, std::string_view value,
+                 crdt::Millis deadline) {
+  crdt::Store& store = ctx.store(ref);
+  if (deadline <= ctx.now) {
+    store.del(ref);
+    return;
+  }
+  store.set(ref, value, deadline);
+}
+
+std::string expire_time_error(const CommandSpec& spec) {
+  return "ERR invalid expire time in '" + std::string(spec.name) + "' command";
+}
+
+bool read_deadline(Context& ctx, const Expiry& expiry, crdt::Millis& deadline) {
+  int64_t when = 0;
+  if (!read_integer(ctx, expiry.text, when)) return false;
+  const bool seconds = expiry.unit == TimeUnit::kSeconds || expiry.unit == TimeUnit::kUnixSeconds;
+  const bool relative = expiry.unit == TimeUnit::kSeconds || expiry.unit == TimeUnit::kMillis;
+  bool sound = when > 0 && !(seconds && when > LLONG_MAX / 1000);
+  if (sound && seconds) when *= 1000;
+  if (sound && relative) sound = !__builtin_add_overflow(when, ctx.now, &when) && when > 0;
+  if (!sound) {
+    ctx.out.error(expire_time_error(ctx.spec));
+    return false;
+  }
+  // The greatest int64 means "none" to the store.
+  deadline = when == crdt::kNoDeadline ? when - 1 : when;
+  return true;
+}
+
+namespace {
+
+bool take_expiry(OptionScanner& scan, SetOptions& options) {
+  struct Word {
+    std::string_view word;
+    TimeUnit unit;
+  };
+  static constexpr Word kWords[] = {{"ex", TimeUnit::kSeconds},
+                                    {"px", TimeUnit::kMillis},
+                                    {"exat", TimeUnit::kUnixSeconds},
+                                    {"pxat", TimeUnit::kUnixMillis}};
+  if (options.keep_ttl || options.persist) return false;
+  for (const Word& w : kWords) {
+    if (options.expiry && options.expiry->unit != w.unit) continue;
+    std::string_view text;
+    if (scan.take(w.word, text)) {
+      options.expiry = Expiry{w.unit, text};
+      return true;
+    }
+  }
+  return false;
+}
+
+bool take_condition(OptionScanner& scan, SetSyntax syntax, SetOptions& options) {
+  struct Word {
+    std::string_view word;
+    Condition condition;
+  };
+  static constexpr Word kPlain[] = {{"nx", Condition::kNotExists}, {"xx", Condition::kExists}};
+  static constexpr Word kCompare[] = {{"ifeq", Condition::kEqual},
+                                      {"ifne", Condition::kNotEqual},
+                                      {"ifdeq", Condition::kDigestEqual},
+                                      {"ifdne", Condition::kDigestNotEqual}};
+  for (const Word& w : kPlain) {
+    const bool free = options.condition == Condition::kNone || options.condition == w.condition;
+    if (free && scan.take(w.word)) {
+      options.condition = w.condition;
+      return true;
+    }
+  }
+  if (syntax != SetSyntax::kSet || options.condition != Condition::kNone) return false;
+  for (const Word& w : kCompare) {
+    if (scan.take(w.word, options.comparand)) {
+      options.condition = w.condition;
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+bool read_set_options(Context& ctx, SetSyntax syntax, size_t first, SetOptions& options) {
+  for (OptionScanner scan(ctx.args, first); !scan.done();) {
+    if (take_expiry(scan, options)) continue;
+    if (syntax != SetSyntax::kGetEx) {
+      if (take_condition(scan, syntax, options)) continue;
+      if (!options.expiry && scan.take("keepttl")) {
+        options.keep_ttl = true;
+        continue;
+      }
+    }
+    if (syntax == SetSyntax::kSet && scan.take("get")) {
+      options.get = true;
+      continue;
+    }
+    if (syntax == SetSyntax::kGetEx && !options.expiry && scan.take("persist")) {
+      options.persist = true;
+      continue;
+    }
+    ctx.out.error(kSyntaxError);
+    return false;
+  }
+  return true;
+}
+
+bool digest_sound(Context& ctx, Condition condition, std::string_view comparand) {
+  const bool by_digest =
+      condition == Condition::kDigestEqual || condition == Condition::kDigestNotEqual;
+  if (!by_digest || comparand.size() == kDigestChars) return true;
+  ctx.out.error("ERR must be exactly 16 hexadecimal characters");
+  return false;
+}
+
+void digest_hex(std::string_view value, char* out) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  uint64_t hash = XXH3_64bits(value.data(), value.size());
+  for (size_t i = kDigestChars; i-- > 0; hash >>= 4) out[i] = kDigits[hash & 15];
+}
+
+bool holds(Condition condition, std::string_view comparand, const Found& found) {
+  switch (condition) {
+    case Condition::kNone:
+      return true;
+    case Condition::kNotExists:
+      return !found;
+    case Condition::kExists:
+      return static_cast<bool>(found);
+    case Condition::kEqual:
+      return found && found.value() == comparand;
+    case Condition::kNotEqual:
+      return !found || found.value() != comparand;
+    case Condition::kDigestEqual:
+    case Condition::kDigestNotEqual:
+      break;
+  }
+  const bool wanted = condition == Condition::kDigestEqual;
+  if (!found) return !wanted;
+  char digest[kDigestChars];
+  digest_hex(found.value(), digest);
+  return is_word(comparand, {digest, kDigestChars}) == wanted;
+}
+
+}  // namespace atoll::command

@@ -1,0 +1,160 @@
+// What handlers share: Redis' error texts, numbers and options in arguments, key look-ups.
+//
+// A function that returns bool or an optional has written the error reply when it fails; the
+// handler only returns.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "node/command/command.h"
+
+namespace atoll::command {
+
+inline constexpr std::string_view kSyntaxError = "ERR syntax error";
+inline constexpr std::string_view kNotAnInteger = "ERR value is not an integer or out of range";
+inline constexpr std::string_view kNotAFloat = "ERR value is not a valid float";
+inline constexpr std::string_view kNoSuchKey = "ERR no such key";
+inline constexpr std::string_view kSameObject = "ERR source and destination objects are the same";
+inline constexpr std::string_view kDbOutOfRange = "ERR DB index is out of range";
+inline constexpr std::string_view kValueTooLong =
+    "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+
+// `word` in any case against `lower`, which is in lower case.
+bool is_word(std::string_view word, std::string_view lower);
+
+// An int64 as Redis reads it: no blanks, no plus sign, no leading zeros.
+bool read_integer(Context& ctx, std::string_view text, int64_t& value);
+// A database number that exists.
+bool read_db(Context& ctx, std::string_view text, crdt::DbId& db);
+
+// Walks the options behind the fixed arguments.
+class OptionScanner {
+ public:
+  OptionScanner(Args args, size_t first) : args_(args), at_(first) {}
+
+  bool done() const { return at_ >= args_.size(); }
+  std::string_view current() const { return args_[at_]; }
+  // Takes the word if it stands here. Requires: !done().
+  bool take(std::string_view lower) {
+    if (!is_word(args_[at_], lower)) return false;
+    ++at_;
+    return true;
+  }
+  // Takes the word with the argument that follows it; false if there is none.
+  bool take(std::string_view lower, std::string_view& value) {
+    if (at_ + 1 >= args_.size() || !is_word(args_[at_], lower)) return false;
+    value = args_[at_ + 1];
+    at_ += 2;
+    return true;
+  }
+
+ private:
+  Args args_;
+  size_t at_;
+};
+
+// A key that was looked up. *Lifetime* of entry and value(): until the next write to the store.
+struct Found {
+  crdt::KeyRef ref;
+  crdt::Store& store;
+  const crdt::Entry* entry;  // null: not visible
+
+  explicit operator bool() const { return entry != nullptr; }
+  std::string_view value() const { return store.value(*entry); }
+  crdt::Millis deadline() const { return store.deadline(*entry); }
+};
+
+// Counts as an access, unless the client said CLIENT NO-TOUCH.
+inline Found look_up(Context& ctx, const crdt::KeyRef& ref) {
+  crdt::Store& store = ctx.store(ref);
+  return {ref, store, ctx.session.no_touch ? store.peek(ref) : store.find(ref)};
+}
+inline Found look_up(Context& ctx, std::string_view key) {
+  return look_up(ctx, ctx.ref(key));
+}
+// Does not count as an access.
+inline Found peek(Context& ctx, const crdt::KeyRef& ref) {
+  crdt::Store& store = ctx.store(ref);
+  return {ref, store, store.peek(ref)};
+}
+inline Found peek(Context& ctx, std::string_view key) {
+  return peek(ctx, ctx.ref(key));
+}
+
+// Sets `key`; a deadline that has passed already leaves it deleted.
+void write_value(Context& ctx, const crdt::KeyRef& ref, std::string_view value,
+                 crdt::Millis deadline);
+
+// ---- Deadlines ----
+
+enum class TimeUnit : uint8_t { kSeconds, kMillis, kUnixSeconds, kUnixMillis };
+
+struct Expiry {
+  TimeUnit unit = TimeUnit::kSeconds;
+  std::string_view text;
+};
+// The absolute deadline that an option of SET, GETEX or MSETEX asks for.
+bool read_deadline(Context& ctx, const Expiry& expiry, crdt::Millis& deadline);
+std::string expire_time_error(const CommandSpec& spec);
+
+// ---- SET's options ----
+
+enum class Condition : uint8_t {
+  kNone,
+  kNotExists,
+  kExists,
+  kEqual,
+  kNotEqual,
+  kDigestEqual,
+  kDigestNotEqual
+};
+
+struct SetOptions {
+  Condition condition = Condition::kNone;
+  std::string_view comparand;
+  bool get = false;
+  bool keep_ttl = false;
+  bool persist = false;
+  std::optional<Expiry> expiry;
+};
+enum class SetSyntax : uint8_t { kSet, kGetEx, kMSetEx };
+
+bool read_set_options(Context& ctx, SetSyntax syntax, size_t first, SetOptions& options);
+
+// Whether the condition holds for what was found (which may be nothing).
+// Requires: digests were checked (digest_sound) if the key exists.
+bool holds(Condition condition, std::string_view comparand, const Found& found);
+// IFDEQ and IFDNE of an existing key want 16 characters.
+bool digest_sound(Context& ctx, Condition condition, std::string_view comparand);
+
+inline constexpr size_t kDigestChars = 16;
+// XXH3-64 of the value in lower-case hex; `out` has room for kDigestChars.
+void digest_hex(std::string_view value, char* out);
+
+// ---- Conflict rules, as the rows state them (SEMANTICS) ----
+
+inline constexpr std::string_view kLastWriterWins =
+    "The later SET wins; increments that it had not seen are added to it. The loser goes to the "
+    "conflict log.";
+inline constexpr std::string_view kFirstWriter =
+    "First writer in its region; between regions the later write wins, the loser goes to the "
+    "conflict log.";
+inline constexpr std::string_view kWholeValue =
+    "Last writer wins on the whole value: of two concurrent edits one is lost and goes to the "
+    "conflict log.";
+inline constexpr std::string_view kSummed = "The sum of all increments of all regions, exactly.";
+inline constexpr std::string_view kDeleteRule =
+    "Against SET the later one wins; increments that the delete had not seen remain.";
+inline constexpr std::string_view kFlushRule =
+    "Removes what this region has seen; concurrent writes of other regions survive.";
+inline constexpr std::string_view kFreshTarget =
+    "The target is a fresh write, the source an observed delete, in one envelope; concurrent "
+    "writes to the source stay there.";
+inline constexpr std::string_view kDeadlineRule =
+    "Concurrent deadlines of one value: the longest wins; a later one replaces. It belongs to the "
+    "value it was set on.";
+inline constexpr std::string_view kPersistRule =
+    "PERSIST is an infinite deadline: it beats every concurrent EXPIRE.";
+
+}  // namespace atoll::command

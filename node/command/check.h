@@ -1,0 +1,93 @@
+// Compile-time checks of a family's rows: a row that contradicts itself does not build.
+//
+//   constexpr CommandSpec kXCommands[] = {...};
+//   static_assert(rows_sound(kXCommands));
+//
+// Rules (each has a counter-example in tests/unit/command/table_test.cpp):
+//  (1) names are lower case and strictly rising within the family;
+//  (2) arity, group, since, complexity and summary are given;
+//  (3) a row has a handler, or subcommands whose names begin with its own and a '|';
+//  (4) access is given exactly where there are keys, and writes to keys say kWrite;
+//  (5) no row both writes and is read-only; what writes says what two regions' writes mean;
+//  (6) the arity leaves room for the first key, and for the whole key spec if it is fixed;
+//  (7) kKeys, kSum and kGather route by keys; kSlotCursor, kConnection and kEveryShard have none;
+//  (8) a spec with a key count is movable, and only such a spec is.
+#pragma once
+
+#include "node/command/command.h"
+
+namespace atoll::command {
+
+constexpr bool name_sound(std::string_view name) {
+  if (name.empty()) return false;
+  for (const char c : name) {
+    if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '|' || c == '-' || c == '_')) {
+      return false;
+    }
+  }
+  return true;
+}
+
+constexpr bool has_keys(const CommandSpec& row) {
+  return row.keys.first != 0 || row.keys.count_at != 0;
+}
+
+constexpr bool keys_sound(const CommandSpec& row) {
+  const bool writes = row.access == Access::kWrite || row.access == Access::kReadWrite;
+  const bool movable = (row.flags & kMovableKeys) != 0;
+  if (!has_keys(row)) return row.access == Access::kNone && !movable;
+  if (row.access == Access::kNone) return false;
+  if (writes != ((row.flags & kWrite) != 0)) return false;
+  if (row.keys.step < 1 || movable != (row.keys.count_at != 0)) return false;
+  const int argc_min = row.arity < 0 ? -row.arity : row.arity;
+  if (row.keys.count_at != 0) return row.keys.first == 0 && row.keys.count_at < argc_min;
+  if (row.keys.last > 0 && row.keys.last < row.keys.first) return false;
+  return row.keys.first < argc_min && row.keys.last < argc_min;
+}
+
+constexpr bool route_sound(const CommandSpec& row) {
+  switch (row.route) {
+    case Route::kKeys:
+    case Route::kSum:
+    case Route::kGather:
+      return has_keys(row);
+    case Route::kSlotCursor:
+    case Route::kConnection:
+    case Route::kEveryShard:
+      return !has_keys(row);
+  }
+  return false;
+}
+
+constexpr bool rows_sound(std::span<const CommandSpec> rows);
+
+constexpr bool row_sound(const CommandSpec& row) {
+  if (!name_sound(row.name) || row.arity == 0) return false;
+  if (row.group.empty() || row.since.empty() || row.complexity.empty() || row.summary.empty()) {
+    return false;
+  }
+  if ((row.flags & kWrite) != 0 && ((row.flags & kReadOnly) != 0 || row.conflict.empty())) {
+    return false;
+  }
+  if (!row.subcommands.empty()) {
+    for (const CommandSpec& sub : row.subcommands) {
+      if (sub.name.size() <= row.name.size() + 1 ||
+          sub.name.substr(0, row.name.size()) != row.name || sub.name[row.name.size()] != '|' ||
+          !sub.subcommands.empty()) {
+        return false;
+      }
+    }
+    return rows_sound(row.subcommands) && !has_keys(row);
+  }
+  return row.handler != nullptr && keys_sound(row) && route_sound(row);
+}
+
+constexpr bool rows_sound(std::span<const CommandSpec> rows) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (!row_sound(rows[i])) return false;
+    if (i > 0 && !(rows[i - 1].name < rows[i].name)) return false;
+  }
+  return !rows.empty();
+}
+
+}  // namespace atoll::command

@@ -1,0 +1,201 @@
+// Counters: increments of all regions add up (see crdt/key_state.h).
+#include <cerrno>
+#include <climits>
+#include <cmath>
+#include <cstdlib>
+#include <string>
+
+#include "node/command/args.h"
+#include "node/command/check.h"
+#include "node/command/families.h"
+
+namespace atoll::command {
+namespace {
+
+void increment(Context& ctx, int64_t amount) {
+  const crdt::KeyRef ref = ctx.ref(ctx.args[1]);
+  int64_t result = 0;
+  switch (ctx.store(ref).add(ref, amount, result)) {
+    case crdt::AddResult::kOk:
+      ctx.out.integer(result);
+      return;
+    case crdt::AddResult::kNotANumber:
+      ctx.out.error(kNotAnInteger);
+      return;
+    case crdt::AddResult::kOverflow:
+      ctx.out.error("ERR increment or decrement would overflow");
+      return;
+  }
+}
+
+void incr_command(Context& ctx) {
+  increment(ctx, 1);
+}
+void decr_command(Context& ctx) {
+  increment(ctx, -1);
+}
+
+void incrby_command(Context& ctx) {
+  int64_t amount = 0;
+  if (read_integer(ctx, ctx.args[2], amount)) increment(ctx, amount);
+}
+
+void decrby_command(Context& ctx) {
+  int64_t amount = 0;
+  if (!read_integer(ctx, ctx.args[2], amount)) return;
+  if (amount == LLONG_MIN) {
+    ctx.out.error("ERR decrement would overflow");
+    return;
+  }
+  increment(ctx, -amount);
+}
+
+// What Redis' string2ld takes: all of the text, no leading blank, not NaN; infinities pass.
+bool read_float(std::string_view text, long double& value) {
+  constexpr size_t kFloatCharsMax = 5 * 1024;
+  if (text.empty() || text.size() >= kFloatCharsMax) return false;
+  const char first = text.front();
+  if (first == ' ' || (first >= '\t' && first <= '\r')) return false;
+  const std::string copy(text);  // strtold wants a terminator
+  char* end = nullptr;
+  errno = 0;
+  value = std::strtold(copy.c_str(), &end);
+  if (end != copy.c_str() + copy.size() || std::isnan(value)) return false;
+  return !(errno == ERANGE && (std::isinf(value) || std::fpclassify(value) == FP_ZERO));
+}
+
+void incrbyfloat_command(Context& ctx) {
+  constexpr std::string_view kNotFinite = "ERR increment would produce NaN or Infinity";
+  const crdt::KeyRef ref = ctx.ref(ctx.args[1]);
+  long double amount = 0;
+  if (!read_float(ctx.args[2], amount)) {
+    ctx.out.error(kNotAFloat);
+    return;
+  }
+  if (std::isinf(amount)) {
+    const Found found = peek(ctx, ref);
+    long double old = 0;
+    ctx.out.error(found && !read_float(found.value(), old) ? kNotAFloat : kNotFinite);
+    return;
+  }
+  std::string result;
+  switch (ctx.store(ref).add_real(ref, amount, result)) {
+    case crdt::AddResult::kOk:
+      ctx.out.bulk(result);
+      return;
+    case crdt::AddResult::kNotANumber:
+      ctx.out.error(kNotAFloat);
+      return;
+    case crdt::AddResult::kOverflow:
+      ctx.out.error(kNotFinite);
+      return;
+  }
+}
+
+// ---- Rows ----
+
+constexpr Arg kDecrArgs[] = {
+    {.name = "key", .type = ArgType::kKey},
+};
+
+constexpr Arg kDecrbyArgs[] = {
+    {.name = "key", .type = ArgType::kKey},
+    {.name = "decrement", .type = ArgType::kInteger},
+};
+
+constexpr Arg kIncrArgs[] = {
+    {.name = "key", .type = ArgType::kKey},
+};
+
+constexpr Arg kIncrbyArgs[] = {
+    {.name = "key", .type = ArgType::kKey},
+    {.name = "increment", .type = ArgType::kInteger},
+};
+
+constexpr Arg kIncrbyfloatArgs[] = {
+    {.name = "key", .type = ArgType::kKey},
+    {.name = "increment", .type = ArgType::kDouble},
+};
+
+constexpr CommandSpec kCounterCommands[] = {
+    {.name = "decr",
+     .arity = 2,
+     .keys = {.first = 1, .last = 1, .step = 1},
+     .access = Access::kReadWrite,
+     .route = Route::kKeys,
+     .flags = kWrite | kDenyOom | kFast,
+     .categories = kCatString,
+     .group = "string",
+     .since = "1.0.0",
+     .complexity = "O(1)",
+     .summary = "Decrement the integer value of a key by one",
+     .conflict = kSummed,
+     .args = kDecrArgs,
+     .handler = decr_command},
+    {.name = "decrby",
+     .arity = 3,
+     .keys = {.first = 1, .last = 1, .step = 1},
+     .access = Access::kReadWrite,
+     .route = Route::kKeys,
+     .flags = kWrite | kDenyOom | kFast,
+     .categories = kCatString,
+     .group = "string",
+     .since = "1.0.0",
+     .complexity = "O(1)",
+     .summary = "Decrement the integer value of a key by the given number",
+     .conflict = kSummed,
+     .args = kDecrbyArgs,
+     .handler = decrby_command},
+    {.name = "incr",
+     .arity = 2,
+     .keys = {.first = 1, .last = 1, .step = 1},
+     .access = Access::kReadWrite,
+     .route = Route::kKeys,
+     .flags = kWrite | kDenyOom | kFast,
+     .categories = kCatString,
+     .group = "string",
+     .since = "1.0.0",
+     .complexity = "O(1)",
+     .summary = "Increment the integer value of a key by one",
+     .conflict = kSummed,
+     .args = kIncrArgs,
+     .handler = incr_command},
+    {.name = "incrby",
+     .arity = 3,
+     .keys = {.first = 1, .last = 1, .step = 1},
+     .access = Access::kReadWrite,
+     .route = Route::kKeys,
+     .flags = kWrite | kDenyOom | kFast,
+     .categories = kCatString,
+     .group = "string",
+     .since = "1.0.0",
+     .complexity = "O(1)",
+     .summary = "Increment the integer value of a key by the given amount",
+     .conflict = kSummed,
+     .args = kIncrbyArgs,
+     .handler = incrby_command},
+    {.name = "incrbyfloat",
+     .arity = 3,
+     .keys = {.first = 1, .last = 1, .step = 1},
+     .access = Access::kReadWrite,
+     .route = Route::kKeys,
+     .flags = kWrite | kDenyOom | kFast,
+     .categories = kCatString,
+     .group = "string",
+     .since = "2.6.0",
+     .complexity = "O(1)",
+     .summary = "Increment the float value of a key by the given amount",
+     .conflict = kSummed,
+     .args = kIncrbyfloatArgs,
+     .handler = incrbyfloat_command},
+};
+
+static_assert(rows_sound(kCounterCommands));
+
+}  // namespace
+
+std::span<const CommandSpec> counter_commands() {
+  return kCounterCommands;
+}
+
+}  // namespace atoll::command
