@@ -172,6 +172,34 @@ def cut_off_past_the_outbox(run):
 
 
 @scenario(timeout_s=120)
+def late_writes_meet_tombstones(run):
+    """Writes that were overtaken by a delete arrive after it.
+
+    Workload:  ap sets 2,000 keys that us deletes half a second later, and 500 that us deleted
+               half a second before.
+    Faults:    ap is cut off meanwhile.
+    Invariant: the later of the two wins, although the delete came first in us and eu.
+    """
+    with run.cluster() as cluster:
+        doomed = [b"doomed:%d" % i for i in range(2000)]
+        spared = [b"spared:%d" % i for i in range(500)]
+        us, ap = cluster.client("us"), cluster.client("ap")
+        us.mset({key: "old" for key in doomed + spared})
+        run.calm(cluster)
+        cluster.links.isolate("ap")
+        us.delete(*spared)
+        time.sleep(0.5)
+        ap.mset({key: "late" for key in doomed + spared})
+        time.sleep(0.5)
+        us.delete(*doomed)
+        time.sleep(2)
+        data = run.calm(cluster)
+        demand(checks.absent(doomed, data), "a delete beats every write before it")
+        demand([f"{key.decode()} holds {data.get(key)!r}" for key in spared
+                if data.get(key) != b"late"], "a write beats every delete before it")
+
+
+@scenario(timeout_s=120)
 def clock_five_minutes_off(run):
     """One region's wall clock is 5 minutes fast, and later is set right.
 

@@ -40,7 +40,8 @@ def main():
     checks.Violation.expected = given.expect_violation
     chosen = SCENARIOS[given.name]
     print(f"{chosen.name}, seed {seed}\n{chosen.text}\n", flush=True)
-    run = Run(seed, given.disable_rule, given.seconds)
+    run = Run(seed, given.disable_rule, given.seconds,
+              calm_deadline_s=15 if given.expect_violation else 60)
     try:
         chosen.body(run)
     except checks.Violation as violation:

@@ -12,6 +12,7 @@ import time
 import redis
 
 GONE = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError)
+MAX_TTL_MS = 3000
 
 
 @dataclasses.dataclass
@@ -174,7 +175,7 @@ class SharedKeys(Writer):
         if dice < 0.35:
             return "SET", f"shared:{number}", value
         if dice < 0.45:
-            return "SET", f"shared:{number}", value, "PX", self.random.randrange(50, 3000)
+            return "SET", f"shared:{number}", value, "PX", self.random.randrange(50, MAX_TTL_MS)
         if dice < 0.60:
             return "DEL", f"shared:{number}"
         if dice < 0.70:
@@ -182,7 +183,7 @@ class SharedKeys(Writer):
         if dice < 0.75:
             return "PERSIST", f"shared:{number}"
         if dice < 0.80:
-            return "PEXPIRE", f"shared:{number}", self.random.randrange(50, 3000)
+            return "PEXPIRE", f"shared:{number}", self.random.randrange(50, MAX_TTL_MS)
         if dice < 0.90:
             return "INCRBY", f"reset:{number}", self.random.randrange(-5, 10)
         if dice < 0.93:
