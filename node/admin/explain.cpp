@@ -52,7 +52,7 @@ class Layout {
     out_.bulk("slot-vector");
     out_.array(static_cast<int64_t>(vector.items().size()));
     for (const crdt::Coverage& c : vector.items()) {
-      // Brought to the name of the region also where nothing has come from it yet.
+      // A region is named also where nothing has come from it yet.
       std::string line = c.upto ? stamp(c.upto) : "never@" + std::to_string(c.region);
       if (c.has_gap()) {
         line += " gap " + stamp(c.gap_after) + " to " + stamp(c.gap_until);

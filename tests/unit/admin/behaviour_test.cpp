@@ -187,6 +187,19 @@ TEST(Server, AsynchronousRowsAreNoMulti) {
   EXPECT_EQ(client("MONITOR"), "-ERR MONITOR isn't allowed for DENY BLOCKING client\r\n");
 }
 
+// Aim: every family is in the one table, and ACL CAT answers from it.
+TEST(Table, HoldsTheFamilies) {
+  register_admin_commands();
+  for (const char* name :
+       {"ping", "client", "info", "config", "slowlog", "debug", "acl", "geo", "waitregions"}) {
+    EXPECT_NE(command::find_command(name), nullptr) << name;
+  }
+  Client client;
+  const std::string admin = client("ACL CAT admin");
+  EXPECT_NE(admin.find("\r\nconfig|set\r\n"), std::string::npos) << admin;
+  EXPECT_EQ(admin.find("\r\nping\r\n"), std::string::npos) << admin;
+}
+
 TEST(Debug, IsGatedByItsSetting) {
   Client client;
   client.node.connected.resize(1);

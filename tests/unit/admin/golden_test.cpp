@@ -16,6 +16,7 @@ struct Golden {
 const Golden kGolden[] = {
     {"PING", "+PONG\r\n"},
     {"PING a", "$1\r\na\r\n"},
+    {"PING a b", "-ERR wrong number of arguments for 'ping' command\r\n"},
     {"ECHO x", "$1\r\nx\r\n"},
     {"AUTH x",
      "-ERR AUTH <password> called without any password configured for the default user. Are you "
@@ -95,8 +96,8 @@ const Golden kGolden[] = {
      "+SET <directive> <value>\r\n+    Set the configuration <directive> to <value>.\r\n"
      "+RESETSTAT\r\n+    Reset statistics reported by the INFO command.\r\n+REWRITE\r\n"
      "+    Rewrite the configuration file.\r\n+HELP\r\n+    Prints this help.\r\n"},
-    {"INFO server", "$33\r\n# Server\r\nredis_version:7.2.0\r\n\r\n",
-     "=37\r\ntxt:# Server\r\nredis_version:7.2.0\r\n\r\n"},
+    {"INFO server", "$31\r\n# Server\r\nredis_version:7.2.0\r\n\r\n",
+     "=35\r\ntxt:# Server\r\nredis_version:7.2.0\r\n\r\n"},
     {"TIME", "*2\r\n$10\r\n1795225599\r\n$6\r\n247731\r\n"},
     {"LASTSAVE", ":1795225586\r\n"},
     {"SAVE", "+OK\r\n"},
