@@ -39,6 +39,55 @@ Entry* Entry::create(DbId db, std::string_view key, std::string_view value, uint
   return e;
 }
 
+Entry* Entry::create_value(DbId db, std::string_view key, std::string_view value, Stamp stamp,
+                           Millis deadline) {
+  uint8_t flags = static_cast<uint8_t>(BaseKind::kValue);
+  if (deadline != kNoDeadline) flags |= kHasDeadline;
+  Entry* e = create(db, key, value, flags);
+  e->stamp_ = stamp;
+  if (deadline != kNoDeadline) std::memcpy(e->tail(), &deadline, sizeof deadline);
+  return e;
+}
+
+bool Entry::exists() const {
+  if (kind() == BaseKind::kValue) return true;
+  const Wide* w = wide();
+  if (w == nullptr) return false;
+  return std::any_of(w->contributions.begin(), w->contributions.end(), [&](const auto& c) {
+    return c.last > c.seen_last && (c.seen_last || c.birth > w->base_floor);
+  });
+}
+
+Millis Entry::deadline() const {
+  const Wide* w = wide();
+  if (w == nullptr) return inline_deadline();
+  if (w->ttl.empty() || w->ttl_base != stamp_) return kNoDeadline;
+  Millis longest = INT64_MIN;
+  for (const TtlMark& m : w->ttl) {
+    if (m.live) longest = std::max(longest, m.deadline);
+  }
+  return longest == INT64_MIN ? kNoDeadline : longest;
+}
+
+bool Entry::has_pending() const {
+  const Wide* w = wide();
+  return w != nullptr && !w->ttl.empty() &&
+         (w->ttl_base > stamp_ || (!stamp_ && w->contributions.empty()));
+}
+
+uint64_t Entry::fingerprint() const {
+  uint64_t h = stamp_.raw * 0x9e3779b97f4a7c15ull + inline_ttl_stamp().raw + 1;
+  if (const Wide* w = wide()) {
+    for (const Contribution& c : w->contributions) {
+      h = (h ^ c.last.raw) * 0x9e3779b97f4a7c15ull;
+    }
+    for (const TtlMark& m : w->ttl) {
+      h = (h ^ (m.stamp.raw + (m.live ? 1 : 0))) * 0x9e3779b97f4a7c15ull;
+    }
+  }
+  return h == 0 ? 1 : h;
+}
+
 void Entry::destroy(Entry* entry) {
   delete entry->wide();
   std::free(entry);

@@ -37,13 +37,14 @@ class Entry {
     kHasDeadline = 0x04,
     kHasTtlStamp = 0x08,
     kIsWide = 0x10,
-    kHidden = 0x20,        // found expired: no longer counted, kept while it may be extended
-    kGarbage = 0x40,       // counted in its slot's garbage
-    kCountsVolatile = 0x80 // counted among the keys with a deadline
+    kHidden = 0x20,  // found expired: no longer counted, kept while it may be extended
   };
 
   // Allocates. The value is copied; no deadline, not wide. Never null (memory exhaustion aborts).
   static Entry* create(DbId db, std::string_view key, std::string_view value, uint8_t flags);
+  // A narrow value, with its deadline if it has one.
+  static Entry* create_value(DbId db, std::string_view key, std::string_view value, Stamp stamp,
+                             Millis deadline);
   static void destroy(Entry* entry);
 
   Stamp stamp() const { return stamp_; }
@@ -67,6 +68,18 @@ class Entry {
   Millis inline_deadline() const { return has(kHasDeadline) ? word<Millis>(0) : kNoDeadline; }
   Stamp inline_ttl_stamp() const { return has(kHasTtlStamp) ? word<Stamp>(8) : stamp_; }
   Wide* wide() const { return has(kIsWide) ? word<Wide*>(wide_offset()) : nullptr; }
+
+  // Whether the key holds a value, expiry apart; the deadline in force.
+  bool exists() const;
+  Millis deadline() const;
+  // TTL marks wait here for a base that has not arrived.
+  bool has_pending() const;
+  // Something about the entry only serves merging and can be collected once it is stable.
+  bool has_garbage() const {
+    return has(kIsWide) || has(kHidden) || kind() != BaseKind::kValue;
+  }
+  // Changes with every write to the key, whatever it was.
+  uint64_t fingerprint() const;
 
   size_t alloc_bytes() const;  // what the allocator took, the Wide block included
 

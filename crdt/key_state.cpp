@@ -101,7 +101,7 @@ void put_mark(std::vector<TtlMark>& marks, const TtlMark& mark) {
 }
 
 bool join_ttl(KeyState& s, const KeyState& other) {
-  if (other.ttl.empty()) return false;
+  if (other.ttl.empty() || other.ttl_base < s.base) return false;  // of a base that has lost
   if (s.ttl.empty() || other.ttl_base > s.ttl_base) {
     s.ttl_base = other.ttl_base;
     s.ttl = other.ttl;
@@ -184,14 +184,48 @@ bool merge(KeyState& state, const KeyState& other, Discarded* discarded) {
   return changed;
 }
 
+namespace {
+
+// Takes a stable tombstone out of a state; what it had observed goes with it. Not where it has
+// observed only a part of a contribution: then the rest would count twice.
+bool strip_tombstone(KeyState& s) {
+  for (const Contribution& c : s.contributions) {
+    if (c.seen_last && !c.fully_seen()) return false;
+  }
+  std::erase_if(s.contributions,
+                [&](const Contribution& c) { return c.fully_seen() || !counted(s, c); });
+  if (s.ttl_base == s.base) s.ttl_base = {};
+  s.kind = BaseKind::kNone;
+  s.base = {};
+  s.base_floor = {};
+  return true;
+}
+
+// The incoming state without what this region has seen and collected already.
+KeyState without_collected(const KeyState& other, const KeyState& here, const VersionVector& own) {
+  KeyState news = other;
+  std::erase_if(news.contributions, [&](const Contribution& c) {
+    return own.covers(c.birth) && find_birth(here.contributions, c.birth) == nullptr;
+  });
+  const bool let_go = here.kind == BaseKind::kNone && !here.is_bottom() &&
+                      news.kind == BaseKind::kDeleted && own.covers(news.base);
+  if (let_go) strip_tombstone(news);
+  return news;
+}
+
+}  // namespace
+
 bool merge_from(KeyState& state, const KeyState& other, const Stability& sender,
-                Discarded* discarded) {
+                const VersionVector& own, Discarded* discarded) {
   bool changed = false;
   if (compare_base(state, other) < 0) {
     changed = std::erase_if(state.contributions, [&](const Contribution& c) {
                 return sender.covers(c.birth) && find_birth(other.contributions, c.birth) == nullptr;
               }) > 0;
   }
+  const bool sender_let_go = other.kind == BaseKind::kNone && !other.contributions.empty() &&
+                             state.kind == BaseKind::kDeleted && sender.covers(state.base);
+  if (sender_let_go) changed |= strip_tombstone(state);
   // The same for TTL marks: the sender had seen them and let them go, so its marks are later.
   if (!other.ttl.empty() && other.ttl_base == state.ttl_base) {
     changed |= std::erase_if(state.ttl, [&](const TtlMark& m) {
@@ -201,7 +235,9 @@ bool merge_from(KeyState& state, const KeyState& other, const Stability& sender,
                         });
                }) > 0;
   }
-  return merge(state, other, discarded) || changed;
+  const bool may_be_stale = !other.contributions.empty() || other.kind == BaseKind::kDeleted;
+  if (!may_be_stale || own.empty()) return merge(state, other, discarded) || changed;
+  return merge(state, without_collected(other, state, own), discarded) || changed;
 }
 
 bool collect(KeyState& state, const Stability& stable) {
@@ -231,7 +267,8 @@ bool collectable(const KeyState& state, const Stability& stable) {
   for (const Contribution& c : state.contributions) {
     if (!stable.covers(c.last)) return false;
   }
-  return state.ttl.empty() || (stable.covers(state.ttl_base) && state.ttl_base <= stable.upto);
+  return std::all_of(state.ttl.begin(), state.ttl.end(),
+                     [&](const TtlMark& m) { return stable.covers(m.stamp); });
 }
 
 bool remove_covered(KeyState& state, const VersionVector& covered) {

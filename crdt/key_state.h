@@ -101,11 +101,17 @@ inline constexpr size_t kConflictValueBytes = 64;
 // Joins `other` into `state`. Returns whether `state` changed.
 bool merge(KeyState& state, const KeyState& other, Discarded* discarded = nullptr);
 
-// As merge, for a state that arrives from a region which knew `sender` to be stable: a winning
-// base deletes every contribution born at or below it that it does not list, because the sender
-// had seen and collected it.
+// As merge, for a state that arrives from a region which knew `sender` to be stable, in a region
+// which has seen `own`. Either side may have collected what the other still holds, and absence of
+// what was seen means just that:
+//  - a winning base deletes every contribution born at or below `sender` that it does not list;
+//  - a contribution born within `own` that `state` does not list is not taken over again, whoever
+//    wins: a region that lags may still send it after the base that observed it has gone;
+//  - of a tombstone that one side has let go as stable, nothing is left on the other either, so
+//    that a TTL set on the counter that began anew finds the same (absent) base in both.
+// Where entries were evicted absence proves nothing: pass an empty `own`.
 bool merge_from(KeyState& state, const KeyState& other, const Stability& sender,
-                Discarded* discarded = nullptr);
+                const VersionVector& own, Discarded* discarded = nullptr);
 
 // Drops what stability makes unnecessary: observed contributions, TTL marks that were cleared.
 // Returns true when something went. A state may become collectable() as a whole.

@@ -9,8 +9,8 @@
 // Why deltas come out of the store and not out of the command handlers: applying a command
 // locally then gives, by construction, exactly the state that merging its delta gives.
 //
-// *Threads*: confined to one thread. *Owns*: every entry. *Bounds*: flush marks a slot
-// (kFlushMarksMax, older ones are folded), conflict log is the caller's. *Time*: set_now(), never a
+// *Threads*: confined to one thread. *Owns*: every entry. *Bounds*: one flush
+// mark a slot and database; the conflict log is the caller's. *Time*: set_now(), never a
 // clock of its own. *Errors*: none of the environment; misuse asserts.
 //
 // Invariants:
@@ -25,10 +25,8 @@
 #pragma once
 
 #include <cstddef>
-#include <deque>
-#include <memory>
-#include <unordered_map>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,8 +48,6 @@ struct KeyRef {
   uint64_t hash = 0;
 };
 KeyRef make_ref(DbId db, std::string_view key);
-
-inline constexpr size_t kFlushMarksMax = 16;
 
 // The slots of a shard: [first, last].
 struct SlotRange {
@@ -108,7 +104,9 @@ class Store {
   HybridClock& clock() { return clock_; }
 
   // ---- Reading ----
+  // Two steps of fetching a key ahead of time: its table cell, then its entry.
   void prefetch(const KeyRef& ref) const;
+  void prefetch_entry(const KeyRef& ref) const;
   // The visible entry, or null. peek() leaves the access clock alone, find() touches it.
   const Entry* find(const KeyRef& ref);
   const Entry* peek(const KeyRef& ref) const;
@@ -271,10 +269,68 @@ class Store {
     uint64_t keys = 0;
     uint64_t volatile_keys = 0;
   };
-  enum class Origin : uint8_t { kLocal, kRemote };
 
   Slot& slot(SlotId id) { return slots_[id - options_.slots.first]; }
   const Slot& slot(SlotId id) const { return slots_[id - options_.slots.first]; }
+
+  bool visible(const Entry& entry) const;
+  uint32_t next_random();
+  // Adds (or takes away) an entry in all counts. Around every change of an entry's content.
+  void count(Slot& s, const Entry& entry, bool add);
+  void erase_at(Slot& s, uint32_t index);
+  // Puts the entry for a state in place of what is at `index` (kNone: nothing); a bottom state
+  // erases. Keeps the access clock and the batch mark. Returns the entry, or null.
+  Entry* put_state(Slot& s, const KeyRef& ref, uint32_t index, const KeyState& state);
+  Entry* put_value(Slot& s, const KeyRef& ref, uint32_t index, Stamp stamp,
+                   std::string_view value, Millis deadline);
+  Entry* put_entry(Slot& s, const KeyRef& ref, uint32_t index, Entry* fresh);
+  void note_deadline(Slot& s, Millis deadline) {
+    if (deadline < s.next_deadline) s.next_deadline = deadline;
+  }
+  void touch_dirty(Slot& s) {
+    if (!s.dirty) {
+      s.dirty = true;
+      ++dirty_slots_;
+    }
+  }
+  Stamp& changed_ref(SlotId slot, RegionId region);
+
+  // Local writes.
+  BatchWriter::Head head(DeltaKind kind, const KeyRef& ref, Stamp stamp);
+  void mark_written(Entry& entry);
+  void emit_state(const KeyRef& ref, Stamp stamp, Entry* entry, const KeyState& state);
+  // The state of a key for a local write: what has expired is observed and removed first.
+  uint32_t open_state(const KeyRef& ref, KeyState& state);
+  bool write_through_state(const KeyRef& ref, std::string_view value, Millis deadline,
+                           BaseKind kind);
+  bool add_in_place(Entry& entry, const KeyRef& ref, int64_t amount, AddResult& status,
+                    int64_t& result);
+  AddResult add_total(const KeyRef& ref, const Total& amount, std::string& result);
+
+  // Merging.
+  void apply_delta(const Delta& delta, const Stability& sender);
+  void apply_base(Slot& s, const KeyRef& ref, const Delta& delta, const Stability& sender);
+  void apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Stability& sender);
+  void apply_ttl(Slot& s, const KeyRef& ref, const Delta& delta, const Stability& sender);
+  void apply_flush(Slot& s, const FlushMark& mark, const Stability& sender);
+  void add_flush(Slot& s, const FlushMark& mark);
+  const FlushMark* flushed(const Slot& s, DbId db, Stamp base) const;
+  void note_conflict(const KeyRef& ref, const char* rule, Stamp winner, Stamp loser,
+                     std::string_view loser_value);
+  Coverage coverage_of(SlotId id, RegionId region) const;
+
+  struct SlotImage;
+  static bool parse_slot(std::string_view bytes, SlotImage& image, std::string* error);
+  void load_slot(SlotImage& image);
+  void join_slot(SlotImage& image);
+  void join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const Stability& sender,
+                  const VersionVector& mine);
+
+  // Upkeep.
+  size_t expire_slot(Slot& s);
+  void collect_slot(Slot& s);
+  bool collect_entry(Slot& s, uint32_t index);
+  bool evictable(const Entry& entry, EvictionPool pool) const;
 
   Options options_;
   Millis now_ = 0;
@@ -288,7 +344,7 @@ class Store {
   Stability stable_;
   std::vector<Position> positions_;
   std::vector<Coverage> gaps_;
-  std::vector<RegionId> regions_;   // dense index of changed_
+  std::vector<RegionId> regions_;   // dense index of changed_; this region is the first
   std::vector<Stamp> changed_;      // [slot * regions_.size() + index]
   size_t memory_bytes_ = 0;
   size_t dirty_slots_ = 0;
@@ -298,6 +354,8 @@ class Store {
   StoreStats stats_;
   std::function<void(Conflict&&)> conflict_sink_;
   Canary canary_;
+  uint64_t random_ = 0x2545f4914f6cdd1d;
+  KeyState scratch_state_;
   mutable std::string scratch_;
 };
 

@@ -1,0 +1,464 @@
+// The store: reading and local writes. Merging is in store_merge.cpp, whole slots in
+// store_slots.cpp, expiry, eviction and collection in store_upkeep.cpp.
+#include "crdt/store.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <limits>
+
+namespace atoll::crdt {
+
+Store::Store(const Options& options)
+    : options_(options),
+      clock_(options.region),
+      slots_(options.slots.size()),
+      dbs_(options.databases),
+      writer_(options.region),
+      regions_{options.region},
+      changed_(options.slots.size()) {}
+
+Store::~Store() {
+  for (Slot& s : slots_) {
+    for (uint32_t i = 0; i < s.table.capacity(); ++i) {
+      if (Entry* e = s.table.at(i)) Entry::destroy(e);
+    }
+  }
+}
+
+// ---- Reading ----
+
+bool Store::visible(const Entry& entry) const {
+  if (!entry.has(Entry::kIsWide | Entry::kHasDeadline)) return entry.kind() == BaseKind::kValue;
+  return entry.exists() && entry.deadline() > now_;
+}
+
+void Store::prefetch(const KeyRef& ref) const { slot(ref.slot).table.prefetch(ref.hash); }
+
+void Store::prefetch_entry(const KeyRef& ref) const {
+  slot(ref.slot).table.prefetch_entry(ref.hash);
+}
+
+const Entry* Store::peek(const KeyRef& ref) const {
+  const Table& t = slot(ref.slot).table;
+  const uint32_t i = t.find(ref.hash, ref.db, ref.key);
+  if (i == Table::kNone) return nullptr;
+  const Entry* e = t.at(i);
+  return visible(*e) ? e : nullptr;
+}
+
+const Entry* Store::find(const KeyRef& ref) {
+  auto* e = const_cast<Entry*>(peek(ref));
+  if (e != nullptr) {
+    e->set_access(access_policy_.touched(e->access(), now_, next_random()));
+  }
+  return e;
+}
+
+uint32_t Store::next_random() {
+  random_ ^= random_ << 13;
+  random_ ^= random_ >> 7;
+  random_ ^= random_ << 17;
+  return static_cast<uint32_t>(random_ >> 32);
+}
+
+std::string_view Store::value(const Entry& entry) const {
+  const Wide* w = entry.wide();
+  if (w == nullptr || w->contributions.empty()) return entry.base_value();
+  KeyState s;
+  entry.unpack(s);
+  scratch_ = visible_value(s);
+  return scratch_;
+}
+
+Millis Store::deadline(const Entry& entry) const { return entry.deadline(); }
+
+bool Store::state(const KeyRef& ref, KeyState& out) const {
+  const Table& t = slot(ref.slot).table;
+  const uint32_t i = t.find(ref.hash, ref.db, ref.key);
+  if (i == Table::kNone) return false;
+  t.at(i)->unpack(out);
+  return true;
+}
+
+uint64_t Store::fingerprint(const KeyRef& ref) const {
+  const Entry* e = peek(ref);
+  return e == nullptr ? 0 : e->fingerprint();
+}
+
+uint64_t Store::scan(SlotId id, DbId db, uint64_t cursor, size_t count,
+                     const std::function<void(const Entry&)>& visit) const {
+  return slot(id).table.scan(cursor, count, [&](const Entry& e) {
+    if (e.db() == db && visible(e)) visit(e);
+  });
+}
+
+void Store::for_each(DbId db, const std::function<void(const Entry&)>& visit) const {
+  for (const Slot& s : slots_) {
+    for (uint32_t i = 0; i < s.table.capacity(); ++i) {
+      const Entry* e = s.table.at(i);
+      if (e != nullptr && e->db() == db && visible(*e)) visit(*e);
+    }
+  }
+}
+
+const Entry* Store::random_entry(DbId db, uint64_t random) const {
+  if (dbs_[db].keys == 0) return nullptr;
+  const size_t start = static_cast<size_t>(random % slots_.size());
+  for (size_t step = 0; step < slots_.size(); ++step) {
+    const Table& t = slots_[(start + step) % slots_.size()].table;
+    if (t.size() == 0) continue;
+    const auto from = static_cast<uint32_t>((random >> 20) % t.capacity());
+    for (uint32_t i = 0; i < t.capacity(); ++i) {
+      const Entry* e = t.at((from + i) % t.capacity());
+      if (e != nullptr && e->db() == db && visible(*e)) return e;
+    }
+  }
+  return nullptr;
+}
+
+// ---- Entries and counts ----
+
+void Store::count(Slot& s, const Entry& e, bool add) {
+  const uint64_t one = add ? 1 : static_cast<uint64_t>(-1);
+  const bool exists = e.exists();
+  if (exists && !e.has(Entry::kHidden)) {
+    dbs_[e.db()].keys += one;
+    if (e.deadline() != kNoDeadline) dbs_[e.db()].volatile_keys += one;
+  }
+  if (!exists && e.kind() == BaseKind::kDeleted) tombstones_ += one;
+  if (e.has_pending()) pending_ += one;
+  if (e.has_garbage()) {
+    garbage_ += one;
+    s.garbage += static_cast<uint32_t>(one);
+  }
+  memory_bytes_ += one * e.alloc_bytes();
+}
+
+void Store::erase_at(Slot& s, uint32_t index) {
+  Entry* e = s.table.at(index);
+  count(s, *e, false);
+  memory_bytes_ -= s.table.cell_bytes();
+  s.table.erase(index);
+  memory_bytes_ += s.table.cell_bytes();
+  Entry::destroy(e);
+}
+
+Entry* Store::put_entry(Slot& s, const KeyRef& ref, uint32_t index, Entry* fresh) {
+  if (index == Table::kNone) {
+    fresh->set_access(access_policy_.initial(now_));
+    memory_bytes_ -= s.table.cell_bytes();
+    s.table.insert(ref.hash, fresh);
+    memory_bytes_ += s.table.cell_bytes();
+  } else {
+    Entry* old = s.table.at(index);
+    fresh->set_access(old->access());
+    fresh->set_mark(old->mark());
+    count(s, *old, false);
+    s.table.replace(index, fresh);
+    Entry::destroy(old);
+  }
+  count(s, *fresh, true);
+  note_deadline(s, fresh->deadline());
+  return fresh;
+}
+
+Entry* Store::put_state(Slot& s, const KeyRef& ref, uint32_t index, const KeyState& state) {
+  if (state.is_bottom()) {
+    if (index != Table::kNone) erase_at(s, index);
+    return nullptr;
+  }
+  return put_entry(s, ref, index, Entry::pack(ref.db, ref.key, state));
+}
+
+Entry* Store::put_value(Slot& s, const KeyRef& ref, uint32_t index, Stamp stamp,
+                        std::string_view value, Millis deadline) {
+  if (index != Table::kNone) {
+    Entry* e = s.table.at(index);
+    const bool plain = e->kind() == BaseKind::kValue && !e->has(Entry::kHidden);
+    if (plain && e->try_assign(value, deadline)) {
+      e->set_stamp(stamp);
+      e->set_access(access_policy_.touched(e->access(), now_, next_random()));
+      note_deadline(s, deadline);
+      return e;
+    }
+  }
+  return put_entry(s, ref, index, Entry::create_value(ref.db, ref.key, value, stamp, deadline));
+}
+
+Stamp& Store::changed_ref(SlotId id, RegionId region) {
+  size_t index = 0;
+  while (index < regions_.size() && regions_[index] != region) ++index;
+  if (index == regions_.size()) {
+    const size_t old_stride = regions_.size();
+    regions_.push_back(region);
+    std::vector<Stamp> wider(slots_.size() * regions_.size());
+    for (size_t s = 0; s < slots_.size(); ++s) {
+      std::copy_n(&changed_[s * old_stride], old_stride, &wider[s * regions_.size()]);
+    }
+    changed_ = std::move(wider);
+  }
+  return changed_[static_cast<size_t>(id - options_.slots.first) * regions_.size() + index];
+}
+
+// ---- Local writes ----
+
+BatchWriter::Head Store::head(DeltaKind kind, const KeyRef& ref, Stamp stamp) {
+  Slot& s = slot(ref.slot);
+  Stamp& changed = changed_[static_cast<size_t>(ref.slot - options_.slots.first) * regions_.size()];
+  const bool first = s.batch != writer_.epoch();
+  const BatchWriter::Head h{kind, ref.slot, stamp, first, first ? changed : Stamp{}, ref.db};
+  s.batch = writer_.epoch();
+  changed = stamp;
+  last_write_ = stamp;
+  touch_dirty(s);
+  return h;
+}
+
+void Store::mark_written(Entry& e) {
+  const auto mark = static_cast<uint8_t>(writer_.epoch() % 255 + 1);
+  if (e.mark() == mark) writer_.note_rewrite();
+  e.set_mark(mark);
+}
+
+void Store::emit_state(const KeyRef& ref, Stamp stamp, Entry* entry, const KeyState& state) {
+  const BatchWriter::Head h = head(DeltaKind::kState, ref, stamp);
+  if (!options_.replicated) return;
+  if (entry != nullptr) mark_written(*entry);
+  scratch_.clear();
+  encode_state(state, scratch_);
+  writer_.body(h, ref.key, scratch_);
+}
+
+void Store::set(const KeyRef& ref, std::string_view value, Millis deadline) {
+  Slot& s = slot(ref.slot);
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  const bool wide = index != Table::kNone && s.table.at(index)->has(Entry::kIsWide);
+  if (wide || (index == Table::kNone && s.evicted_birth)) {
+    write_through_state(ref, value, deadline, BaseKind::kValue);
+    return;
+  }
+  const Stamp stamp = clock_.next(now_);
+  const Stamp replaced = index == Table::kNone ? Stamp{} : s.table.at(index)->stamp();
+  Entry* e = put_value(s, ref, index, stamp, value, deadline);
+  const BatchWriter::Head h = head(DeltaKind::kSet, ref, stamp);
+  if (!options_.replicated) return;
+  mark_written(*e);
+  writer_.set(h, replaced, deadline, ref.key, value);
+}
+
+void Store::set_keep_deadline(const KeyRef& ref, std::string_view value) {
+  const Entry* e = peek(ref);
+  set(ref, value, e == nullptr ? kNoDeadline : e->deadline());
+}
+
+// A base over contributions or TTL marks, which it observes.
+bool Store::write_through_state(const KeyRef& ref, std::string_view value, Millis deadline,
+                                BaseKind kind) {
+  Slot& s = slot(ref.slot);
+  KeyState state;
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  if (index != Table::kNone) s.table.at(index)->unpack(state);
+  const Stamp stamp = clock_.next(now_);
+  write_base(state, kind, value, stamp, deadline);
+  state.base_floor = s.evicted_birth;
+  Entry* e = put_state(s, ref, index, state);
+  emit_state(ref, stamp, e, state);
+  return true;
+}
+
+bool Store::del(const KeyRef& ref) {
+  Slot& s = slot(ref.slot);
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  if (index == Table::kNone || !visible(*s.table.at(index))) return false;
+  Entry* e = s.table.at(index);
+  if (!options_.replicated) {
+    head(DeltaKind::kDelete, ref, clock_.next(now_));
+    erase_at(s, index);
+    return true;
+  }
+  if (e->has(Entry::kIsWide) || s.evicted_birth) {
+    return write_through_state(ref, {}, kNoDeadline, BaseKind::kDeleted);
+  }
+  const Stamp stamp = clock_.next(now_);
+  const Stamp replaced = e->stamp();
+  Entry* tombstone =
+      Entry::create(ref.db, ref.key, {}, static_cast<uint8_t>(BaseKind::kDeleted));
+  tombstone->set_stamp(stamp);
+  e = put_entry(s, ref, index, tombstone);
+  const BatchWriter::Head h = head(DeltaKind::kDelete, ref, stamp);
+  mark_written(*e);
+  writer_.del(h, replaced, ref.key);
+  return true;
+}
+
+uint32_t Store::open_state(const KeyRef& ref, KeyState& state) {
+  Slot& s = slot(ref.slot);
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  if (index == Table::kNone) {
+    state = {};
+    return index;
+  }
+  s.table.at(index)->unpack(state);
+  if (exists(state) && deadline_of(state) <= now_) {
+    write_base(state, BaseKind::kDeleted, {}, clock_.next(now_), kNoDeadline);
+  }
+  return index;
+}
+
+// The hot counter: this incarnation's own contribution is open and everything is an integer.
+bool Store::add_in_place(Entry& entry, const KeyRef& ref, int64_t amount, AddResult& status,
+                         int64_t& result) {
+  Wide* w = entry.wide();
+  if (w == nullptr || w->contributions.empty() || entry.deadline() <= now_) return false;
+  __int128 sum = 0;
+  if (entry.kind() == BaseKind::kValue) {
+    const auto base = parse_integer(entry.base_value());
+    if (!base) return false;
+    sum = *base;
+  }
+  Contribution* mine = nullptr;
+  for (Contribution& c : w->contributions) {
+    if (c.total.is_float) return false;
+    if (!c.seen_last && c.birth <= w->base_floor) continue;
+    if (c.last > c.seen_last) sum += static_cast<__int128>(c.total.integer) - c.seen_total.integer;
+    const bool open = c.birth.region() == options_.region && c.birth >= incarnation_ &&
+                      !c.closed && !c.seen_last;
+    if (open) mine = &c;
+  }
+  int64_t total = 0;
+  if (mine == nullptr || __builtin_add_overflow(mine->total.integer, amount, &total)) return false;
+  sum += amount;
+  if (sum > INT64_MAX || sum < INT64_MIN) {
+    status = AddResult::kOverflow;
+    return true;
+  }
+  const Stamp stamp = clock_.next(now_);
+  mine->total.integer = total;
+  mine->last = stamp;
+  result = static_cast<int64_t>(sum);
+  status = AddResult::kOk;
+  entry.set_access(access_policy_.touched(entry.access(), now_, next_random()));
+  entry.unpack(scratch_state_);
+  emit_state(ref, stamp, &entry, scratch_state_);
+  return true;
+}
+
+AddResult Store::add(const KeyRef& ref, int64_t amount, int64_t& result) {
+  Slot& s = slot(ref.slot);
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  if (index != Table::kNone) {
+    AddResult status{};
+    if (add_in_place(*s.table.at(index), ref, amount, status, result)) return status;
+  }
+  std::string text;
+  Total t;
+  t.integer = amount;
+  const AddResult status = add_total(ref, t, text);
+  if (status == AddResult::kOk) result = *parse_integer(text);
+  return status;
+}
+
+AddResult Store::add_real(const KeyRef& ref, long double amount, std::string& result) {
+  Total t;
+  t.is_float = true;
+  t.real = amount;
+  return add_total(ref, t, result);
+}
+
+AddResult Store::add_total(const KeyRef& ref, const Total& amount, std::string& result) {
+  Slot& s = slot(ref.slot);
+  KeyState& state = scratch_state_;
+  const uint32_t index = open_state(ref, state);
+  const std::string before = exists(state) ? visible_value(state) : "0";
+  if (amount.is_float) {
+    const auto now = parse_real(before);
+    if (!now) return AddResult::kNotANumber;
+    if (!std::isfinite(*now + amount.real)) return AddResult::kOverflow;
+  } else {
+    const auto now = parse_integer(before);
+    if (!now) return AddResult::kNotANumber;
+    int64_t after = 0;
+    if (__builtin_add_overflow(*now, amount.integer, &after)) return AddResult::kOverflow;
+  }
+  // A stored form such as "1.0" or "+5" has no sum of its own: the counter starts from its value.
+  const Stamp stamp = clock_.next(now_);
+  crdt::add(state, amount, stamp, canary_.ignore_incarnation ? Stamp{} : incarnation_);
+  result = visible_value(state);
+  Entry* e = put_state(s, ref, index, state);
+  emit_state(ref, stamp, e, state);
+  return AddResult::kOk;
+}
+
+void Store::set_deadline(const KeyRef& ref, Millis deadline) {
+  if (deadline <= now_) {
+    del(ref);
+    return;
+  }
+  Slot& s = slot(ref.slot);
+  KeyState& state = scratch_state_;
+  const uint32_t index = open_state(ref, state);
+  if (index == Table::kNone || !exists(state)) return;
+  const Stamp stamp = clock_.next(now_);
+  write_deadline(state, deadline, stamp);
+  Entry* e = put_state(s, ref, index, state);
+  const BatchWriter::Head h = head(DeltaKind::kTtl, ref, stamp);
+  if (!options_.replicated) return;
+  mark_written(*e);
+  KeyState marks;
+  marks.ttl_base = state.ttl_base;
+  marks.ttl = state.ttl;
+  scratch_.clear();
+  encode_state(marks, scratch_);
+  writer_.body(h, ref.key, scratch_);
+}
+
+void Store::flush(DbId db) {
+  for (size_t n = 0; n < slots_.size(); ++n) {
+    Slot& s = slots_[n];
+    if (s.table.size() == 0 && !s.evicted) continue;
+    const auto id = static_cast<SlotId>(options_.slots.first + n);
+    VersionVector seen = coverage(id);
+    bool any = s.evicted;
+    for (uint32_t i = 0; i < s.table.capacity();) {
+      Entry* e = s.table.at(i);
+      if (e == nullptr || (db != kEveryDb && e->db() != db) || !e->exists()) {
+        ++i;
+        continue;
+      }
+      any = true;
+      const Wide* w = e->wide();
+      if (options_.replicated && w != nullptr && !w->contributions.empty()) {
+        // A counter is reset key by key: only its contributions say what was observed.
+        const std::string key(e->key());
+        const KeyRef ref{key, e->db(), id, hash_key(e->db(), key)};
+        write_through_state(ref, {}, kNoDeadline, BaseKind::kDeleted);
+        ++i;
+      } else {
+        erase_at(s, i);  // moves a later entry here, or none
+        if (s.table.capacity() == 0) break;
+      }
+    }
+    if (!any) continue;
+    const Stamp stamp = clock_.next(now_);
+    seen.raise(options_.region, stamp);
+    const BatchWriter::Head h = head(DeltaKind::kFlush, KeyRef{{}, db, id, 0}, stamp);
+    if (!options_.replicated) continue;
+    add_flush(s, FlushMark{stamp, db, seen});
+    scratch_.clear();
+    encode_seen(seen, scratch_);
+    writer_.body(h, {}, scratch_);
+    writer_.note_rewrite();
+  }
+}
+
+// ---- The stream ----
+
+Batch Store::seal() {
+  const Stamp to = clock_.floor(now_);
+  Batch batch = writer_.seal(sealed_upto_, to, stable_, gap(options_.region));
+  sealed_upto_ = to;
+  return batch;
+}
+
+}  // namespace atoll::crdt

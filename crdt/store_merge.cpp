@@ -1,0 +1,364 @@
+// The store: merging what other regions wrote, and what this region knows of them.
+#include <algorithm>
+#include <cassert>
+
+#include "crdt/store.h"
+
+namespace atoll::crdt {
+
+// ---- Positions and coverage ----
+
+const Store::Position* Store::position(uint64_t producer) const {
+  for (const Position& p : positions_) {
+    if (p.producer == producer) return &p;
+  }
+  return nullptr;
+}
+
+bool Store::knows_producer(uint64_t producer) const { return position(producer) != nullptr; }
+
+void Store::register_producer(uint64_t producer, RegionId region, SlotRange range) {
+  const Position* known = position(producer);
+  if (known != nullptr && known->slots == range && known->region == region) return;
+  Stamp start = Stamp::max();
+  const SlotId first = std::max(range.first, options_.slots.first);
+  const SlotId last = std::min(range.last, options_.slots.last);
+  for (uint32_t id = first; id <= last; ++id) {
+    start = std::min(start, coverage_of(static_cast<SlotId>(id), region).upto);
+  }
+  if (first > last) start = {};
+  std::erase_if(positions_, [&](const Position& p) {
+    return p.producer == producer || (p.region == region && p.slots.overlaps(range));
+  });
+  positions_.push_back({producer, region, range, start});
+  changed_ref(options_.slots.first, region);
+}
+
+void Store::restore_position(const Position& position) {
+  std::erase_if(positions_, [&](const Position& p) { return p.producer == position.producer; });
+  positions_.push_back(position);
+  changed_ref(options_.slots.first, position.region);
+}
+
+void Store::advance(uint64_t producer, Stamp upto) {
+  for (Position& p : positions_) {
+    if (p.producer == producer) p.upto = std::max(p.upto, upto);
+  }
+}
+
+void Store::forget_region(RegionId region) {
+  std::erase_if(positions_, [&](const Position& p) { return p.region == region; });
+  std::erase_if(gaps_, [&](const Coverage& g) { return g.region == region; });
+}
+
+void Store::set_gap(const Coverage& gap) {
+  std::erase_if(gaps_, [&](const Coverage& g) { return g.region == gap.region; });
+  if (gap.has_gap() && !canary_.ignore_gap) gaps_.push_back(gap);
+}
+
+Coverage Store::gap(RegionId region) const {
+  for (const Coverage& g : gaps_) {
+    if (g.region == region) return g;
+  }
+  return Coverage{region, {}, {}, {}};
+}
+
+Coverage Store::coverage_of(SlotId id, RegionId region) const {
+  Coverage c = gap(region);
+  if (region == options_.region) {
+    c.upto = clock_.last();
+    return c;
+  }
+  c.upto = changed(id, region);
+  for (const Position& p : positions_) {
+    if (p.region == region && p.slots.contains(id)) c.upto = std::max(c.upto, p.upto);
+  }
+  if (const auto& repaired = slot(id).repaired) {
+    c.upto = std::max(c.upto, repaired->at(region));
+  }
+  return c;
+}
+
+VersionVector Store::coverage(SlotId id) const {
+  VersionVector v;
+  for (const RegionId r : regions_) v.set(coverage_of(id, r));
+  if (const auto& repaired = slot(id).repaired) {
+    for (const Coverage& c : repaired->items()) v.set(coverage_of(id, c.region));
+  }
+  return v;
+}
+
+VersionVector Store::coverage() const {
+  VersionVector v;
+  for (const RegionId r : regions_) {
+    Coverage c = gap(r);
+    if (r == options_.region) {
+      c.upto = clock_.last();
+    } else {
+      // The least position, if the positions together reach over all of our slots.
+      size_t reached = 0;
+      Stamp least = Stamp::max();
+      for (const Position& p : positions_) {
+        if (p.region != r || !p.slots.overlaps(options_.slots)) continue;
+        reached += static_cast<size_t>(std::min(p.slots.last, options_.slots.last) -
+                                       std::max(p.slots.first, options_.slots.first)) + 1;
+        least = std::min(least, p.upto);
+      }
+      c.upto = reached == slots_.size() ? least : Stamp{};
+    }
+    v.set(c);
+  }
+  return v;
+}
+
+Stamp Store::changed(SlotId id, RegionId region) const {
+  for (size_t i = 0; i < regions_.size(); ++i) {
+    if (regions_[i] == region) {
+      return changed_[static_cast<size_t>(id - options_.slots.first) * regions_.size() + i];
+    }
+  }
+  return {};
+}
+
+std::vector<Stamp> Store::changed(SlotId id) const {
+  std::vector<Stamp> out;
+  for (const RegionId r : regions_) {
+    if (const Stamp s = changed(id, r)) out.push_back(s);
+  }
+  std::sort(out.begin(), out.end(),
+            [](Stamp a, Stamp b) { return a.region() < b.region(); });
+  return out;
+}
+
+void Store::set_stability(const Stability& stable) {
+  assert(writer_.empty());
+  stable_ = stable;
+}
+
+// ---- Batches ----
+
+Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* slot_gap) {
+  BatchReader reader(bytes);
+  const BatchHeader header = reader.header();
+  const auto it = std::find_if(positions_.begin(), positions_.end(),
+                               [&](const Position& p) { return p.producer == producer; });
+  assert(it != positions_.end());
+  if (header.to <= it->upto) return Applied::kDuplicate;
+  if (header.from > it->upto) return Applied::kGap;
+  if (!canary_.ignore_prev) {
+    BatchReader ahead(bytes);
+    Delta d;
+    while (ahead.next(d)) {
+      if (!d.has_prev || d.prev <= it->upto || !options_.slots.contains(d.slot)) continue;
+      if (d.prev <= coverage_of(d.slot, header.region).upto) continue;
+      if (slot_gap != nullptr) *slot_gap = d.slot;
+      return Applied::kSlotGap;
+    }
+  }
+  set_gap(header.self);
+  clock_.observe(header.to);
+  Delta d;
+  while (reader.next(d)) {
+    if (options_.slots.contains(d.slot)) apply_delta(d, header.stable);
+  }
+  it->upto = header.to;
+  return Applied::kApplied;
+}
+
+void Store::replay(std::string_view bytes) {
+  BatchReader reader(bytes);
+  const BatchHeader header = reader.header();
+  clock_.observe(header.to);
+  if (header.region == options_.region) sealed_upto_ = std::max(sealed_upto_, header.to);
+  Delta d;
+  while (reader.next(d)) {
+    if (!options_.slots.contains(d.slot)) continue;
+    if (d.stamp <= changed(d.slot, header.region)) continue;
+    apply_delta(d, header.stable);
+  }
+}
+
+void Store::apply_delta(const Delta& d, const Stability& sender) {
+  Slot& s = slot(d.slot);
+  Stamp& changed = changed_ref(d.slot, d.stamp.region());
+  changed = std::max(changed, d.stamp);
+  touch_dirty(s);
+  ++stats_.merged_deltas;
+  if (d.db >= dbs_.size() && d.db != kEveryDb) dbs_.resize(d.db + 1u);  // more databases there
+  if (d.kind == DeltaKind::kFlush) {
+    FlushMark mark{d.stamp, d.db, {}};
+    Reader in(d.body);
+    decode_seen(in, mark.seen);
+    apply_flush(s, mark, sender);
+    add_flush(s, mark);
+    return;
+  }
+  const KeyRef ref{d.key, d.db, d.slot, hash_key(d.db, d.key)};
+  switch (d.kind) {
+    case DeltaKind::kSet:
+    case DeltaKind::kDelete:
+      apply_base(s, ref, d, sender);
+      break;
+    case DeltaKind::kState: {
+      Reader in(d.body);
+      KeyState theirs;
+      decode_state(in, theirs);
+      apply_state(s, ref, theirs, sender);
+      break;
+    }
+    default:
+      apply_ttl(s, ref, d, sender);
+  }
+}
+
+// A base without contributions, the most frequent delta: no general state is built for it unless
+// one is there.
+void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d, const Stability& sender) {
+  const bool is_set = d.kind == DeltaKind::kSet;
+  if (is_set && flushed(s, ref.db, d.stamp) != nullptr) return;
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  Entry* e = index == Table::kNone ? nullptr : s.table.at(index);
+  if (e != nullptr && canary_.ignore_tombstones && e->kind() == BaseKind::kDeleted &&
+      !e->has(Entry::kIsWide)) {
+    erase_at(s, index);
+    apply_base(s, ref, d, sender);
+    return;
+  }
+  if (e != nullptr && e->has(Entry::kIsWide)) {
+    KeyState theirs;
+    theirs.kind = is_set ? BaseKind::kValue : BaseKind::kDeleted;
+    theirs.base = d.stamp;
+    theirs.value.assign(d.value);
+    if (is_set && d.deadline != kNoDeadline) {
+      theirs.ttl_base = d.stamp;
+      theirs.ttl.push_back(TtlMark{d.stamp, d.deadline, true});
+    }
+    apply_state(s, ref, theirs, sender);
+    return;
+  }
+  if (e != nullptr && e->stamp() >= d.stamp) {
+    // Ours is later. It had not seen theirs if it was written here.
+    if (is_set && e->stamp() > d.stamp && e->stamp().region() == options_.region) {
+      note_conflict(ref, e->kind() == BaseKind::kDeleted ? "DEL || SET" : "SET || SET", e->stamp(),
+                    d.stamp, d.value);
+    }
+    return;
+  }
+  if (e != nullptr && e->kind() == BaseKind::kValue && d.replaced < e->stamp()) {
+    note_conflict(ref, is_set ? "SET || SET" : "SET || DEL", d.stamp, e->stamp(),
+                  e->base_value());
+  }
+  if (is_set) {
+    put_value(s, ref, index, d.stamp, d.value, d.deadline);
+  } else {
+    Entry* tombstone =
+        Entry::create(ref.db, ref.key, {}, static_cast<uint8_t>(BaseKind::kDeleted));
+    tombstone->set_stamp(d.stamp);
+    put_entry(s, ref, index, tombstone);
+  }
+}
+
+void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Stability& sender) {
+  if (theirs.kind == BaseKind::kValue) {
+    if (const FlushMark* mark = flushed(s, ref.db, theirs.base)) {
+      theirs.kind = BaseKind::kDeleted;
+      theirs.base = std::max(mark->stamp, theirs.base);
+      theirs.value.clear();
+      theirs.ttl.clear();
+      theirs.ttl_base = {};
+    }
+  }
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  KeyState mine;
+  if (index != Table::kNone) s.table.at(index)->unpack(mine);
+  const bool had_value = mine.kind == BaseKind::kValue;
+  Discarded lost;
+  const bool changed = merge_from(mine, theirs, sender, &lost);
+  if (lost.base && lost.loser_kind == BaseKind::kValue && had_value &&
+      lost.winner.region() == options_.region) {
+    note_conflict(ref, "SET || SET", lost.winner, lost.loser, lost.loser_value);
+  }
+  bool saturated = false;
+  if (exists(mine)) visible_value(mine, &saturated);
+  if (saturated && changed) {
+    note_conflict(ref, "counter saturated", mine.newest(), mine.newest(), {});
+  }
+  if (changed) put_state(s, ref, index, mine);
+}
+
+void Store::apply_ttl(Slot& s, const KeyRef& ref, const Delta& d, const Stability& sender) {
+  Reader in(d.body);
+  KeyState theirs;
+  decode_state(in, theirs);
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  if (index == Table::kNone && theirs.ttl_base && coverage(ref.slot).covers(theirs.ttl_base)) {
+    return;  // its value was deleted or evicted here
+  }
+  KeyState mine;
+  if (index != Table::kNone) s.table.at(index)->unpack(mine);
+  // Marks for a base that lost say nothing.
+  if (theirs.ttl_base < mine.base) return;
+  if (!merge_from(mine, theirs, sender)) return;
+  Entry* e = put_state(s, ref, index, mine);
+  if (e != nullptr) note_deadline(s, e->deadline());
+}
+
+// ---- Flush ----
+
+const Store::FlushMark* Store::flushed(const Slot& s, DbId db, Stamp base) const {
+  if (s.flushes == nullptr) return nullptr;
+  for (const FlushMark& m : *s.flushes) {
+    if ((m.db == kEveryDb || m.db == db) && m.seen.covers(base)) return &m;
+  }
+  return nullptr;
+}
+
+void Store::add_flush(Slot& s, const FlushMark& mark) {
+  if (s.flushes == nullptr) s.flushes = std::make_unique<std::vector<FlushMark>>();
+  for (FlushMark& m : *s.flushes) {
+    if (m.db != mark.db) continue;
+    m.stamp = std::max(m.stamp, mark.stamp);
+    for (const Coverage& c : mark.seen.items()) {
+      const Coverage* have = m.seen.find(c.region);
+      if (have == nullptr || have->upto < c.upto) m.seen.set(c);
+    }
+    return;
+  }
+  s.flushes->push_back(mark);
+  ++tombstones_;
+}
+
+void Store::apply_flush(Slot& s, const FlushMark& mark, const Stability& sender) {
+  for (uint32_t i = 0; i < s.table.capacity();) {
+    Entry* e = s.table.at(i);
+    const bool hit = e != nullptr && (mark.db == kEveryDb || e->db() == mark.db) &&
+                     e->kind() == BaseKind::kValue && mark.seen.covers(e->stamp());
+    if (!hit) {
+      ++i;
+    } else if (!e->has(Entry::kIsWide)) {
+      erase_at(s, i);
+    } else {
+      KeyState mine;
+      e->unpack(mine);
+      KeyState theirs;
+      theirs.kind = BaseKind::kDeleted;
+      theirs.base = std::max(mark.stamp, mine.base);
+      merge_from(mine, theirs, sender);
+      mine.kind = BaseKind::kDeleted;
+      mine.value.clear();
+      const std::string key(e->key());
+      put_state(s, KeyRef{key, e->db(), 0, hash_key(e->db(), key)}, i, mine);
+      ++i;
+    }
+  }
+}
+
+void Store::note_conflict(const KeyRef& ref, const char* rule, Stamp winner, Stamp loser,
+                          std::string_view loser_value) {
+  ++stats_.conflicts;
+  if (!conflict_sink_) return;
+  conflict_sink_(Conflict{ref.db, std::string(ref.key), rule, winner, loser,
+                          std::string(loser_value.substr(0, kConflictValueBytes)), now_});
+}
+
+}  // namespace atoll::crdt

@@ -1,0 +1,250 @@
+// The store: whole slots, as snapshots and as what regions send each other to heal.
+// FORMAT.md has the byte layout.
+#include <algorithm>
+#include <unordered_set>
+
+#include "crdt/store.h"
+
+namespace atoll::crdt {
+
+namespace {
+
+constexpr uint8_t kSlotVersion = 1;
+constexpr uint8_t kEvicted = 0x01;
+
+}  // namespace
+
+struct Store::SlotImage {
+  struct Item {
+    DbId db = 0;
+    std::string_view key;
+    KeyState state;
+  };
+  SlotId slot = 0;
+  std::vector<Stamp> changed;
+  VersionVector coverage;
+  Stability stable;
+  bool evicted = false;
+  Stamp evicted_birth;
+  std::vector<FlushMark> flushes;
+  std::vector<Item> items;
+};
+
+void Store::encode_slot(SlotId id, std::string& out) const {
+  const Slot& s = slot(id);
+  Writer w(out);
+  w.u8(kSlotVersion);
+  w.u16(id);
+  const std::vector<Stamp> last = changed(id);
+  w.u8(static_cast<uint8_t>(last.size()));
+  for (const Stamp stamp : last) w.stamp(stamp);
+  encode_seen(coverage(id), out);
+  w.stamp(stable_.upto);
+  w.u8(static_cast<uint8_t>(stable_.members.size()));
+  for (const RegionId r : stable_.members) w.u8(r);
+  w.u8(s.evicted ? kEvicted : 0);
+  w.stamp(s.evicted_birth);
+  w.varint(s.flushes == nullptr ? 0 : s.flushes->size());
+  if (s.flushes != nullptr) {
+    for (const FlushMark& m : *s.flushes) {
+      w.stamp(m.stamp);
+      w.u8(m.db);
+      encode_seen(m.seen, out);
+    }
+  }
+  w.varint(s.table.size());
+  KeyState state;
+  for (uint32_t i = 0; i < s.table.capacity(); ++i) {
+    const Entry* e = s.table.at(i);
+    if (e == nullptr) continue;
+    w.u8(e->db());
+    w.bytes(e->key());
+    e->unpack(state);
+    encode_state(state, out);
+  }
+}
+
+bool Store::peek_slot(std::string_view bytes, SlotId& id) {
+  Reader in(bytes);
+  const uint8_t version = in.u8();
+  id = in.u16();
+  return in.ok() && version == kSlotVersion && id < kSlotCount;
+}
+
+bool Store::parse_slot(std::string_view bytes, SlotImage& image, std::string* error) {
+  Reader in(bytes);
+  const uint8_t version = in.u8();
+  if (in.ok() && version != kSlotVersion) {
+    if (error != nullptr) {
+      *error = "slot format " + std::to_string(version) + ", this program knows " +
+               std::to_string(kSlotVersion);
+    }
+    return false;
+  }
+  image.slot = in.u16();
+  const uint8_t changed = in.u8();
+  for (uint8_t i = 0; i < changed && in.ok(); ++i) image.changed.push_back(in.stamp());
+  decode_seen(in, image.coverage);
+  image.stable.upto = in.stamp();
+  const uint8_t members = in.u8();
+  for (uint8_t i = 0; i < members && in.ok(); ++i) image.stable.members.push_back(in.u8());
+  if (!std::is_sorted(image.stable.members.begin(), image.stable.members.end())) in.fail();
+  image.evicted = (in.u8() & kEvicted) != 0;
+  image.evicted_birth = in.stamp();
+  const uint64_t flushes = in.varint();
+  if (flushes > 256) in.fail();
+  for (uint64_t i = 0; i < flushes && in.ok(); ++i) {
+    FlushMark m;
+    m.stamp = in.stamp();
+    m.db = in.u8();
+    decode_seen(in, m.seen);
+    image.flushes.push_back(std::move(m));
+  }
+  const uint64_t items = in.varint();
+  if (items > in.left()) in.fail();
+  for (uint64_t i = 0; i < items && in.ok(); ++i) {
+    SlotImage::Item item;
+    item.db = in.u8();
+    item.key = in.bytes();
+    if (!decode_state(in, item.state)) break;
+    if (slot_of(item.key) != image.slot || item.db == kEveryDb || item.state.is_bottom()) in.fail();
+    image.items.push_back(std::move(item));
+  }
+  if (in.ok() && in.done() && image.slot < kSlotCount) return true;
+  if (error != nullptr) *error = "malformed slot";
+  return false;
+}
+
+bool Store::merge_slot(std::string_view bytes, SlotSource source, std::string* error) {
+  SlotImage image;
+  if (!parse_slot(bytes, image, error)) return false;
+  if (!options_.slots.contains(image.slot)) {
+    if (error != nullptr) *error = "slot belongs to another shard";
+    return false;
+  }
+  for (const SlotImage::Item& item : image.items) {
+    clock_.observe(item.state.newest());
+    if (item.db >= dbs_.size()) dbs_.resize(item.db + 1u);
+  }
+  for (const Stamp stamp : image.changed) clock_.observe(stamp);
+  for (const FlushMark& mark : image.flushes) {
+    if (mark.db >= dbs_.size() && mark.db != kEveryDb) dbs_.resize(mark.db + 1u);
+  }
+  if (source == SlotSource::kSnapshot) {
+    load_slot(image);
+  } else {
+    join_slot(image);
+  }
+  return true;
+}
+
+void Store::load_slot(SlotImage& image) {
+  Slot& s = slot(image.slot);
+  for (const Stamp stamp : image.changed) {
+    Stamp& changed = changed_ref(image.slot, stamp.region());
+    changed = std::max(changed, stamp);
+  }
+  s.evicted = image.evicted;
+  s.evicted_birth = image.evicted_birth;
+  for (const FlushMark& mark : image.flushes) add_flush(s, mark);
+  for (SlotImage::Item& item : image.items) {
+    const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
+    put_state(s, ref, s.table.find(ref.hash, ref.db, ref.key), item.state);
+  }
+}
+
+// Joins one key of the other side. `mine` is what this side covered before the join.
+void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const Stability& sender,
+                       const VersionVector& mine) {
+  // What this region itself wrote and lost in a crash: it comes back here, and goes to everyone.
+  bool lost_here = theirs.base.region() == options_.region && !mine.covers(theirs.base);
+  for (const Contribution& c : theirs.contributions) {
+    lost_here |= c.birth.region() == options_.region && !mine.covers(c.last);
+  }
+  for (const TtlMark& m : theirs.ttl) {
+    lost_here |= m.stamp.region() == options_.region && !mine.covers(m.stamp);
+  }
+  uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  if (index == Table::kNone) {
+    remove_covered(theirs, mine);  // absent and covered: it was deleted here
+    if (theirs.is_bottom()) return;
+  }
+  apply_state(s, ref, theirs, sender);
+  if (!lost_here || !options_.replicated) return;
+  index = s.table.find(ref.hash, ref.db, ref.key);
+  if (index == Table::kNone) return;
+  KeyState merged;
+  s.table.at(index)->unpack(merged);
+  emit_state(ref, clock_.next(now_), s.table.at(index), merged);
+}
+
+void Store::join_slot(SlotImage& image) {
+  Slot& s = slot(image.slot);
+  const VersionVector mine = coverage(image.slot);
+  touch_dirty(s);
+  for (const FlushMark& mark : image.flushes) {
+    apply_flush(s, mark, image.stable);
+    add_flush(s, mark);
+  }
+  std::unordered_set<uint64_t> theirs;
+  theirs.reserve(image.items.size());
+  for (SlotImage::Item& item : image.items) {
+    const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
+    theirs.insert(ref.hash);
+    join_entry(s, ref, item.state, image.stable, mine);
+  }
+  // What we have and they lack, although they had seen it, was deleted there.
+  for (uint32_t i = 0; i < s.table.capacity();) {
+    Entry* e = s.table.at(i);
+    const uint64_t hash = e == nullptr ? 0 : hash_key(e->db(), e->key());
+    if (e == nullptr || !e->exists() || theirs.contains(hash)) {
+      ++i;
+      continue;
+    }
+    KeyState state;
+    e->unpack(state);
+    if (!remove_covered(state, image.coverage)) {
+      ++i;
+      continue;
+    }
+    const std::string key(e->key());
+    const KeyRef ref{key, e->db(), image.slot, hash};
+    if (put_state(s, ref, i, state) != nullptr) ++i;
+  }
+  for (const Stamp stamp : image.changed) {
+    if (stamp.region() == options_.region) continue;
+    Stamp& changed = changed_ref(image.slot, stamp.region());
+    changed = std::max(changed, stamp);
+  }
+  if (s.repaired == nullptr) s.repaired = std::make_unique<VersionVector>();
+  for (const Coverage& c : image.coverage.items()) {
+    if (c.region == options_.region) continue;
+    s.repaired->raise(c.region, c.upto);
+    changed_ref(image.slot, c.region);
+  }
+}
+
+uint64_t Store::slot_digest(SlotId id, Millis at) const {
+  const Slot& s = slot(id);
+  uint64_t sum = 0;
+  KeyState state;
+  for (uint32_t i = 0; i < s.table.capacity(); ++i) {
+    const Entry* e = s.table.at(i);
+    if (e == nullptr || !e->exists() || e->deadline() <= at) continue;
+    e->unpack(state);
+    sum += digest(e->db(), e->key(), state);
+  }
+  return sum;
+}
+
+bool Store::slot_evicted(SlotId id) const { return slot(id).evicted; }
+bool Store::slot_empty(SlotId id) const { return slot(id).table.size() == 0; }
+bool Store::slot_dirty(SlotId id) const { return slot(id).dirty; }
+
+void Store::mark_clean(SlotId id) {
+  Slot& s = slot(id);
+  if (s.dirty) --dirty_slots_;
+  s.dirty = false;
+}
+
+}  // namespace atoll::crdt

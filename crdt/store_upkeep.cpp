@@ -1,0 +1,197 @@
+// The store: expiry, eviction and the collection of metadata that has become stable.
+#include <algorithm>
+
+#include "crdt/store.h"
+
+namespace atoll::crdt {
+
+// ---- Expiry ----
+
+size_t Store::expire_step(size_t budget) {
+  size_t found = 0;
+  size_t spent = 0;
+  for (size_t n = 0; n < slots_.size() && spent < budget; ++n) {
+    Slot& s = slots_[expire_cursor_];
+    if (s.next_deadline <= now_) {
+      spent += s.table.capacity();
+      found += expire_slot(s);
+    }
+    expire_cursor_ = expire_cursor_ + 1 == slots_.size() ? 0 : expire_cursor_ + 1;
+  }
+  return found;
+}
+
+// An expired key of a replicated store is only hidden: another region may have prolonged it, and
+// that may still be on its way. collect_slot() frees it.
+size_t Store::expire_slot(Slot& s) {
+  size_t found = 0;
+  s.next_deadline = kNoDeadline;
+  for (uint32_t i = 0; i < s.table.capacity();) {
+    Entry* e = s.table.at(i);
+    if (e == nullptr || e->has(Entry::kHidden) || !e->exists()) {
+      ++i;
+      continue;
+    }
+    const Millis deadline = e->deadline();
+    if (deadline > now_) {
+      note_deadline(s, deadline);
+      ++i;
+      continue;
+    }
+    ++found;
+    touch_dirty(s);
+    if (!options_.replicated) {
+      erase_at(s, i);
+      continue;
+    }
+    count(s, *e, false);
+    e->set_flag(Entry::kHidden);
+    count(s, *e, true);
+    ++i;
+  }
+  stats_.expired += found;
+  return found;
+}
+
+// ---- Collection ----
+
+size_t Store::collect_step(size_t budget) {
+  size_t spent = 0;
+  for (size_t n = 0; n < slots_.size() && spent < budget; ++n) {
+    Slot& s = slots_[collect_cursor_];
+    if (s.garbage != 0 || s.flushes != nullptr || s.repaired != nullptr) {
+      spent += s.table.capacity() + 1;
+      collect_slot(s);
+    }
+    collect_cursor_ = collect_cursor_ + 1 == slots_.size() ? 0 : collect_cursor_ + 1;
+  }
+  return spent;
+}
+
+void Store::collect_slot(Slot& s) {
+  for (uint32_t i = 0; s.garbage != 0 && i < s.table.capacity();) {
+    Entry* e = s.table.at(i);
+    if (e == nullptr || !e->has_garbage() || !collect_entry(s, i)) ++i;
+  }
+  if (s.flushes != nullptr) {
+    tombstones_ -= static_cast<uint64_t>(std::erase_if(
+        *s.flushes, [&](const FlushMark& m) { return stable_.covers(m.stamp); }));
+    if (s.flushes->empty()) s.flushes.reset();
+  }
+  if (s.repaired != nullptr) {
+    const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
+    const std::unique_ptr<VersionVector> repaired = std::move(s.repaired);
+    const VersionVector without = coverage(id);
+    for (const Coverage& c : repaired->items()) {
+      if (c.upto <= without.at(c.region)) continue;
+      s.repaired = std::make_unique<VersionVector>(*repaired);
+      break;
+    }
+  }
+  const size_t cells = s.table.cell_bytes();
+  s.table.shrink();
+  memory_bytes_ += s.table.cell_bytes() - cells;
+}
+
+// Returns true when the entry went and another may stand in its cell.
+bool Store::collect_entry(Slot& s, uint32_t index) {
+  Entry* e = s.table.at(index);
+  if (e->has(Entry::kHidden)) {
+    // No region can still prolong it: all have been heard of since well after the deadline.
+    const Millis deadline = e->deadline();
+    if (deadline <= now_ && stable_.covers(e->stamp() ? e->stamp() : stable_.upto) &&
+        stable_.upto.ms() > deadline + options_.max_clock_skew) {
+      touch_dirty(s);
+      erase_at(s, index);
+      return true;
+    }
+    if (deadline > now_) {  // prolonged
+      count(s, *e, false);
+      e->clear_flag(Entry::kHidden);
+      count(s, *e, true);
+      note_deadline(s, deadline);
+    }
+    return false;
+  }
+  if (!e->has(Entry::kIsWide)) {
+    if (e->kind() == BaseKind::kValue || !stable_.covers(e->stamp())) return false;
+    touch_dirty(s);
+    erase_at(s, index);
+    return true;
+  }
+  KeyState& state = scratch_state_;
+  e->unpack(state);
+  const bool changed = collect(state, stable_);
+  if (collectable(state, stable_)) {
+    touch_dirty(s);
+    erase_at(s, index);
+    return true;
+  }
+  if (changed) {
+    touch_dirty(s);
+    const std::string key(e->key());
+    put_state(s, KeyRef{key, e->db(), 0, hash_key(e->db(), key)}, index, state);
+  }
+  return false;
+}
+
+// ---- Eviction ----
+
+bool Store::evictable(const Entry& e, EvictionPool pool) const {
+  if (e.has(Entry::kHidden)) return true;
+  if (!e.exists()) return false;
+  return pool == EvictionPool::kAllKeys || e.deadline() != kNoDeadline;
+}
+
+bool Store::evict_one(EvictionPool pool, EvictionOrder order, int samples, uint64_t random) {
+  Slot* best_slot = nullptr;
+  uint32_t best_index = 0;
+  int64_t best_rank = INT64_MIN;
+  int seen = 0;
+  size_t at = static_cast<size_t>(random % slots_.size());
+  uint64_t mix = random | 1;
+  for (size_t tried = 0; tried < slots_.size() && seen < samples; ++tried) {
+    Slot& s = slots_[at];
+    at = at + 1 == slots_.size() ? 0 : at + 1;
+    if (s.table.size() == 0) continue;
+    mix = mix * 6364136223846793005ull + 1442695040888963407ull;
+    const auto start = static_cast<uint32_t>((mix >> 33) % s.table.capacity());
+    for (uint32_t i = 0; i < s.table.capacity(); ++i) {
+      const uint32_t index = (start + i) % s.table.capacity();
+      const Entry* e = s.table.at(index);
+      if (e == nullptr || !evictable(*e, pool)) continue;
+      int64_t rank = 0;
+      if (e->has(Entry::kHidden)) {
+        rank = INT64_MAX;
+      } else if (order == EvictionOrder::kLru) {
+        rank = access_policy_.idle_seconds(e->access(), now_);
+      } else if (order == EvictionOrder::kLfu) {
+        rank = 255 - access_policy_.frequency(e->access(), now_);
+      } else if (order == EvictionOrder::kTtl) {
+        rank = -e->deadline();
+      }
+      if (rank > best_rank || best_slot == nullptr) {
+        best_slot = &s;
+        best_index = index;
+        best_rank = rank;
+      }
+      ++seen;
+      break;  // the next sample comes from another slot
+    }
+    if (order == EvictionOrder::kRandom && best_slot != nullptr) break;
+  }
+  if (best_slot == nullptr) return false;
+  Entry* e = best_slot->table.at(best_index);
+  if (const Wide* w = e->wide()) {
+    for (const Contribution& c : w->contributions) {
+      best_slot->evicted_birth = std::max(best_slot->evicted_birth, c.birth);
+    }
+  }
+  best_slot->evicted = true;
+  touch_dirty(*best_slot);
+  erase_at(*best_slot, best_index);
+  ++stats_.evicted;
+  return true;
+}
+
+}  // namespace atoll::crdt
