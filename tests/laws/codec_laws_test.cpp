@@ -94,7 +94,7 @@ struct Agreement {
   std::string value;
   Stamp base;
   crdt::Millis deadline;
-  std::vector<std::pair<Stamp, Stamp>> unseen;  // birth, last
+  std::vector<std::pair<Stamp, std::string>> unseen;  // birth, what counts of it
   bool operator==(const Agreement&) const = default;
 };
 
@@ -104,7 +104,10 @@ Agreement agreement(const KeyState& state) {
   if (state.kind == BaseKind::kValue) a.base = state.base;  // tombstones are collected
   a.deadline = crdt::deadline_of(state);
   for (const auto& c : state.contributions) {
-    if (!c.fully_seen()) a.unseen.emplace_back(c.birth, c.last);
+    if (c.fully_seen()) continue;
+    a.unseen.emplace_back(c.birth, c.total.is_float
+                                       ? crdt::format_real(c.total.real - c.seen_total.real)
+                                       : std::to_string(c.total.integer - c.seen_total.integer));
   }
   return a;
 }

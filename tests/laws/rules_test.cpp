@@ -440,5 +440,29 @@ TEST(Rules, ARateLimiterRestartsInTwoRegionsAtOnce) {
   }
 }
 
+// One region has already collected the tombstone when it starts the counter anew, another has
+// not: the window's TTL holds in both.
+TEST(Rules, ATtlOnACounterHoldsWhereTheTombstoneIsStillKept) {
+  auto s = after_set(2, "10");
+  s[0].del();
+  s[1].merge(s[0]);
+  const crdt::Stability stable{s[0].last_stamp(), {1, 2}};
+  crdt::collect(s[0].state, stable);
+  ASSERT_TRUE(crdt::collectable(s[0].state, stable));
+  s[0].state = {};
+  ASSERT_TRUE(s[0].incr(1));
+  s[0].expire(kStart + 1000);
+  crdt::VersionVector seen;
+  seen.raise(1, stable.upto);
+  crdt::merge_from(s[1].state, s[0].state, stable, seen);
+  EXPECT_EQ(s[1].value(), "1");
+  EXPECT_EQ(s[1].deadline(), kStart + 1000);
+  // ... and after the other region has written it in its turn.
+  ASSERT_TRUE(s[1].incr(1));
+  crdt::merge_from(s[0].state, s[1].state, stable, seen);
+  EXPECT_EQ(s[0].value(), "2");
+  EXPECT_EQ(s[0].deadline(), kStart + 1000);
+}
+
 }  // namespace
 }  // namespace atoll::tests

@@ -1,0 +1,388 @@
+#include "tests/laws/stability_model.h"
+
+#include <algorithm>
+
+#include "tests/laws/history.h"
+
+namespace atoll::tests {
+
+using crdt::BaseKind;
+using crdt::Coverage;
+using crdt::KeyState;
+using crdt::kNoDeadline;
+using crdt::Millis;
+using crdt::RegionId;
+using crdt::Stability;
+using crdt::Stamp;
+using crdt::VersionVector;
+
+StabilityModel::StabilityModel(Random& random, const ModelOptions& options)
+    : random_(random), options_(options), now_(kStart) {
+  for (size_t i = 0; i < options.regions; ++i) {
+    regions_.emplace_back(static_cast<RegionId>(i + 1));
+    Region& r = regions_.back();
+    r.skew = random.between(-20, 20);
+    r.incarnation = stamp(r);
+    for (size_t m = 0; m < options.regions; ++m) {
+      r.stable.members.push_back(static_cast<RegionId>(m + 1));
+    }
+  }
+}
+
+std::string StabilityModel::run() {
+  for (size_t i = 0; i < options_.steps; ++i) {
+    step();
+    for (const Region& r : regions_) {
+      std::string wrong = check(r);
+      if (!wrong.empty()) return "step " + std::to_string(i) + ": " + wrong;
+    }
+  }
+  return calm();
+}
+
+void StabilityModel::step() {
+  now_ += random_.between(0, 3);
+  // Busy and quiet times alternate: only in quiet ones does a deleted key go altogether.
+  if (random_.one_in(40)) write_share_ = random_.one_in(2) ? 2 : 10 + random_.below(60);
+  Region& r = random_.pick(regions_);
+  switch (random_.below(20)) {
+    case 0:
+    case 1:
+    case 2:
+      return seal(r);
+    case 3:
+      return sync(r);
+    case 4:
+    case 5:
+      return collect(r);
+    case 6:
+      if (options_.crashes && random_.one_in(4)) return crash(r);
+      return seal(r);
+    case 7:
+      if (!r.to_heal_from.empty()) {
+        const RegionId from = r.to_heal_from.back();
+        heal(r, regions_[from - 1u]);
+        std::erase(r.to_heal_from, from);
+      }
+      return;
+    case 8:
+      if (random_.one_in(3)) heal(r, other(r));  // the repair of a slot, at any time
+      return;
+    default:
+      if (random_.one_in(write_share_)) return write(r);
+      return read(r, other(r));
+  }
+}
+
+StabilityModel::Region& StabilityModel::other(const Region& r) {
+  const size_t i = (r.id() - 1u + 1u + random_.below(regions_.size() - 1)) % regions_.size();
+  return regions_[i];
+}
+
+// ---- Local writes ----
+
+void StabilityModel::write(Region& r) {
+  if (events_.size() == kEventsMax) return;
+  switch (random_.below(8)) {
+    case 0:
+      return write_base(r, false);
+    case 1:
+      if (crdt::exists(r.now.state)) write_base(r, true);
+      return;
+    case 2:
+      if (crdt::exists(r.now.state)) write_deadline(r);
+      return;
+    default:
+      return write_increment(r);
+  }
+}
+
+void StabilityModel::write_base(Region& r, bool deleted) {
+  Event e{.kind = Kind::kBase, .stamp = stamp(r), .deleted = deleted, .past = r.now.past};
+  e.number = deleted ? 0 : random_.between(-1000, 1000);
+  if (!deleted && random_.one_in(3)) e.deadline = now_ + random_.between(1, 1000);
+  crdt::write_base(r.now.state, deleted ? BaseKind::kDeleted : BaseKind::kValue,
+                   deleted ? "" : std::to_string(e.number), e.stamp, e.deadline);
+  record(r, e);
+}
+
+void StabilityModel::write_increment(Region& r) {
+  Event e{.kind = Kind::kIncrement,
+          .stamp = stamp(r),
+          .number = random_.between(-20, 20),
+          .past = r.now.past};
+  crdt::Total amount;
+  amount.integer = e.number;
+  if (!options_.rules.new_contribution_after_reset) {
+    // What an implementation without rule 3 does: continue one's own contribution, come what may.
+    for (auto& c : r.now.state.contributions) {
+      if (c.birth.region() != r.id() || c.birth < r.incarnation) continue;
+      c.total.integer += e.number;
+      c.last = e.stamp;
+      return record(r, e);
+    }
+  }
+  const Stamp incarnation = options_.rules.new_incarnation ? r.incarnation : Stamp{};
+  crdt::add(r.now.state, amount, e.stamp, incarnation);
+  record(r, e);
+}
+
+void StabilityModel::write_deadline(Region& r) {
+  Event e{.kind = Kind::kDeadline, .stamp = stamp(r), .base = base_of(r.now.past),
+          .past = r.now.past};
+  e.deadline = random_.one_in(4) ? kNoDeadline : now_ + random_.between(1, 1000);
+  crdt::write_deadline(r.now.state, e.deadline, e.stamp);
+  record(r, e);
+}
+
+void StabilityModel::record(Region& r, Event event) {
+  r.now.past.set(events_.size());
+  r.unsealed.push_back({event.stamp, r.now.state, r.now.past});
+  events_.push_back(std::move(event));
+}
+
+// ---- Streams ----
+
+void StabilityModel::seal(Region& r) {
+  Batch b;
+  b.to = r.clock.floor(now_ + r.skew);
+  b.deltas = std::move(r.unsealed);
+  r.unsealed.clear();
+  b.stable = r.stable;
+  r.now.vector.raise(r.id(), b.to);
+  if (r.to_heal_from.empty()) {
+    Coverage& own = r.now.vector.slot_for(r.id());
+    own.gap_after = own.gap_until = {};
+  }
+  b.self = *r.now.vector.find(r.id());
+  if (!options_.rules.announce_gap) b.self.gap_after = b.self.gap_until = {};
+  b.vector = options_.rules.advertise_only_synced ? r.synced.vector : r.now.vector;
+  r.log.push_back(std::move(b));
+  r.now.log = r.log.size();
+  update_stability(r);
+}
+
+void StabilityModel::sync(Region& r) {
+  if (!r.unsealed.empty()) seal(r);
+  r.synced = r.now;
+}
+
+void StabilityModel::read(Region& r, Region& from) {
+  size_t& at = r.now.read[from.id()];
+  if (random_.one_in(5)) at -= std::min<size_t>(at, random_.below(4));  // delivered again
+  if (at >= from.log.size()) return;
+  const Batch& b = from.log[at++];
+  Coverage& have = r.now.vector.slot_for(from.id());
+  for (const Delta& d : b.deltas) {
+    if (d.stamp <= have.upto) continue;
+    merge(r, d.state, b.stable);
+    r.now.past |= d.past;
+    r.clock.observe(d.stamp);
+  }
+  if (b.to <= have.upto) return;
+  have.upto = b.to;
+  have.gap_after = b.self.gap_after;
+  have.gap_until = b.self.gap_until;
+  r.now.known[from.id()] = b.vector;
+}
+
+void StabilityModel::merge(Region& r, const KeyState& state, const Stability& sender) {
+  if (options_.rules.winner_deletes_unlisted) {
+    const VersionVector none;
+    crdt::merge_from(r.now.state, state, sender,
+                     options_.rules.collected_stays_away ? r.now.vector : none);
+  } else {
+    crdt::merge(r.now.state, state);
+  }
+}
+
+// ---- Stability ----
+
+// Takes effect between batches, as in the store.
+void StabilityModel::update_stability(Region& r) {
+  if (!r.unsealed.empty()) return;
+  Stamp least = Stamp::max();
+  for (const Region& q : regions_) {
+    const VersionVector* vector = &r.now.known[q.id()];
+    if (q.id() == r.id()) {
+      vector = options_.rules.advertise_only_synced ? &r.synced.vector : &r.now.vector;
+    }
+    for (const Region& p : regions_) {
+      const Coverage* c = vector->find(p.id());
+      least = std::min(least, c == nullptr ? Stamp{} : c->solid());
+    }
+  }
+  // The gap that a restarted region announced holds everybody back until it has healed.
+  for (const Coverage& c : r.now.vector.items()) least = std::min(least, c.solid());
+  r.stable.upto = std::max(r.stable.upto, least);
+}
+
+void StabilityModel::collect(Region& r) {
+  if (!r.unsealed.empty()) return;
+  update_stability(r);
+  Stability stable = r.stable;
+  if (!options_.rules.collect_only_stable) stable.upto = Stamp::max();
+  if (crdt::collect(r.now.state, stable)) ++collected_;
+  if (crdt::collectable(r.now.state, stable)) {
+    if (!r.now.state.is_bottom()) ++collected_;
+    r.now.state = {};
+  }
+}
+
+// ---- Crashes ----
+
+void StabilityModel::crash(Region& r) {
+  ++crashes_;
+  r.now = r.synced;
+  r.log.resize(r.synced.log);
+  r.unsealed.clear();
+  r.stable.upto = {};
+  r.incarnation = stamp(r);  // the clock starts above everything that may have been lost
+  Coverage& own = r.now.vector.slot_for(r.id());
+  if (!own.has_gap()) own.gap_after = own.upto;
+  own.gap_until = r.incarnation;
+  r.to_heal_from.clear();
+  for (Region& q : regions_) {
+    if (q.id() == r.id()) continue;
+    r.to_heal_from.push_back(q.id());
+    size_t& at = q.now.read[r.id()];  // the old tail is refused from now on
+    at = std::min(at, r.log.size());
+    size_t& at_synced = q.synced.read[r.id()];
+    at_synced = std::min(at_synced, r.log.size());
+  }
+  r.synced.vector = r.now.vector;
+}
+
+// Joins all that `from` has; what others may lack of it goes into the stream again.
+void StabilityModel::heal(Region& r, Region& from) {
+  if (!r.unsealed.empty() || !from.unsealed.empty()) {
+    seal(r);
+    seal(from);
+  }
+  merge(r, from.now.state, from.stable);
+  r.now.past |= from.now.past;
+  r.clock.observe(from.now.state.newest());
+  r.unsealed.push_back({stamp(r), r.now.state, r.now.past});
+  for (const Coverage& c : from.now.vector.items()) {
+    if (c.region == r.id() || c.has_gap()) continue;
+    Coverage& mine = r.now.vector.slot_for(c.region);
+    if (!mine.has_gap()) mine.upto = std::max(mine.upto, c.upto);
+  }
+}
+
+// ---- The end ----
+
+std::string StabilityModel::calm() {
+  for (Region& r : regions_) {
+    for (const RegionId from : r.to_heal_from) heal(r, regions_[from - 1u]);
+    r.to_heal_from.clear();
+  }
+  for (int round = 0; round < 8; ++round) {
+    now_ += 100;
+    for (Region& r : regions_) {
+      sync(r);
+      seal(r);
+    }
+    for (Region& r : regions_) {
+      for (Region& q : regions_) {
+        if (q.id() == r.id()) continue;
+        while (r.now.read[q.id()] < q.log.size()) read(r, q);
+      }
+      std::string wrong = check(r);
+      if (!wrong.empty()) return "calm: " + wrong;
+    }
+    for (Region& r : regions_) {
+      update_stability(r);
+      collect(r);
+      std::string wrong = check(r);
+      if (!wrong.empty()) return "calm, collected: " + wrong;
+    }
+  }
+  const KeyState& first = regions_[0].now.state;
+  for (const Region& r : regions_) {
+    const KeyState& s = r.now.state;
+    if (answer(s) != answer(first)) {
+      return "regions disagree: " + describe(s) + " and " + describe(first);
+    }
+    if (crdt::exists(s) && crdt::digest(0, "k", s) != crdt::digest(0, "k", first)) {
+      return "digests differ: " + describe(s) + " and " + describe(first);
+    }
+    if (!crdt::exists(s) && !s.is_bottom()) return "not collected: " + describe(s);
+    for (const auto& c : s.contributions) {
+      if (c.fully_seen()) return "not collected: " + describe(s);
+    }
+  }
+  return "";
+}
+
+// ---- The oracle ----
+
+size_t StabilityModel::base_of(const Past& past) const {
+  size_t base = kNoBase;
+  for (size_t i = 0; i < events_.size(); ++i) {
+    if (!past.test(i) || events_[i].kind != Kind::kBase) continue;
+    if (base == kNoBase || events_[i].stamp > events_[base].stamp) base = i;
+  }
+  return base;
+}
+
+StabilityModel::Answer StabilityModel::expected(const Past& past) const {
+  const size_t base = base_of(past);
+  Answer a;
+  int64_t value = 0;
+  if (base != kNoBase && !events_[base].deleted) {
+    a.exists = true;
+    value = events_[base].number;
+  }
+  for (size_t i = 0; i < events_.size(); ++i) {
+    if (!past.test(i) || events_[i].kind != Kind::kIncrement) continue;
+    if (base != kNoBase && events_[base].past.test(i)) continue;
+    a.exists = true;
+    value += events_[i].number;
+  }
+  if (!a.exists) return a;
+  a.value = std::to_string(value);
+
+  // EXPIREs on this base that no other EXPIRE on it had seen; the longest of them.
+  std::vector<size_t> maximal;
+  Past replaced;
+  for (size_t i = 0; i < events_.size(); ++i) {
+    if (!past.test(i) || events_[i].kind != Kind::kDeadline || events_[i].base != base) continue;
+    maximal.push_back(i);
+    replaced |= events_[i].past;
+  }
+  std::erase_if(maximal, [&](size_t i) { return replaced.test(i); });
+  if (maximal.empty()) {
+    if (base != kNoBase) a.deadline = events_[base].deadline;
+    return a;
+  }
+  a.deadline = 0;
+  for (const size_t i : maximal) a.deadline = std::max(a.deadline, events_[i].deadline);
+  return a;
+}
+
+StabilityModel::Answer StabilityModel::answer(const KeyState& state) {
+  Answer a;
+  a.exists = crdt::exists(state);
+  if (!a.exists) return a;
+  a.value = crdt::visible_value(state);
+  a.deadline = crdt::deadline_of(state);
+  return a;
+}
+
+std::string StabilityModel::check(const Region& r) const {
+  const Answer want = expected(r.now.past);
+  const Answer have = answer(r.now.state);
+  if (want == have) return "";
+  auto text = [](const Answer& a) {
+    return a.exists ? a.value + (a.deadline == kNoDeadline
+                                     ? ""
+                                     : " until " + std::to_string(a.deadline - kStart))
+                    : std::string("(nil)");
+  };
+  return "region " + std::to_string(r.id()) + " says " + text(have) + ", its history " +
+         text(want) + ": " + describe(r.now.state) + " stable " +
+         std::to_string(r.stable.upto.ms() - kStart);
+}
+
+}  // namespace atoll::tests
