@@ -318,6 +318,7 @@ class Store {
   void note_conflict(const KeyRef& ref, const char* rule, Stamp winner, Stamp loser,
                      std::string_view loser_value);
   Coverage coverage_of(SlotId id, RegionId region) const;
+  VersionVector seen_of(const Slot& s, SlotId id) const;
 
   struct SlotImage;
   static bool parse_slot(std::string_view bytes, SlotImage& image, std::string* error);

@@ -273,7 +273,7 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Stab
   if (index != Table::kNone) s.table.at(index)->unpack(mine);
   const bool had_value = mine.kind == BaseKind::kValue;
   Discarded lost;
-  const bool changed = merge_from(mine, theirs, sender, &lost);
+  const bool changed = merge_from(mine, theirs, sender, seen_of(s, ref.slot), &lost);
   if (lost.base && lost.loser_kind == BaseKind::kValue && had_value &&
       lost.winner.region() == options_.region) {
     note_conflict(ref, "SET || SET", lost.winner, lost.loser, lost.loser_value);
@@ -298,9 +298,22 @@ void Store::apply_ttl(Slot& s, const KeyRef& ref, const Delta& d, const Stabilit
   if (index != Table::kNone) s.table.at(index)->unpack(mine);
   // Marks for a base that lost say nothing.
   if (theirs.ttl_base < mine.base) return;
-  if (!merge_from(mine, theirs, sender)) return;
+  if (!merge_from(mine, theirs, sender, seen_of(s, ref.slot))) return;
   Entry* e = put_state(s, ref, index, mine);
   if (e != nullptr) note_deadline(s, e->deadline());
+}
+
+// What this slot has seen, for telling what was collected from what has not arrived. The stamps
+// of the slot's own deltas, not the shard's coverage: they hold during a replay of the log too.
+VersionVector Store::seen_of(const Slot& s, SlotId id) const {
+  VersionVector seen;
+  if (s.evicted_birth) return seen;  // absence proves nothing
+  for (const RegionId r : regions_) {
+    Coverage c = gap(r);
+    c.upto = changed(id, r);
+    seen.set(c);
+  }
+  return seen;
 }
 
 // ---- Flush ----
@@ -343,7 +356,7 @@ void Store::apply_flush(Slot& s, const FlushMark& mark, const Stability& sender)
       KeyState theirs;
       theirs.kind = BaseKind::kDeleted;
       theirs.base = std::max(mark.stamp, mine.base);
-      merge_from(mine, theirs, sender);
+      merge_from(mine, theirs, sender, {});
       mine.kind = BaseKind::kDeleted;
       mine.value.clear();
       const std::string key(e->key());
