@@ -177,7 +177,7 @@ cmd_up() {
   done
   for region in "${REGIONS[@]}"; do
     wait_for 30 sees_all_peers "$region" ||
-      fail "region $region answers, but sees $(peers "$region") of 2 peers after 30 s. Ask it" \
+      fail "region $region answers, but sees $(peers "$region" | grep . || echo 0) of 2 peers after 30 s. Ask it" \
         "why: redis-cli -p ${RESP_PORT[$region]} geo status; its log is" \
         "$STATE/$region/atoll.log. A peer under GEO PEER PAUSE counts as away until RESUME."
   done
