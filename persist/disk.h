@@ -12,10 +12,9 @@
 namespace atoll::persist {
 
 /// The default file system with two changes. (1) Each write, sync and creation asks `faults`
-/// first, if there are any. (2) Every failure of those is presented to RocksDB as one that may
-/// pass: RocksDB holds an EIO in its log for fatal and then refuses Resume(), and answers a full
-/// disk with a recovery of its own that polls every few seconds; the writer (writer.h) does both
-/// for all errors alike.
+/// first, if there are any. (2) Every failure of those is presented to RocksDB as a plain input or
+/// output error that may pass: for a full disk it would otherwise start a recovery of its own,
+/// beside that of the writer (writer.h), which treats all errors alike.
 /// Lifetime: `faults` may be null and must outlive the result.
 std::shared_ptr<rocksdb::FileSystem> make_file_system(DiskFaults* faults);
 

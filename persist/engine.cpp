@@ -17,6 +17,9 @@ namespace {
 constexpr const char* kDirectoryName = "/atoll-data";
 constexpr const char* kLogFamily = "log";
 constexpr const char* kSnapshotFamily = "snapshot";
+constexpr const char* kProbeName = "/disk-probe";
+constexpr std::size_t kProbeBlockBytes = std::size_t{64} << 10;
+constexpr std::size_t kProbeReserveBytes = std::size_t{1} << 20;
 constexpr int kOpenFilesMax = 256;
 constexpr std::size_t kBlockCacheBytes = std::size_t{8} << 20;
 constexpr std::uint64_t kBytesPerSync = std::uint64_t{1} << 20;
@@ -62,7 +65,7 @@ rocksdb::DBOptions Engine::db_options(rocksdb::WALRecoveryMode mode) const {
   options.enable_pipelined_write = false;
   options.allow_concurrent_memtable_write = false;  // One writer.
   options.enable_write_thread_adaptive_yield = false;
-  options.max_bgerror_resume_count = 0;  // The writer resumes, see writer.h.
+  options.max_bgerror_resume_count = 0;  // The writer reopens, see writer.h.
   options.max_total_wal_size = options_.wal_bytes_max;
   options.max_open_files = kOpenFilesMax;
   options.max_background_jobs = 2;
@@ -140,12 +143,34 @@ rocksdb::Status Engine::read_format(std::string* value) const {
   return db->Get(rocksdb::ReadOptions(), rocksdb::Slice(format::kFormatKey), value);
 }
 
+rocksdb::Status Engine::probe(std::size_t bytes) const {
+  const std::string path = path_ + kProbeName;
+  std::unique_ptr<rocksdb::WritableFile> file;
+  rocksdb::EnvOptions options;
+  options.use_mmap_writes = false;
+  rocksdb::Status status = env_->NewWritableFile(path, &file, options);
+  const std::string block(kProbeBlockBytes, 'p');
+  for (std::size_t written = 0; status.ok() && written < bytes + kProbeReserveBytes;
+       written += block.size()) {
+    status = file->Append(block);
+  }
+  if (status.ok()) status = file->Sync();
+  if (status.ok()) status = file->Close();
+  file.reset();
+  env_->DeleteFile(path).PermitUncheckedError();
+  return status;
+}
+
 std::string text_of(const rocksdb::Status& status) {
   return status.ToString();
 }
 
 std::string explain(const rocksdb::Status& status, const std::string& path) {
-  const std::string text = text_of(status);
+  std::string text = text_of(status);
+  // RocksDB looks for a missing table under LevelDB's name last, and complains about that one.
+  for (std::size_t at = 0; (at = text.find(".ldb", at)) != std::string::npos;) {
+    text.replace(at, 4, ".sst");
+  }
   const auto says = [&text](const char* words) { return text.find(words) != std::string::npos; };
   if (says("lock")) {
     if (says("Permission denied")) {

@@ -63,6 +63,9 @@ class Engine {
   /// The format blob, without changing anything on the disk, whatever the state of its tail.
   rocksdb::Status read_format(std::string* value) const;
 
+  /// Does the disk take this many bytes and a few more? Writes, syncs and removes a file.
+  rocksdb::Status probe(std::size_t bytes) const;
+
   /// For the reader's compactions: set while shut() waits, so that they end soon.
   std::atomic<bool>& hurry() { return hurry_; }
 

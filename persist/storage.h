@@ -127,7 +127,7 @@ struct LogRead {
   std::size_t max_bytes = std::size_t{1} << 20;
   /// Only this shard's. A cursor must name the shard: between shards a record with a lower stamp
   /// may be written later, and a cursor over all of them would step over it.
-  std::optional<ShardId> shard;
+  std::optional<ShardId> shard = std::nullopt;
 };
 
 struct OpenResult;

@@ -1,9 +1,11 @@
 #include "persist/writer.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <utility>
 
@@ -23,16 +25,18 @@ constexpr std::size_t kGatherBytes = 32 * 1024;
 constexpr std::size_t kNeverWake = ~std::size_t{0};
 constexpr auto kEverySecondInterval = 1s;
 constexpr auto kLazyInterval = 30s;
-// RocksDB is reopened when it has refused to resume this often.
-constexpr int kResumesPerReopen = 5;
 
 std::size_t cost_of(const Write& write) {
   return sizeof(Write) + write.bytes.size() + write.name.size();
 }
 
 [[noreturn]] void chain_broken(const RecordSpan& span, Stamp head) {
-  spdlog::critical("persist: shard {} queued the record ({}, {}] after stamp {}: this is a bug",
-                   span.shard, span.from, span.to, head);
+  // To stderr as well: the logger may be a file, and may hold lines back.
+  const std::string text =
+      fmt::format("persist: shard {} queued the record ({}, {}] after stamp {}: this is a bug",
+                  span.shard, span.from, span.to, head);
+  spdlog::critical("{}", text);
+  std::fprintf(stderr, "%s\n", text.c_str());
   std::abort();
 }
 
@@ -351,7 +355,7 @@ bool Writer::survive(const Status& failure, rocksdb::WriteBatch* failed) {
       gave_up_ = true;
       return false;
     }
-    status = repair(failed, attempt);
+    status = repair(failed);
     if (status.ok()) break;
   }
   spdlog::warn("persist: the disk accepts writes again, nothing was lost");
@@ -359,25 +363,15 @@ bool Writer::survive(const Status& failure, rocksdb::WriteBatch* failed) {
   return true;
 }
 
-Status Writer::repair(rocksdb::WriteBatch* failed, int attempt) {
-  Status status = engine_.is_open() ? resume() : reopen();
-  if (!status.ok() && engine_.is_open() &&
-      (status.severity() > Status::Severity::kHardError || attempt % kResumesPerReopen == 0)) {
-    spdlog::warn("persist: reopening, because RocksDB cannot resume: {}", text_of(status));
-    status = reopen();
+/// Requires nothing of RocksDB but that it can be opened: see the head of writer.h.
+Status Writer::repair(rocksdb::WriteBatch* failed) {
+  if (engine_.is_open()) {
+    // As long as the disk refuses, the old instance stays open: it still answers reads.
+    const Status probed =
+        engine_.probe((failed != nullptr ? failed->GetDataSize() : 0) + unsynced_bytes_);
+    if (!probed.ok()) return probed;
+    engine_.shut();
   }
-  if (status.ok() && failed != nullptr) status = write(*failed, Fsync::kAlways);
-  return status;
-}
-
-Status Writer::resume() {
-  const Status status = engine_.handles().db->Resume();
-  if (!status.ok()) return status;
-  return engine_.handles().db->Flush(rocksdb::FlushOptions(), engine_.families());
-}
-
-Status Writer::reopen() {
-  engine_.shut();
   Status status = engine_.open(rocksdb::WALRecoveryMode::kPointInTimeRecovery);
   if (!status.ok()) return status;
   const rocksdb::SequenceNumber survived = engine_.handles().db->GetLatestSequenceNumber();
@@ -386,6 +380,7 @@ Status Writer::reopen() {
     status = write(group.batch, Fsync::kAlways);
     if (!status.ok()) return status;
   }
+  if (failed != nullptr) status = write(*failed, Fsync::kAlways);
   return status;
 }
 

@@ -3,12 +3,14 @@
 /// The one thread that writes: it commits in groups what the shards queued, and keeps at it when
 /// the disk fails.
 ///
-/// A failed write is repaired in two steps, tried anew each retry interval. (1) RocksDB resumes
-/// and flushes its memtables, which still hold all that it had accepted, so that nothing depends
-/// on log pages which the kernel may have dropped after a failed sync; then the failed group is
-/// written again. (2) Where RocksDB cannot resume, it is closed and reopened at its last whole
-/// write. What it had accepted but never synced is kept here for that case, in order, with the
-/// sequence number that each group ended at, so that exactly what is missing is written again.
+/// After a failed write or sync RocksDB is closed and reopened at its last whole write, as soon as
+/// a probe shows that the disk takes writes again, and what is missing is written anew. What it
+/// had accepted but never synced is kept here for that, in order, with the sequence number that
+/// each group ended at, so that exactly what did not survive is repeated. Reopening also moves
+/// what was in the old log to new, synced tables: nothing depends on pages that the kernel may
+/// have dropped after a failed sync. Rejected: DB::Resume(), which keeps the write-ahead log that
+/// failed where its memtables are empty, and the next write to that file is an assertion failure
+/// in RocksDB 7.8.
 
 #include <rocksdb/write_batch.h>
 
@@ -127,9 +129,7 @@ class Writer {
   bool sync_if_due();
   rocksdb::Status write(rocksdb::WriteBatch& batch, Fsync policy);
   bool survive(const rocksdb::Status& failure, rocksdb::WriteBatch* failed);
-  rocksdb::Status repair(rocksdb::WriteBatch* failed, int attempt);
-  rocksdb::Status resume();
-  rocksdb::Status reopen();
+  rocksdb::Status repair(rocksdb::WriteBatch* failed);
   bool pause_before_retry();
   void all_durable();
   void publish(State state);

@@ -76,7 +76,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Failure{"write_io_error", false, DiskVerdict::kIoError, "Input/output error"},
                     Failure{"sync_no_space", true, DiskVerdict::kNoSpace, "No space left"},
                     Failure{"sync_io_error", true, DiskVerdict::kIoError, "Input/output error"}),
-    [](const testing::TestParamInfo<Failure>& info) { return info.param.name; });
+    [](const testing::TestParamInfo<Failure>& failure) { return failure.param.name; });
 
 // A failure that outlasts many attempts makes the writer reopen RocksDB; what was written but
 // never synced is there all the same.
@@ -97,6 +97,33 @@ TEST_F(FailureTest, long_failure_with_reopen) {
   auto storage = open();
   EXPECT_FALSE(storage->report().tail_was_cut) << storage->report().tail_detail;
   EXPECT_EQ(own_stamps(*storage), up_to(600));
+}
+
+// After a failed sync the kernel may drop pages that it had accepted, and report that only once.
+// What was written since the last good sync is then written again.
+TEST_F(FailureTest, pages_dropped_after_failed_sync_are_rewritten) {
+  options_.fsync = Fsync::kNo;
+  {
+    auto storage = open();
+    ASSERT_TRUE(storage->wait_durable(append_run(*storage, 1, 100), 1ms) ||
+                storage->wait_durable(storage->flush_now(), kLong));
+    ASSERT_TRUE(storage->wait_written(append_run(*storage, 101, 500), kLong));
+    disk_.sync_verdict = DiskVerdict::kIoError;
+    storage->flush_now();
+    ASSERT_TRUE(becomes(*storage, false));
+    for (const auto& entry : std::filesystem::directory_iterator(data_dir())) {
+      if (entry.path().extension() == ".log" && entry.file_size() > 0) {
+        std::filesystem::resize_file(entry.path(), entry.file_size() / 2);
+      }
+    }
+    disk_.sync_verdict = DiskVerdict::kProceed;
+    ASSERT_TRUE(becomes(*storage, true)) << storage->last_error();
+    EXPECT_EQ(own_stamps(*storage), up_to(500));
+    EXPECT_EQ(storage->durable_ticket(), storage->written_ticket());
+  }
+  auto storage = open();
+  EXPECT_FALSE(storage->report().tail_was_cut) << storage->report().tail_detail;
+  EXPECT_EQ(own_stamps(*storage), up_to(500));
 }
 
 // Order holds over a failure for values that replace each other, too.
@@ -170,7 +197,7 @@ TEST_F(FailureTest, listener_hears_of_health) {
   ASSERT_TRUE(becomes(*storage, false));
   disk_.write_verdict = DiskVerdict::kProceed;
   ASSERT_TRUE(storage->wait_durable(ticket, kLong));
-  storage->close();
+  EXPECT_TRUE(storage->close().ok());
   EXPECT_GE(bad, 1);
   EXPECT_TRUE(last);
 }
@@ -216,7 +243,9 @@ TEST_F(FailureTest, full_disk) {
     EXPECT_FALSE(storage->report().tail_was_cut) << storage->report().tail_detail;
     EXPECT_EQ(own_stamps(*storage), up_to(40));
   }
-  if (mounted) EXPECT_EQ(::umount(options_.dir.c_str()), 0);
+  if (mounted) {
+    EXPECT_EQ(::umount(options_.dir.c_str()), 0);
+  }
 }
 
 }  // namespace

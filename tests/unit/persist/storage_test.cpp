@@ -96,7 +96,6 @@ TEST_F(StorageTest, tickets_rise_across_restarts) {
 
 // A hole in a run would be cut away at the next start, so it is a bug that must not get that far.
 TEST_F(StorageTest, a_hole_in_the_chain_aborts) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(
       {
         auto storage = open();
@@ -250,7 +249,7 @@ TEST_F(StorageTest, progress_under_each_policy) {
       EXPECT_EQ(storage->flush_now(), last);
     }
     EXPECT_TRUE(storage->wait_durable(last, 5s));
-    storage->close();
+    EXPECT_TRUE(storage->close().ok());
     EXPECT_EQ(heard, last);
     EXPECT_TRUE(in_order);
   }
