@@ -39,6 +39,7 @@ class Barrier {
   Barrier(std::vector<ShardIndex> shards, ShardIndex leader, std::function<void()> run);
 
   const std::vector<ShardIndex>& shards() const { return shards_; }
+  ShardIndex leader() const { return leader_; }
 
   // Parks the calling shard until the closure has run. On the leader's thread it runs it.
   void arrive(ShardIndex shard);

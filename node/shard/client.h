@@ -77,6 +77,7 @@ class Client final : public net::ConnectionHandler {
   command::ReplyMode reply_mode = command::ReplyMode::kOn;
   bool skip_next = false;  // CLIENT REPLY SKIP
   bool skip_this = false;
+  bool close_after_answer = false;  // CLIENT KILL of the caller itself
   bool monitoring = false;
   bool touched = false;    // has replies of this turn
   const Command* last_command = nullptr;

@@ -68,6 +68,7 @@ class Replication {
                             std::function<void(bool)> done) = 0;
   virtual void wait_regions(crdt::Stamp write, int64_t n, crdt::Millis timeout,
                             std::function<void(int64_t)> done) = 0;
+  virtual std::string region_name(crdt::RegionId region) const = 0;  // "" when unknown
   // Lines "name:value" of INFO's geo section.
   virtual std::vector<std::pair<std::string, std::string>> info() = 0;
 };

@@ -1,0 +1,95 @@
+#include "node/shard/client.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "node/shard/node.h"
+#include "node/shard/shard.h"
+
+namespace atoll::shard {
+
+Client::Client(Shard& shard, net::Connection& connection) : shard_(shard), connection_(connection) {
+  session.id = connection.id();
+  session.authenticated = shard.settings().requirepass.empty();
+  parser.set_limits({shard.settings().proto_max_bulk_len, session.authenticated});
+  ++shard.stats().connections;
+}
+
+net::InputProgress Client::on_input(net::Connection&, std::span<char> input) {
+  return shard_.dispatcher().on_input(*this, input);
+}
+
+void Client::on_peer_closed(net::Connection& connection) {
+  // What is under way on other shards is still answered; what only waits for something is not.
+  if (waiting == Waiting::kAnswer || waiting == Waiting::kPause) {
+    connection.close_now(net::CloseReason::kPeerClosed);
+  }
+}
+
+void Client::on_close(net::Connection&, net::CloseReason) {
+  if (monitoring) shard_.node().add_monitors(-1);
+  monitoring = false;
+}
+
+resp::OutBuffer& Client::reply_buffer() {
+  if (discards()) [[unlikely]] return shard_.dispatcher().discarded_;
+  shard_.touch(*this);
+  return replies.empty() ? connection_.output() : replies.tail();
+}
+
+command::ClientInfo Client::info() const {
+  using std::chrono::duration_cast;
+  using std::chrono::milliseconds;
+  const net::ConnectionStats stats = connection_.stats();
+  command::ClientInfo info;
+  info.id = session.id;
+  info.address = connection_.peer_address();
+  info.local_address = connection_.local_address();
+  info.fd = connection_.fd();
+  info.name = session.name;
+  info.age_ms = duration_cast<milliseconds>(stats.age).count();
+  info.idle_ms = duration_cast<milliseconds>(stats.idle).count();
+  info.flags.clear();
+  if (monitoring) info.flags += 'O';
+  if (transaction.open) info.flags += 'x';
+  if (waiting == Waiting::kAnswer) info.flags += 'b';
+  if (connection_.unix_domain()) info.flags += 'U';
+  if (session.no_evict) info.flags += 'e';
+  if (session.no_touch) info.flags += 'T';
+  if (info.flags.empty()) info.flags = "N";
+  info.db = session.db;
+  info.multi = transaction.open ? static_cast<int>(transaction.queued.size()) : -1;
+  info.watching = static_cast<int>(watches.size());
+  info.query_buffer = stats.query_bytes;
+  info.query_buffer_free = stats.query_free;
+  info.argv_bytes = parser.partial_bytes();
+  info.multi_bytes = transaction.bytes;
+  info.output_buffer = stats.output_tail_bytes;
+  info.output_list = stats.output_chunks;
+  info.output_bytes = stats.output_memory;
+  info.total_bytes = stats.total_memory + sizeof(Client) + transaction.bytes;
+  info.last_command = last_command == nullptr ? "NULL" : last_command->name;
+  info.resp = static_cast<int>(protocol);
+  info.lib_name = session.lib_name;
+  info.lib_version = session.lib_version;
+  return info;
+}
+
+bool Client::matches(const command::ClientFilter& filter, uint64_t caller) const {
+  if (filter.skip_me && session.id == caller) return false;
+  if (filter.id && *filter.id != session.id) return false;
+  if (!filter.ids.empty() &&
+      std::find(filter.ids.begin(), filter.ids.end(), session.id) == filter.ids.end()) {
+    return false;
+  }
+  if (!filter.address.empty() && filter.address != connection_.peer_address()) return false;
+  if (!filter.local_address.empty() && filter.local_address != connection_.local_address()) {
+    return false;
+  }
+  if (!filter.user.empty() && filter.user != "default") return false;
+  if (!filter.type.empty() && filter.type != "normal") return false;
+  const auto age = std::chrono::duration_cast<std::chrono::seconds>(connection_.stats().age);
+  return !filter.max_age_s || age.count() >= *filter.max_age_s;
+}
+
+}  // namespace atoll::shard

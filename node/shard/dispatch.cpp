@@ -1,0 +1,247 @@
+#include <algorithm>
+
+#include "node/shard/cycle_clock.h"
+#include "node/shard/dispatcher.h"
+#include "node/shard/node.h"
+#include "node/shard/shard.h"
+
+namespace atoll::shard {
+
+namespace {
+
+constexpr std::string_view kNoAuthError = "NOAUTH Authentication required.";
+constexpr std::string_view kOomError =
+    "OOM command not allowed when used memory > 'maxmemory'.";
+constexpr std::string_view kSnapshotError =
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to "
+    "disk. Commands that may modify the data set are disabled, because this instance is "
+    "configured to report errors during writes if RDB snapshotting fails "
+    "(stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB "
+    "error.";
+
+}  // namespace
+
+crdt::Store& ReachableStores::store(crdt::SlotId slot) {
+  if (stores_.size() == 1) return *stores_[0];
+  for (crdt::Store* store : stores_) {
+    if (store->options().slots.contains(slot)) return *store;
+  }
+  return *stores_[0];  // unreachable: routing brought every slot of the command within reach
+}
+
+Dispatcher::Dispatcher(Shard& shard)
+    : shard_(shard),
+      index_(shard.node().commands()),
+      own_(shard.store()),
+      cycles_per_us_(cycles_per_us()),
+      random_(cycles_now() | 1) {}
+
+net::InputProgress Dispatcher::on_input(Client& client, std::span<char> input) {
+  shard_.begin_turn();
+  clock_ = cycles_now();
+  net::InputProgress progress;
+  while (progress.consumed < input.size()) {
+    if (client.waiting != Waiting::kNothing || client.connection().closing() ||
+        client.connection().should_yield()) {
+      return progress;
+    }
+    if (client.replies.size() + kBatchMax > ReplyQueue::kOutstandingMax) {
+      wait(client, Waiting::kDrain);
+      return progress;
+    }
+    attention_ = shard_.node().attention();
+    const bool careful = !client.session.authenticated ||
+                         (attention_ & (kPauseWrites | kPauseAll | kLogCongested)) != 0;
+    const BatchEnd end =
+        parse_batch(client, input.subspan(progress.consumed), careful ? 1 : kBatchMax);
+    progress.consumed += end.consumed;
+    for (const Parsed& parsed : batch_) {
+      take(client, parsed.command,
+           command::Args(args_.data() + parsed.first_arg, parsed.arg_count),
+           parsed.hashed ? &parsed.ref : nullptr);
+    }
+    if (end.failed) {
+      resp::Writer(client.reply_buffer(), client.protocol).error("ERR " + client.parser.error());
+      client.connection().close_after_reply();
+      progress.consumed = input.size();
+      return progress;
+    }
+    if (end.missing != 0) {
+      progress.missing = end.missing;
+      return progress;
+    }
+  }
+  return progress;
+}
+
+Dispatcher::BatchEnd Dispatcher::parse_batch(Client& client, std::span<char> input, size_t limit) {
+  args_.clear();
+  batch_.clear();
+  BatchEnd end;
+  while (batch_.size() < limit && end.consumed < input.size()) {
+    const resp::ParseResult result = client.parser.parse(input.subspan(end.consumed), args_);
+    end.consumed += result.consumed;
+    if (result.status == resp::ParseStatus::kNeedMore) {
+      end.missing = end.consumed < input.size() ? std::max<size_t>(result.missing, 1) : 0;
+      return end;
+    }
+    if (result.status == resp::ParseStatus::kError) {
+      end.failed = true;
+      return end;
+    }
+    Parsed& parsed = batch_.emplace_back();
+    parsed.first_arg = result.first_arg;
+    parsed.arg_count = result.arg_count;
+    if (!look_ahead(client, parsed)) return end;
+  }
+  return end;
+}
+
+bool Dispatcher::look_ahead(Client& client, Parsed& parsed) {
+  parsed.command = index_.find(args_[parsed.first_arg]);
+  if (parsed.command == nullptr || !parsed.command->plain) return false;
+  const uint16_t key_at = parsed.command->key_at;
+  if (key_at == 0) return shard_.node().shard_count() == 1;  // several shards: may take a barrier
+  if (key_at >= parsed.arg_count) return true;
+  parsed.ref = crdt::make_ref(client.session.db, args_[parsed.first_arg + key_at]);
+  parsed.hashed = true;
+  if (shard_.store().options().slots.contains(parsed.ref.slot)) {
+    shard_.store().prefetch(parsed.ref);
+  }
+  return true;
+}
+
+void Dispatcher::take(Client& client, const Command* command, command::Args args,
+                      const crdt::KeyRef* ref) {
+  client.skip_this = client.skip_next;
+  client.skip_next = false;
+  if (command == nullptr) return refuse(client, nullptr, command::unknown_command_error(args));
+  const Command* row = index_.resolve(*command, args);
+  if (row == nullptr) return refuse(client, command, command::unknown_subcommand_error(args));
+  if (std::string error = check(client, *row, args); !error.empty()) {
+    return refuse(client, row, error);
+  }
+  const uint32_t flags =
+      row->spec->flags | (row->special == Special::kExec ? client.transaction.flags : 0);
+  if (attention_ != 0 && must_wait(*row, flags)) return stall(client, args, Waiting::kPause);
+  if (client.transaction.open && !row->immediate) return enqueue(client, *row, args);
+  route(client, *row, args, ref);
+}
+
+std::string Dispatcher::check(Client& client, const Command& command, command::Args args) {
+  const command::CommandSpec& spec = *command.spec;
+  if (!command::arity_ok(spec, args.size()) || spec.handler == nullptr) [[unlikely]] {
+    return command::arity_error(spec);
+  }
+  if (!client.session.authenticated && (spec.flags & command::kNoAuth) == 0) [[unlikely]] {
+    return std::string(kNoAuthError);
+  }
+  const bool exec = command.special == Special::kExec;
+  if (client.transaction.open && (spec.flags & command::kNoMulti) != 0 &&
+      command.special == Special::kNone) {
+    return "ERR Command not allowed inside a transaction";
+  }
+  const uint32_t flags = spec.flags | (exec ? client.transaction.flags : 0);
+  const bool queueing = client.transaction.open && !command.immediate;
+  if (((flags & command::kDenyOom) != 0 || queueing) && shard_.over_memory()) {
+    if (!shard_.make_room()) return std::string(kOomError);
+  }
+  if ((flags & command::kWrite) != 0 && (attention_ & kDiskFailing) != 0) return disk_error();
+  return {};
+}
+
+std::string Dispatcher::disk_error() const {
+  if (!shard_.node().logging()) return std::string(kSnapshotError);
+  const persist::Storage* storage = shard_.node().storage();
+  return "MISCONF Errors writing to the AOF file: " + (storage ? storage->last_error() : "");
+}
+
+bool Dispatcher::must_wait(const Command& command, uint32_t flags) const {
+  const bool writes = (flags & command::kWrite) != 0;
+  if ((attention_ & kLogCongested) != 0 && writes) return true;
+  if ((attention_ & kPauseAll) != 0) {
+    // An operator must be able to end the pause; Redis lets nothing else through either.
+    return command.spec->group != "connection" && (command.spec->flags & command::kAdmin) == 0;
+  }
+  return (attention_ & kPauseWrites) != 0 && writes;
+}
+
+void Dispatcher::refuse(Client& client, const Command* command, std::string_view error) {
+  resp::Writer out(client.reply_buffer(), client.protocol);
+  if (command != nullptr) ++shard_.stats().commands[command->id].rejected;
+  if (command != nullptr && command->special == Special::kExec && client.transaction.open) {
+    client.transaction.clear();
+    client.watches.clear();
+    out.error("EXECABORT Transaction discarded because of: " + std::string(error));
+  } else {
+    if (client.transaction.open) client.transaction.refused = true;
+    out.error(error);
+  }
+  shard_.stats().count_error(out.last_error_code());
+}
+
+void Dispatcher::enqueue(Client& client, const Command& command, command::Args args) {
+  Transaction& transaction = client.transaction;
+  auto copy = std::make_unique<OwnedArgs>(args);
+  transaction.bytes += copy->bytes();
+  if (transaction.bytes > Client::kQueuedBytesMax) {
+    return refuse(client, &command, "ERR the transaction is too large");
+  }
+  transaction.flags |= command.spec->flags;
+  if (!transaction.refused) transaction.queued.push_back({&command, std::move(copy)});
+  resp::Writer(client.reply_buffer(), client.protocol).simple("QUEUED");
+}
+
+void Dispatcher::wait(Client& client, Waiting why) {
+  client.waiting = why;
+  client.connection().suspend();
+}
+
+void Dispatcher::stall(Client& client, command::Args args, Waiting why) {
+  client.stalled = std::make_unique<OwnedArgs>(args);
+  client.skip_next = client.skip_this;
+  wait(client, why);
+  if (why == Waiting::kPause) paused_.push_back(client.session.id);
+}
+
+void Dispatcher::resume(Client& client) {
+  if (client.waiting != Waiting::kNothing) return;
+  shard_.begin_turn();
+  attention_ = shard_.node().attention();
+  if (client.stalled) {
+    const std::unique_ptr<OwnedArgs> request = std::move(client.stalled);
+    clock_ = cycles_now();
+    take(client, index_.find(request->view()[0]), request->view(), nullptr);
+    if (client.waiting != Waiting::kNothing) return;
+  }
+  client.connection().resume();
+}
+
+void Dispatcher::resume_paused() {
+  std::vector<uint64_t> ids;
+  ids.swap(paused_);
+  for (const uint64_t id : ids) {
+    Client* client = shard_.find_client(id);
+    if (client == nullptr || client->waiting != Waiting::kPause) continue;
+    client->waiting = Waiting::kNothing;
+    resume(*client);
+  }
+}
+
+void Dispatcher::feed_monitors(Client& client, command::Args args) {
+  const auto now = std::chrono::duration_cast<std::chrono::microseconds>(
+      std::chrono::system_clock::now().time_since_epoch());
+  auto line = std::make_shared<const std::string>(monitor_line(
+      now.count(), client.session.db, client.connection().peer_address(), args));
+  Node& node = shard_.node();
+  for (size_t i = 0; i < node.shard_count(); ++i) {
+    Shard* target = &node.shard(i);
+    target->post([target, line] {
+      target->for_each_client([&](Client& each) {
+        if (each.monitoring) each.connection().output().append(*line);
+      });
+    });
+  }
+}
+
+}  // namespace atoll::shard

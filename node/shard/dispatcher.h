@@ -1,0 +1,141 @@
+// From bytes to replies: parses pipelines, decides whether and where each command runs, runs it.
+//
+// A pipeline is parsed up to kBatchMax requests ahead; their keys are hashed and their cells
+// prefetched before the first one executes, because a cache miss per key costs as much as the
+// rest of a GET. Parsing ahead stops at every command that could change how the next one is to be
+// understood (AUTH, MULTI, EXEC, CLIENT...), so a command parsed ahead never has to be put back.
+//
+// The order of checks is Redis': known, arity, password, allowed in MULTI, memory, disk, pause,
+// and only then queueing by MULTI.
+//
+// *Threads*: the shard's. *Errors*: always a reply; nothing throws.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "node/command/command.h"
+#include "node/net/connection.h"
+#include "node/resp/parser.h"
+#include "node/shard/client.h"
+#include "node/shard/command_index.h"
+
+namespace atoll::shard {
+
+class Shard;
+
+// The stores a command may touch: the shard's own, or those of all parked shards.
+class ReachableStores final : public command::Keyspace {
+ public:
+  explicit ReachableStores(crdt::Store& own) : stores_{&own} {}
+  explicit ReachableStores(std::vector<crdt::Store*> stores) : stores_(std::move(stores)) {}
+
+  crdt::Store& store(crdt::SlotId slot) override;
+  std::span<crdt::Store* const> stores() override { return stores_; }
+
+ private:
+  std::vector<crdt::Store*> stores_;  // in slot order
+};
+
+class Dispatcher {
+ public:
+  static constexpr size_t kBatchMax = 32;
+
+  explicit Dispatcher(Shard& shard);
+
+  net::InputProgress on_input(Client& client, std::span<char> input);
+
+  // Goes on with a client whose wait is over.
+  void resume(Client& client);
+  // Clients that wait because of CLIENT PAUSE or a log that cannot keep up.
+  void resume_paused();
+
+  // A command of another shard's client; its answer is put into the forward.
+  void execute(Forward& forward);
+  // An answer to a command of one of this shard's clients.
+  void answer(std::unique_ptr<Forward> forward);
+
+  // The command that is being executed; null between commands. For Services.
+  Client* current() { return current_; }
+  const Command* current_command() const { return current_command_; }
+  void defer_current() { current_->waiting = Waiting::kAnswer; }
+
+ private:
+  struct Parsed {
+    const Command* command = nullptr;
+    size_t first_arg = 0;
+    size_t arg_count = 0;
+    crdt::KeyRef ref;
+    bool hashed = false;
+  };
+
+  // dispatch.cpp: parsing and checks
+  struct BatchEnd {
+    size_t consumed = 0;
+    size_t missing = 0;
+    bool failed = false;
+  };
+  BatchEnd parse_batch(Client& client, std::span<char> input, size_t limit);
+  // Hashes and prefetches; false: nothing may be parsed beyond this request yet.
+  bool look_ahead(Client& client, Parsed& parsed);
+  void take(Client& client, const Command* command, command::Args args, const crdt::KeyRef* ref);
+  // The error that refuses the command; "" if it may run.
+  std::string check(Client& client, const Command& command, command::Args args);
+  void refuse(Client& client, const Command* command, std::string_view error);
+  bool must_wait(const Command& command, uint32_t flags) const;
+  std::string disk_error() const;
+  void enqueue(Client& client, const Command& command, command::Args args);
+  void stall(Client& client, command::Args args, Waiting why);
+  void wait(Client& client, Waiting why);
+  void feed_monitors(Client& client, command::Args args);
+
+  // routing.cpp: where it runs
+  void route(Client& client, const Command& command, command::Args args, const crdt::KeyRef* ref);
+  void route_keys(Client& client, const Command& command, command::Args args);
+  void route_exec(Client& client, const Command& command, command::Args args);
+  void forward(Client& client, const Command& command, command::Args args, ShardIndex target);
+  void scatter(Client& client, const Command& command, command::Args args,
+               const std::vector<uint32_t>& keys, const std::vector<ShardIndex>& owners);
+  std::unique_ptr<Forward> make_forward(Client& client, const Command& command);
+  void with_barrier(Client& client, const Command& command, command::Args args,
+                    std::vector<ShardIndex> shards);
+  void inside_barrier(uint64_t client_id, const Command& command, const OwnedArgs& args,
+                      const std::vector<ShardIndex>& shards);
+  void add_owners(const Command& command, command::Args args,
+                  std::vector<ShardIndex>& owners) const;
+  ShardIndex owner(std::string_view key) const;
+
+  // execution.cpp: running it here
+  void run(Client& client, const Command& command, command::Args args,
+           command::Keyspace& keyspace, const crdt::KeyRef* ref);
+  void call(const Command& command, command::Args args, command::Session& session,
+            resp::Writer& out, command::Keyspace& keyspace, const crdt::KeyRef* ref,
+            bool in_transaction, std::string_view address);
+  void account(const Command& command, command::Args args, const resp::Writer& out,
+               std::string_view address, std::string_view name, uint64_t took);
+  void run_transaction(Client& client, resp::Writer& out, command::Keyspace& keyspace);
+  void run_watch(Client& client, command::Args args, resp::Writer& out,
+                 command::Keyspace& keyspace);
+  uint64_t next_random();
+
+  Shard& shard_;
+  const CommandIndex& index_;
+  ReachableStores own_;
+  resp::ArgVector args_;
+  std::vector<Parsed> batch_;
+  Client* current_ = nullptr;
+  const Command* current_command_ = nullptr;
+  resp::OutBuffer discarded_;
+  std::vector<uint64_t> paused_;
+  uint64_t clock_ = 0;  // cycles at the end of the last command
+  double cycles_per_us_;
+  uint64_t random_;
+  uint32_t attention_ = 0;  // the node's, as of this batch
+
+  friend class Client;
+};
+
+}  // namespace atoll::shard

@@ -1,0 +1,159 @@
+#include <algorithm>
+
+#include "node/shard/cycle_clock.h"
+#include "node/shard/dispatcher.h"
+#include "node/shard/node.h"
+#include "node/shard/services.h"
+#include "node/shard/shard.h"
+
+namespace atoll::shard {
+
+namespace {
+
+crdt::Stamp last_write_of(command::Keyspace& keyspace) {
+  crdt::Stamp last;
+  for (crdt::Store* store : keyspace.stores()) last = std::max(last, store->last_write());
+  return last;
+}
+
+}  // namespace
+
+uint64_t Dispatcher::next_random() {  // xorshift64*, G. Marsaglia, 2003
+  random_ ^= random_ >> 12;
+  random_ ^= random_ << 25;
+  random_ ^= random_ >> 27;
+  return random_ * 0x2545f4914f6cdd1dULL;
+}
+
+void Dispatcher::run(Client& client, const Command& command, command::Args args,
+                     command::Keyspace& keyspace, const crdt::KeyRef* ref) {
+  const bool discarded = client.discards();
+  resp::Writer out(client.reply_buffer(), client.protocol);
+  current_ = &client;
+  current_command_ = &command;
+  client.last_command = &command;
+  if ((attention_ & kMonitored) != 0 && command.special != Special::kExec &&
+      (command.spec->flags & (command::kSkipMonitor | command::kAdmin)) == 0) {
+    feed_monitors(client, args);
+  }
+  if (command.special == Special::kWatch) {
+    run_watch(client, args, out, keyspace);
+  } else if (command.special == Special::kExec) {
+    const uint64_t began = clock_;
+    run_transaction(client, out, keyspace);
+    clock_ = cycles_now();
+    account(command, args, out, client.connection().peer_address(), client.session.name,
+            clock_ - began);
+  } else {
+    call(command, args, client.session, out, keyspace, ref, false,
+         client.connection().peer_address());
+  }
+  client.protocol = out.protocol();
+  current_ = nullptr;
+  current_command_ = nullptr;
+  if (discarded) [[unlikely]] {
+    if (!client.discards()) client.reply_buffer().append_all(std::move(discarded_));
+    discarded_.clear();
+  }
+  if (client.waiting == Waiting::kAnswer) client.connection().suspend();
+}
+
+void Dispatcher::call(const Command& command, command::Args args, command::Session& session,
+                      resp::Writer& out, command::Keyspace& keyspace, const crdt::KeyRef* ref,
+                      bool in_transaction, std::string_view address) {
+  const command::CommandSpec& spec = *command.spec;
+  if (ref != nullptr && spec.access == command::Access::kRead) {
+    ++(keyspace.store(ref->slot).peek(*ref) != nullptr ? shard_.stats().hits
+                                                       : shard_.stats().misses);
+  }
+  command::Context context{
+      .args = args,
+      .out = out,
+      .session = session,
+      .keyspace = keyspace,
+      .node = shard_.services(),
+      .spec = spec,
+      .now = shard_.now(),
+      .in_transaction = in_transaction,
+      .value_bytes_max = static_cast<uint64_t>(shard_.settings().proto_max_bulk_len),
+      .random = next_random(),
+      .hashed = ref,
+  };
+  const uint64_t began = clock_;
+  if ((spec.flags & command::kWrite) != 0) {
+    const crdt::Stamp before = last_write_of(keyspace);
+    spec.handler(context);
+    if (const crdt::Stamp after = last_write_of(keyspace); after != before) {
+      session.last_write = after;
+      shard_.count_change();
+    }
+  } else {
+    spec.handler(context);
+  }
+  clock_ = cycles_now();
+  account(command, args, out, address, session.name, clock_ - began);
+}
+
+void Dispatcher::account(const Command& command, command::Args args, const resp::Writer& out,
+                         std::string_view address, std::string_view name, uint64_t took) {
+  ShardStats& stats = shard_.stats();
+  CommandStat& stat = stats.commands[command.id];
+  ++stats.processed;
+  stat.add(took, cycles_per_us_);
+  if (out.errors() != 0) [[unlikely]] {
+    ++stat.failed;
+    stats.count_error(out.last_error_code());
+  }
+  const config::Settings& settings = shard_.settings();
+  const auto micros = static_cast<int64_t>(static_cast<double>(took) / cycles_per_us_);
+  if (settings.slowlog_log_slower_than >= 0 && micros >= settings.slowlog_log_slower_than &&
+      (command.spec->flags & command::kSkipSlowlog) == 0) [[unlikely]] {
+    shard_.node().slow_log().add(micros, args, address, name, shard_.now() / 1000,
+                                 static_cast<size_t>(settings.slowlog_max_len));
+  }
+  const int64_t threshold = settings.latency_monitor_threshold.count();
+  if (threshold > 0 && micros / 1000 >= threshold) [[unlikely]] {
+    const bool fast = (command.spec->flags & command::kFast) != 0;
+    shard_.node().latency().add(fast ? "fast-command" : "command", micros / 1000,
+                                shard_.now() / 1000);
+  }
+}
+
+void Dispatcher::run_watch(Client& client, command::Args args, resp::Writer& out,
+                           command::Keyspace& keyspace) {
+  if (client.transaction.open) return out.error("ERR WATCH inside MULTI is not allowed");
+  for (const std::string_view key : args.subspan(1)) {
+    const crdt::KeyRef ref = crdt::make_ref(client.session.db, key);
+    const auto same = [&](const Watch& w) { return w.db == ref.db && w.key == key; };
+    if (std::any_of(client.watches.begin(), client.watches.end(), same)) continue;
+    client.watches.push_back(
+        {ref.db, std::string(key), keyspace.store(ref.slot).fingerprint(ref)});
+  }
+  out.ok();
+}
+
+void Dispatcher::run_transaction(Client& client, resp::Writer& out, command::Keyspace& keyspace) {
+  if (!client.transaction.open) return out.error("ERR EXEC without MULTI");
+  const Transaction transaction = std::move(client.transaction);
+  const std::vector<Watch> watches = std::move(client.watches);
+  client.transaction.clear();
+  client.watches.clear();
+  if (transaction.refused) {
+    return out.error("EXECABORT Transaction discarded because of previous errors.");
+  }
+  for (const Watch& watch : watches) {
+    const crdt::KeyRef ref = crdt::make_ref(watch.db, watch.key);
+    if (keyspace.store(ref.slot).fingerprint(ref) != watch.fingerprint) return out.null_array();
+  }
+  out.array(static_cast<int64_t>(transaction.queued.size()));
+  for (const Transaction::Queued& queued : transaction.queued) {
+    resp::Writer element(out.buffer(), out.protocol());
+    current_command_ = queued.command;
+    call(*queued.command, queued.args->view(), client.session, element, keyspace, nullptr, true,
+         client.connection().peer_address());
+    out.set_protocol(element.protocol());
+    if ((attention_ & kMonitored) != 0) feed_monitors(client, queued.args->view());
+  }
+}
+
+}  // namespace atoll::shard

@@ -1,0 +1,413 @@
+#include "node/shard/node.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <latch>
+#include <mutex>
+#include <random>
+
+#include "node/admin/admin.h"
+#include "node/shard/logging.h"
+#include "node/shard/services.h"
+#include "node/shard/transaction_commands.h"
+
+namespace atoll::shard {
+
+namespace {
+
+constexpr auto kMinuteHandInterval = std::chrono::milliseconds(100);
+constexpr auto kQuietLimit = std::chrono::seconds(5);
+constexpr auto kCloseLimit = std::chrono::seconds(10);
+
+void register_commands_once() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    admin::register_admin_commands();
+    command::register_commands(transaction_commands());
+  });
+}
+
+std::string random_hex(size_t digits) {
+  std::random_device device;
+  std::string text;
+  while (text.size() < digits) text.push_back("0123456789abcdef"[device() & 15]);
+  return text;
+}
+
+persist::Fsync fsync_of(config::AppendFsync policy) {
+  switch (policy) {
+    case config::AppendFsync::kAlways: return persist::Fsync::kAlways;
+    case config::AppendFsync::kEverysec: return persist::Fsync::kEverySecond;
+    case config::AppendFsync::kNo: break;
+  }
+  return persist::Fsync::kNo;
+}
+
+}  // namespace
+
+void register_all_commands() { register_commands_once(); }
+
+Node::Node(config::Config& config, NodeOptions options)
+    : config_(config),
+      options_(std::move(options)),
+      gate_(config.snapshot()->maxclients),
+      signals_(main_io_),
+      minute_hand_(main_io_),
+      run_id_(random_hex(40)),
+      started_(std::chrono::steady_clock::now()) {
+  register_commands_once();
+  commands_ = std::make_unique<CommandIndex>();
+}
+
+Node::~Node() {
+  if (running_) stop();
+  listener_.reset();
+  for (auto& shard : shards_) shard->set_link(nullptr);
+  replication_.reset();
+  shards_.clear();
+}
+
+crdt::Millis Node::wall_ms() const {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count() + clock_offset_ms_;
+}
+
+// ---- Start ----
+
+std::optional<std::string> Node::open_storage() {
+  const auto settings = config_.snapshot();
+  persist::Options options;
+  options.dir = settings->dir;
+  options.fsync = fsync_of(settings->appendfsync);
+  options.faults = options_.disk_faults;
+  persist::OpenResult opened = persist::Storage::open(options);
+  if (!opened.storage) return opened.error;
+  owned_storage_ = std::move(opened.storage);
+  owned_storage_->set_listener([this](const persist::Progress& p) { on_storage_progress(p); });
+  storage_.store(owned_storage_.get(), std::memory_order_release);
+  return std::nullopt;
+}
+
+std::string Node::ensure_storage() {
+  if (storage() != nullptr) return {};
+  return open_storage().value_or("");
+}
+
+void Node::make_shards() {
+  const auto settings = config_.snapshot();
+  const auto count = static_cast<uint32_t>(std::max(settings->threads, 1));
+  shard_count_planned_ = count;
+  for (uint32_t i = 0; i < count; ++i) {
+    // The slots that owner() maps to i.
+    const auto first = static_cast<crdt::SlotId>((i * crdt::kSlotCount + count - 1) / count);
+    const auto last =
+        static_cast<crdt::SlotId>(((i + 1) * crdt::kSlotCount + count - 1) / count - 1);
+    shards_.push_back(std::make_unique<Shard>(*this, static_cast<ShardIndex>(i),
+                                              crdt::SlotRange{first, last}, settings));
+  }
+}
+
+std::optional<std::string> Node::open_listener() {
+  const auto settings = config_.snapshot();
+  std::vector<net::Reactor*> reactors;
+  for (auto& shard : shards_) reactors.push_back(&shard->reactor());
+  listener_ = std::make_unique<net::Listener>(
+      reactors, gate_, [](std::string_view line) { spdlog::warn("{}", line); });
+  net::ListenOptions options;
+  options.bind = settings->bind;
+  options.port = settings->port;
+  options.any_port = options_.any_port;
+  options.backlog = settings->tcp_backlog;
+  options.unixsocket = settings->unixsocket;
+  options.unixsocket_mode = settings->unixsocketperm;
+  if (auto error = listener_->open(options)) return error;
+  port_ = listener_->port();
+  return std::nullopt;
+}
+
+std::optional<std::string> Node::start() {
+  const auto settings = config_.snapshot();
+  clock_offset_ms_ = settings->debug_clock_offset.count();
+  std::error_code ignored;
+  const bool stored = std::filesystem::exists(settings->dir + "/atoll-data", ignored);
+  if (settings->appendonly || !settings->save.empty() || stored) {
+    if (auto error = open_storage()) return error;
+  }
+  logging_ = settings->appendonly;
+  snapshots_ = std::make_unique<Snapshots>(*this, main_io_);
+  barriers_ = std::make_unique<BarrierQueue>([this](ShardIndex shard, std::shared_ptr<Barrier> b) {
+    shards_[shard]->mail(std::move(b));
+  });
+  make_shards();
+  if (auto error = recover_shards()) return error;
+  config_.subscribe([this](const config::Change& change) { apply_settings(change); });
+  if (options_.replication) replication_ = options_.replication(*this);
+  if (replication_) {
+    for (auto& shard : shards_) {
+      shard->set_link(replication_->make_link(*shard, recovery_.recovered));
+    }
+  }
+  if (auto error = open_listener()) return error;
+  running_ = true;
+  for (auto& shard : shards_) threads_.emplace_back([s = shard.get()] { s->run(); });
+  if (replication_) replication_->start();
+  if (options_.handle_signals) watch_signals();
+  schedule_minute_hand();
+  spdlog::info("Ready to accept connections on port {}", port_);
+  return std::nullopt;
+}
+
+std::optional<std::string> Node::recover_shards() {
+  std::vector<crdt::Store*> stores;
+  for (auto& shard : shards_) stores.push_back(&shard->store());
+  const auto begin = std::chrono::steady_clock::now();
+  recovery_ = recover(storage(), stores, wall_ms(), config_.snapshot()->geo_max_clock_skew.count());
+  if (!recovery_.error.empty()) return "Cannot load the data: " + recovery_.error;
+  for (const crdt::SlotId slot : recovery_.damaged) {
+    spdlog::error("The snapshot of slot {} is damaged: what the log holds of it was loaded", slot);
+  }
+  if (storage() != nullptr && storage()->report().tail_was_cut) {
+    spdlog::warn("The log was cut at its last whole record: {}", storage()->report().tail_detail);
+  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  if (storage() != nullptr) {
+    spdlog::info("DB loaded from disk: {:.3f} seconds, {} slots, {} log records", took.count(),
+                 recovery_.slots, recovery_.records);
+  }
+  return std::nullopt;
+}
+
+// ---- Main thread ----
+
+void Node::watch_signals() {
+  signals_.add(SIGTERM);
+  signals_.add(SIGINT);
+  signals_.add(SIGHUP);
+  await_signal();
+}
+
+void Node::await_signal() {
+  signals_.async_wait([this](const boost::system::error_code& error, int number) {
+    if (error) return;
+    if (number == SIGHUP) {
+      reopen_log();
+      spdlog::info("Log file reopened");
+      return await_signal();
+    }
+    if (shutdown_asked_) std::_Exit(1);
+    spdlog::warn("Received {} scheduling shutdown...", number == SIGINT ? "SIGINT" : "SIGTERM");
+    request_shutdown({});
+    await_signal();
+  });
+}
+
+void Node::schedule_minute_hand() {
+  minute_hand_.expires_after(kMinuteHandInterval);
+  minute_hand_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    snapshots_->tick();
+    note_memory(used_memory());
+    if (storage() != nullptr && !storage()->congested()) set_attention(kLogCongested, false);
+    schedule_minute_hand();
+  });
+}
+
+int Node::run() {
+  while (!shutdown_asked_) {
+    main_io_.run_one();
+  }
+  return stop();
+}
+
+std::string Node::request_shutdown(const command::NodeServices::ShutdownOptions& options) {
+  if (options.abort) return "No shutdown in progress.";
+  shutdown_save_ = options.save;
+  shutdown_no_save_ = options.no_save;
+  shutdown_force_ = options.force;
+  boost::asio::post(main_io_, [this] { shutdown_asked_ = true; });
+  return {};
+}
+
+void Node::post_main(std::function<void()> task) { boost::asio::post(main_io_, std::move(task)); }
+
+// ---- Stop ----
+
+void Node::run_on_all_and_wait(const std::function<void(Shard&)>& task) {
+  std::latch done(static_cast<std::ptrdiff_t>(shards_.size()));
+  for (auto& shard : shards_) {
+    shard->post([&, s = shard.get()] {
+      task(*s);
+      done.count_down();
+    });
+  }
+  done.wait();
+}
+
+bool Node::wait_until_quiet(std::chrono::milliseconds limit) {
+  const auto until = std::chrono::steady_clock::now() + limit;
+  while (std::chrono::steady_clock::now() < until) {
+    std::atomic<bool> quiet{barriers_->waiting() == 0};
+    run_on_all_and_wait([&](Shard& shard) {
+      if (!shard.quiet()) quiet = false;
+    });
+    if (quiet) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
+}
+
+std::string Node::final_snapshot() {
+  std::optional<std::string> outcome;
+  const auto attempt = [&] {
+    outcome.reset();
+    snapshots_->request([&](std::string error) { outcome = std::move(error); });
+    while (!outcome) main_io_.run_one();
+  };
+  while (snapshots_->running()) main_io_.run_one();
+  attempt();
+  return *outcome;
+}
+
+int Node::stop() {
+  if (!running_) return 0;
+  running_ = false;
+  spdlog::warn("User requested shutdown...");
+  std::latch closed(1);
+  shards_[0]->post([&] {
+    listener_->close();
+    closed.count_down();
+  });
+  closed.wait();
+  run_on_all_and_wait([](Shard& shard) { shard.stop_reading(); });
+  if (!wait_until_quiet(kQuietLimit)) spdlog::warn("Some commands were not finished in time");
+  if (replication_) {
+    run_on_all_and_wait([](Shard& shard) { shard.seal(); });
+    run_on_all_and_wait([](Shard& shard) { shard.link()->drain(); });
+    replication_->stop();
+  }
+  int code = 0;
+  const auto settings = config_.snapshot();
+  bool stored = logging_;
+  const bool save =
+      !shutdown_no_save_ && (shutdown_save_ || (!settings->save.empty() && !logging_));
+  if (save) {
+    spdlog::info("Saving the final snapshot before exiting.");
+    const std::string error = final_snapshot();
+    stored = error.empty();
+    if (!stored) code = 1;
+  }
+  run_on_all_and_wait([](Shard& shard) { shard.seal(); });
+  if (storage() != nullptr) {
+    if (stored) storage()->put_meta(kIncarnationMeta, encode_stamp(recovery_.incarnation));
+    const persist::Ticket last = storage()->flush_now();
+    storage()->wait_durable(last, kCloseLimit);
+    // Replies that were held leave now; a turn more flushes them.
+    run_on_all_and_wait([&](Shard& shard) { shard.on_log_progress(storage()->durable_ticket()); });
+    run_on_all_and_wait([](Shard&) {});
+  }
+  for (auto& shard : shards_) shard->stop_loop();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+  if (storage() != nullptr) {
+    const persist::Outcome outcome = owned_storage_->close(kCloseLimit);
+    if (!outcome.ok()) {
+      spdlog::error("{}", outcome.error);
+      code = 1;
+    }
+  }
+  spdlog::warn("Atoll is now ready to exit, bye bye...");
+  return code;
+}
+
+// ---- Settings, memory, attention: any thread ----
+
+void Node::apply_settings(const config::Change& change) {
+  const std::shared_ptr<const config::Settings> after = change.after;
+  gate_.set_limit(after->maxclients);
+  clock_offset_ms_ = after->debug_clock_offset.count();
+  if (change.has("loglevel")) set_log_level(after->loglevel);
+  if (change.has("appendfsync") && storage() != nullptr) {
+    storage()->set_fsync(fsync_of(after->appendfsync));
+  }
+  if (change.has("port") || change.has("bind")) {
+    shards_[0]->post([this] {
+      if (auto error = open_listener()) spdlog::error("{}", *error);
+    });
+  }
+  for (auto& shard : shards_) {
+    shard->post([s = shard.get(), after] { s->apply_settings(after); });
+  }
+  update_disk_attention();
+}
+
+size_t Node::used_memory() const {
+  size_t sum = 0;
+  for (const auto& shard : shards_) sum += shard->memory();
+  return sum;
+}
+
+void Node::note_memory(size_t used) {
+  if (used > peak_memory()) peak_memory_.store(used, std::memory_order_relaxed);
+}
+
+void Node::set_attention(uint32_t bits, bool on) {
+  if (on) {
+    attention_.fetch_or(bits);
+  } else if ((attention() & bits) != 0) {
+    attention_.fetch_and(~bits);
+  }
+}
+
+void Node::on_storage_progress(const persist::Progress& progress) {
+  update_disk_attention();
+  if (owned_storage_->fsync() != persist::Fsync::kAlways) return;
+  for (auto& shard : shards_) {
+    shard->post([s = shard.get(), durable = progress.durable] { s->on_log_progress(durable); });
+  }
+}
+
+void Node::update_disk_attention() {
+  const persist::Storage* disk = storage();
+  const auto settings = config_.snapshot();
+  const bool log_failing = logging_ && disk != nullptr && !disk->healthy();
+  const bool snapshot_failing = settings->stop_writes_on_bgsave_error && !settings->save.empty() &&
+                                snapshots_ != nullptr && snapshots_->last_failed();
+  set_attention(kDiskFailing, log_failing || snapshot_failing);
+}
+
+void Node::pause(crdt::Millis ms, command::PauseMode mode) {
+  // As Redis: a second PAUSE never makes the first shorter or weaker.
+  const crdt::Millis until = steady_ms() + ms;
+  if (until > pause_until()) pause_until_.store(until);
+  const bool all = mode == command::PauseMode::kAll;
+  set_attention(all ? kPauseAll : kPauseWrites, true);
+}
+
+void Node::unpause() {
+  pause_until_ = 0;
+  set_attention(kPauseAll | kPauseWrites, false);
+  for (auto& shard : shards_) {
+    shard->post([s = shard.get()] { s->dispatcher().resume_paused(); });
+  }
+}
+
+void Node::check_pause() {
+  if ((attention() & (kPauseAll | kPauseWrites)) == 0) return;
+  if (steady_ms() >= pause_until()) unpause();
+}
+
+void Node::add_monitors(int n) { set_attention(kMonitored, (monitors_ += n) > 0); }
+
+crdt::Millis Node::steady_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace atoll::shard

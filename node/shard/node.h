@@ -1,0 +1,195 @@
+// The node: configuration, storage, shards and listeners wired together, from start to stop.
+//
+// Start: settings, storage, recovery into the shards' stores, clocks above every stamp seen,
+// shards' threads, listeners. Stop: no new requests, what is owed is finished, flushed and synced,
+// the mark of a clean end is left. The thread that calls run() handles signals, save points and
+// whatever blocks (opening and closing storage), so that no shard ever does.
+//
+// *Threads*: run() belongs to one thread (the main one); everything marked "any thread" is safe
+// from shards. *Owns*: everything. Order of destruction: listener, replication, shards, storage.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "node/config/config.h"
+#include "node/net/listener.h"
+#include "node/shard/barrier.h"
+#include "node/shard/command_index.h"
+#include "node/shard/observation.h"
+#include "node/shard/recovery.h"
+#include "node/shard/replication_link.h"
+#include "node/shard/shard.h"
+#include "node/shard/snapshots.h"
+#include "persist/storage.h"
+
+namespace atoll::shard {
+
+inline constexpr std::string_view kVersion = "0.1.0";
+
+// Adds the families of other folders to the command table; done by the first Node.
+void register_all_commands();
+
+struct NodeOptions {
+  ReplicationFactory replication;          // none: the node stands alone
+  bool handle_signals = true;              // tests run several nodes in one process
+  bool any_port = false;                   // tests: the system chooses, see Node::port()
+  persist::DiskFaults* disk_faults = nullptr;
+};
+
+// Bits that make commands take the careful path. One relaxed load per batch.
+enum Attention : uint32_t {
+  kPauseWrites = 1u << 0,
+  kPauseAll = 1u << 1,
+  kDiskFailing = 1u << 2,   // MISCONF
+  kLogCongested = 1u << 3,  // writes wait
+  kMonitored = 1u << 4,
+};
+
+class Node {
+ public:
+  // `config` outlives the node.
+  Node(config::Config& config, NodeOptions options);
+  ~Node();
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  // Recovers and begins to serve. Returns why it cannot, for people; nothing runs then.
+  std::optional<std::string> start();
+  // Waits for a signal or request_shutdown(), then stops in order. Returns the exit code.
+  int run();
+  // What run() does at the end; for tests that never call run().
+  int stop();
+
+  // ---- Any thread ----
+  // Asks run() to end. `save`: take a snapshot first even if nothing says so; `no_save`: none.
+  std::string request_shutdown(const command::NodeServices::ShutdownOptions& options);
+  int port() const { return port_; }
+  config::Config& config() { return config_; }
+  const CommandIndex& commands() const { return *commands_; }
+  size_t shard_count() const { return shards_.size(); }
+  size_t shard_count_planned() const { return shard_count_planned_; }  // while shards are made
+  Shard& shard(size_t index) { return *shards_[index]; }
+  ShardIndex owner(crdt::SlotId slot) const {
+    return static_cast<ShardIndex>(slot * shards_.size() / crdt::kSlotCount);
+  }
+  BarrierQueue& barriers() { return *barriers_; }
+  persist::Storage* storage() { return storage_.load(std::memory_order_acquire); }
+  bool logging() const { return logging_; }  // own records go to the storage
+  Replication* replication() { return replication_.get(); }
+  Snapshots& snapshots() { return *snapshots_; }
+  net::ClientGate& gate() { return gate_; }
+  SlowLog& slow_log() { return slow_log_; }
+  LatencyMonitor& latency() { return latency_; }
+  const RecoveryResult& recovery() const { return recovery_; }
+  const std::string& run_id() const { return run_id_; }
+  std::chrono::steady_clock::time_point started() const { return started_; }
+  crdt::Millis wall_ms() const;  // with debug-clock-offset
+  size_t used_memory() const;    // of all shards
+  size_t peak_memory() const { return peak_memory_.load(std::memory_order_relaxed); }
+  void note_memory(size_t used);
+  uint64_t refused_clients() const { return listener_ ? listener_->refused() : 0; }
+
+  uint32_t attention() const { return attention_.load(std::memory_order_relaxed); }
+  void set_attention(uint32_t bits, bool on);
+  void pause(crdt::Millis ms, command::PauseMode mode);
+  void unpause();
+  crdt::Millis pause_until() const { return pause_until_.load(std::memory_order_relaxed); }
+  // Ends a pause whose time is over. Called by every shard's tick.
+  void check_pause();
+  void add_monitors(int n);
+  // Whether writes are refused because the disk fails.
+  void update_disk_attention();
+
+  // Runs `task` on the main thread, where blocking is allowed.
+  void post_main(std::function<void()> task);
+  // Runs `collect` on every shard's thread and then `done` on `origin`'s with all results.
+  template <class T>
+  void gather(Shard& origin, std::function<T(Shard&)> collect,
+              std::function<void(std::vector<T>)> done);
+
+  // Opens the storage if it is not (appendonly no and no save points). Main thread.
+  std::string ensure_storage();
+
+ private:
+  std::optional<std::string> open_storage();
+  std::optional<std::string> open_listener();
+  void make_shards();
+  std::optional<std::string> recover_shards();
+  void watch_signals();
+  void await_signal();
+  void apply_settings(const config::Change& change);
+  void on_storage_progress(const persist::Progress& progress);
+  void schedule_minute_hand();  // save points, health, peak memory
+  std::string final_snapshot();
+  bool wait_until_quiet(std::chrono::milliseconds limit);
+  void run_on_all_and_wait(const std::function<void(Shard&)>& task);
+  static crdt::Millis steady_ms();
+
+  config::Config& config_;
+  NodeOptions options_;
+  std::unique_ptr<CommandIndex> commands_;
+  std::vector<std::unique_ptr<Shard>> shards_;
+  std::vector<std::thread> threads_;
+  std::unique_ptr<BarrierQueue> barriers_;
+  std::unique_ptr<persist::Storage> owned_storage_;
+  std::atomic<persist::Storage*> storage_{nullptr};
+  bool logging_ = false;
+  RecoveryResult recovery_;
+  std::unique_ptr<Replication> replication_;
+  std::unique_ptr<Snapshots> snapshots_;
+  net::ClientGate gate_;
+  std::unique_ptr<net::Listener> listener_;
+  SlowLog slow_log_;
+  LatencyMonitor latency_;
+  boost::asio::io_context main_io_{1};
+  boost::asio::signal_set signals_;
+  boost::asio::steady_timer minute_hand_;
+  std::string run_id_;
+  std::chrono::steady_clock::time_point started_;
+  size_t shard_count_planned_ = 1;
+  int port_ = 0;
+  bool running_ = false;
+  bool shutdown_save_ = false, shutdown_no_save_ = false, shutdown_force_ = false;
+  std::atomic<bool> shutdown_asked_{false};
+  std::atomic<uint32_t> attention_{0};
+  std::atomic<crdt::Millis> pause_until_{0};  // steady milliseconds
+  std::atomic<crdt::Millis> clock_offset_ms_{0};
+  std::atomic<int> monitors_{0};
+  std::atomic<size_t> peak_memory_{0};
+};
+
+template <class T>
+void Node::gather(Shard& origin, std::function<T(Shard&)> collect,
+                  std::function<void(std::vector<T>)> done) {
+  struct Gathering {
+    std::vector<T> results;
+    std::atomic<size_t> left;
+    std::function<T(Shard&)> collect;
+    std::function<void(std::vector<T>)> done;
+  };
+  auto shared = std::make_shared<Gathering>();
+  shared->results.resize(shards_.size());
+  shared->left = shards_.size();
+  shared->collect = std::move(collect);
+  shared->done = std::move(done);
+  for (auto& each : shards_) {
+    Shard* target = each.get();
+    target->post([shared, target, &origin] {
+      shared->results[target->index()] = shared->collect(*target);
+      if (shared->left.fetch_sub(1) == 1) {
+        origin.post([shared] { shared->done(std::move(shared->results)); });
+      }
+    });
+  }
+}
+
+}  // namespace atoll::shard

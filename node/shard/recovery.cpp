@@ -1,0 +1,160 @@
+#include "node/shard/recovery.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "crdt/bytes.h"
+
+namespace atoll::shard {
+
+namespace {
+
+struct StorePart {
+  std::vector<crdt::SlotId> damaged;
+  size_t slots = 0;
+  size_t records = 0;
+  std::string error;
+};
+
+void restore_positions(crdt::Store& store, const std::vector<crdt::Store::Position>& positions) {
+  for (const crdt::Store::Position& position : positions) {
+    if (!position.slots.overlaps(store.options().slots)) continue;
+    // Several shards of an earlier layout may have held this producer: the least of them holds.
+    const auto* known = store.position(position.producer);
+    if (known != nullptr && known->upto <= position.upto) continue;
+    store.restore_position(position);
+  }
+}
+
+void replay_record(crdt::Store& store, const persist::RecordView& record, size_t index,
+                   size_t count, StorePart& part) {
+  // The same layout as when it was written: a record concerns one shard only.
+  if (record.span.shard_count == count && record.span.shard != index) return;
+  store.replay(record.bytes);
+  ++part.records;
+  if (!record.producer) return;
+  const auto* position = store.position(*record.producer);
+  if (position != nullptr && crdt::Stamp{record.span.from} <= position->upto &&
+      crdt::Stamp{record.span.to} > position->upto) {
+    store.advance(*record.producer, crdt::Stamp{record.span.to});
+  }
+}
+
+StorePart recover_store(const persist::Storage& storage, crdt::Store& store, size_t index,
+                        size_t count) {
+  StorePart part;
+  const crdt::SlotRange range = store.options().slots;
+  persist::Outcome outcome = storage.for_each_slot(
+      range.first, range.last,
+      [&](crdt::SlotId slot, std::string_view bytes) {
+        std::string why;
+        if (!store.merge_slot(bytes, crdt::Store::SlotSource::kSnapshot, &why)) {
+          part.damaged.push_back(slot);
+          return;
+        }
+        store.mark_clean(slot);
+        ++part.slots;
+      },
+      &part.damaged);
+  if (outcome.ok()) {
+    if (const auto bytes = storage.get_meta(kPositionsMeta)) {
+      restore_positions(store, decode_positions(*bytes));
+    }
+    outcome = storage.for_each_record([&](const persist::RecordView& record) {
+      replay_record(store, record, index, count, part);
+    });
+  }
+  part.error = outcome.error;
+  return part;
+}
+
+}  // namespace
+
+RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*>& stores,
+                       crdt::Millis wall_ms, crdt::Millis max_clock_skew) {
+  RecoveryResult result;
+  crdt::Stamp highest;
+  std::optional<std::string> incarnation;
+  if (storage != nullptr) {
+    std::vector<StorePart> parts(stores.size());
+    std::vector<std::thread> threads;
+    for (size_t i = 0; i < stores.size(); ++i) {
+      threads.emplace_back(
+          [&, i] { parts[i] = recover_store(*storage, *stores[i], i, stores.size()); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (const StorePart& part : parts) {
+      result.slots += part.slots;
+      result.records += part.records;
+      result.damaged.insert(result.damaged.end(), part.damaged.begin(), part.damaged.end());
+      if (result.error.empty()) result.error = part.error;
+    }
+    if (!result.error.empty()) return result;
+    incarnation = storage->get_meta(kIncarnationMeta);
+    highest = crdt::Stamp{storage->report().own_stamp_max};
+    result.recovered.fresh = storage->report().fresh;
+  }
+  for (crdt::Store* store : stores) highest = std::max(highest, store->clock().last());
+  result.recovered.last_known = highest;
+  result.recovered.tail_complete =
+      result.recovered.fresh || (incarnation && incarnation->size() == sizeof(uint64_t) &&
+                                 storage->report().clean_shutdown && result.damaged.empty());
+  if (!result.recovered.tail_complete) {
+    highest = std::max(highest, crdt::Stamp::make(wall_ms + max_clock_skew, 0, 0));
+  }
+  const crdt::RegionId region = stores.front()->region();
+  crdt::HybridClock clock(region);
+  clock.observe(highest);
+  result.recovered.start = clock.next(wall_ms);
+  result.incarnation = result.recovered.start;
+  if (incarnation && result.recovered.tail_complete) {
+    result.incarnation = crdt::Reader(*incarnation).stamp();
+  }
+  for (crdt::Store* store : stores) {
+    store->clock().observe(result.recovered.start);
+    store->begin_incarnation(result.incarnation);
+  }
+  if (storage != nullptr && incarnation) storage->erase_meta(kIncarnationMeta);
+  return result;
+}
+
+std::string encode_positions(const std::vector<crdt::Store::Position>& positions) {
+  std::string bytes;
+  crdt::Writer out(bytes);
+  out.u8(1);
+  out.varint(positions.size());
+  for (const crdt::Store::Position& position : positions) {
+    out.u64(position.producer);
+    out.u8(position.region);
+    out.u16(position.slots.first);
+    out.u16(position.slots.last);
+    out.stamp(position.upto);
+  }
+  return bytes;
+}
+
+std::vector<crdt::Store::Position> decode_positions(std::string_view bytes) {
+  std::vector<crdt::Store::Position> positions;
+  crdt::Reader in(bytes);
+  if (in.u8() != 1) return positions;
+  for (uint64_t left = in.varint(); left > 0 && in.ok(); --left) {
+    crdt::Store::Position position;
+    position.producer = in.u64();
+    position.region = in.u8();
+    position.slots.first = in.u16();
+    position.slots.last = in.u16();
+    position.upto = in.stamp();
+    if (in.ok()) positions.push_back(position);
+  }
+  // Without positions everything is asked for again, which is slower and as right.
+  if (!in.ok()) positions.clear();
+  return positions;
+}
+
+std::string encode_stamp(crdt::Stamp stamp) {
+  std::string bytes;
+  crdt::Writer(bytes).stamp(stamp);
+  return bytes;
+}
+
+}  // namespace atoll::shard

@@ -1,0 +1,49 @@
+// From disk to memory at start: newest snapshot of every slot, then the log, then the clock.
+//
+// Every store reads what is its own, in parallel. Replay is idempotent, so a log that reaches back
+// further than the snapshots, or that was written by another number of shards, does no harm.
+//
+// The clock begins above every stamp found, and, if the tail may be lost, above wall time plus the
+// allowed skew besides: a stamp that was handed out and lost must never be handed out again. The
+// incarnation (rule 3 of crdt/key_state.h) goes on only after an end that left nothing unwritten.
+//
+// Blobs kept beside slots and log:
+//   "incarnation"  8 bytes: the stamp at which the incarnation began; there only while the data
+//                  on disk is all there ever was, that is between a clean end and the next start
+//   "positions"    per producer of other regions: what is merged of it (encode_positions)
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "crdt/store.h"
+#include "node/shard/replication_link.h"
+#include "persist/storage.h"
+
+namespace atoll::shard {
+
+inline constexpr std::string_view kIncarnationMeta = "incarnation";
+inline constexpr std::string_view kPositionsMeta = "positions";
+
+struct RecoveryResult {
+  Recovered recovered;
+  crdt::Stamp incarnation;
+  std::vector<crdt::SlotId> damaged;  // snapshots that failed their checksum
+  size_t slots = 0;
+  size_t records = 0;
+  std::string error;  // "": the stores hold what the disk held
+};
+
+// Fills the stores and sets their clocks. `storage` may be null: nothing is on disk.
+// Cost: reads everything once per store. Uses a thread per store.
+RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*>& stores,
+                       crdt::Millis wall_ms, crdt::Millis max_clock_skew);
+
+std::string encode_positions(const std::vector<crdt::Store::Position>& positions);
+std::vector<crdt::Store::Position> decode_positions(std::string_view bytes);
+
+std::string encode_stamp(crdt::Stamp stamp);
+
+}  // namespace atoll::shard

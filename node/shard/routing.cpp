@@ -1,0 +1,233 @@
+#include <algorithm>
+#include <cassert>
+
+#include "node/shard/dispatcher.h"
+#include "node/shard/node.h"
+#include "node/shard/shard.h"
+
+namespace atoll::shard {
+
+ShardIndex Dispatcher::owner(std::string_view key) const {
+  return shard_.node().owner(crdt::slot_of(key));
+}
+
+void Dispatcher::route(Client& client, const Command& command, command::Args args,
+                       const crdt::KeyRef* ref) {
+  if (command.special == Special::kExec) return route_exec(client, command, args);
+  const command::Route route = command.spec->route;
+  const bool alone = shard_.node().shard_count() == 1;
+  if (alone || (route == command::Route::kConnection && command.special != Special::kWatch)) {
+    return run(client, command, args, own_, ref);
+  }
+  switch (route) {
+    case command::Route::kConnection:
+    case command::Route::kKeys:
+    case command::Route::kSum:
+    case command::Route::kGather: {
+      if (ref != nullptr) {
+        const ShardIndex target = shard_.node().owner(ref->slot);
+        if (target == shard_.index()) return run(client, command, args, own_, ref);
+        return forward(client, command, args, target);
+      }
+      return route_keys(client, command, args);
+    }
+    case command::Route::kSlotCursor: {
+      const crdt::SlotId slot = args.size() > 1 ? command::scan_cursor_slot(args[1]) : 0;
+      const ShardIndex target = shard_.node().owner(slot);
+      if (target == shard_.index()) return run(client, command, args, own_, nullptr);
+      return forward(client, command, args, target);
+    }
+    case command::Route::kEveryShard: {
+      std::vector<ShardIndex> all(shard_.node().shard_count());
+      for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<ShardIndex>(i);
+      return with_barrier(client, command, args, std::move(all));
+    }
+  }
+}
+
+void Dispatcher::route_keys(Client& client, const Command& command, command::Args args) {
+  std::vector<uint32_t> keys;
+  std::vector<ShardIndex> owners;
+  const bool sound = command::for_each_key(*command.spec, args, [&](size_t i) {
+    keys.push_back(static_cast<uint32_t>(i));
+    owners.push_back(owner(args[i]));
+  });
+  std::vector<ShardIndex> distinct = owners;
+  std::sort(distinct.begin(), distinct.end());
+  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+  // Without sound keys the handler finds the error itself; here is as good as anywhere.
+  if (!sound || distinct.empty() || (distinct.size() == 1 && distinct[0] == shard_.index())) {
+    return run(client, command, args, own_, nullptr);
+  }
+  const command::Route route = command.spec->route;
+  if (command.special == Special::kWatch) {
+    return with_barrier(client, command, args, std::move(distinct));
+  }
+  if (distinct.size() == 1) return forward(client, command, args, distinct[0]);
+  if (route == command::Route::kSum || route == command::Route::kGather) {
+    return scatter(client, command, args, keys, owners);
+  }
+  with_barrier(client, command, args, std::move(distinct));
+}
+
+std::unique_ptr<Forward> Dispatcher::make_forward(Client& client, const Command& command) {
+  auto forward = std::make_unique<Forward>();
+  forward->client = client.session.id;
+  forward->origin = shard_.index();
+  forward->command = &command;
+  forward->protocol = client.protocol;
+  forward->session.id = client.session.id;
+  forward->session.db = client.session.db;
+  forward->session.no_touch = client.session.no_touch;
+  forward->session.authenticated = true;
+  forward->session.name = client.session.name;
+  forward->address = client.connection().peer_address();
+  client.last_command = &command;
+  ++shard_.stats().forwarded;
+  return forward;
+}
+
+void Dispatcher::forward(Client& client, const Command& command, command::Args args,
+                         ShardIndex target) {
+  if ((attention_ & kMonitored) != 0) feed_monitors(client, args);
+  auto message = make_forward(client, command);
+  message->args.assign(args);
+  message->sequence = client.replies.expect_one(client.discards());
+  shard_.send(target, std::move(message));
+}
+
+void Dispatcher::scatter(Client& client, const Command& command, command::Args args,
+                         const std::vector<uint32_t>& keys,
+                         const std::vector<ShardIndex>& owners) {
+  if ((attention_ & kMonitored) != 0) feed_monitors(client, args);
+  std::vector<ShardIndex> targets;
+  std::vector<std::vector<uint32_t>> picked;
+  std::vector<uint16_t> part_of_key;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    auto at = std::find(targets.begin(), targets.end(), owners[i]) - targets.begin();
+    if (static_cast<size_t>(at) == targets.size()) {
+      targets.push_back(owners[i]);
+      picked.emplace_back();
+    }
+    picked[at].push_back(keys[i]);
+    part_of_key.push_back(static_cast<uint16_t>(at));
+  }
+  const uint64_t sequence =
+      command.spec->route == command::Route::kSum
+          ? client.replies.expect_sum(targets.size(), client.discards())
+          : client.replies.expect_gather(targets.size(), std::move(part_of_key),
+                                         client.discards());
+  for (size_t part = 0; part < targets.size(); ++part) {
+    auto message = make_forward(client, command);
+    message->args.assign_picked(args, picked[part]);
+    message->sequence = sequence;
+    message->part = static_cast<uint16_t>(part);
+    if (targets[part] == shard_.index()) {
+      execute(*message);
+      answer(std::move(message));
+    } else {
+      shard_.send(targets[part], std::move(message));
+    }
+  }
+}
+
+void Dispatcher::add_owners(const Command& command, command::Args args,
+                            std::vector<ShardIndex>& owners) const {
+  const size_t shards = shard_.node().shard_count();
+  switch (command.spec->route) {
+    case command::Route::kConnection:
+      return;
+    case command::Route::kEveryShard:
+      for (size_t i = 0; i < shards; ++i) owners.push_back(static_cast<ShardIndex>(i));
+      return;
+    case command::Route::kSlotCursor:
+      owners.push_back(
+          shard_.node().owner(args.size() > 1 ? command::scan_cursor_slot(args[1]) : 0));
+      return;
+    case command::Route::kKeys:
+    case command::Route::kSum:
+    case command::Route::kGather:
+      command::for_each_key(*command.spec, args, [&](size_t i) { owners.push_back(owner(args[i])); });
+      return;
+  }
+}
+
+void Dispatcher::route_exec(Client& client, const Command& command, command::Args args) {
+  std::vector<ShardIndex> owners;
+  if (shard_.node().shard_count() > 1 && client.transaction.open && !client.transaction.refused) {
+    for (const Transaction::Queued& queued : client.transaction.queued) {
+      add_owners(*queued.command, queued.args->view(), owners);
+    }
+    for (const Watch& watch : client.watches) owners.push_back(owner(watch.key));
+    std::sort(owners.begin(), owners.end());
+    owners.erase(std::unique(owners.begin(), owners.end()), owners.end());
+  }
+  if (owners.empty() || (owners.size() == 1 && owners[0] == shard_.index())) {
+    return run(client, command, args, own_, nullptr);
+  }
+  with_barrier(client, command, args, std::move(owners));
+}
+
+void Dispatcher::with_barrier(Client& client, const Command& command, command::Args args,
+                              std::vector<ShardIndex> shards) {
+  if (!client.replies.empty()) return stall(client, args, Waiting::kDrain);
+  const auto at = std::lower_bound(shards.begin(), shards.end(), shard_.index());
+  if (at == shards.end() || *at != shard_.index()) shards.insert(at, shard_.index());
+  wait(client, Waiting::kBarrier);
+  ++shard_.stats().barriers;
+  auto copy = std::make_shared<OwnedArgs>(args);
+  auto involved = std::make_shared<const std::vector<ShardIndex>>(shards);
+  shard_.node().barriers().submit(std::make_shared<Barrier>(
+      std::move(shards), shard_.index(), [this, id = client.session.id, &command, copy, involved] {
+        inside_barrier(id, command, *copy, *involved);
+      }));
+}
+
+void Dispatcher::inside_barrier(uint64_t client_id, const Command& command, const OwnedArgs& args,
+                                const std::vector<ShardIndex>& shards) {
+  Client* client = shard_.find_client(client_id);
+  if (client == nullptr) return;  // it left before its command ran
+  Node& node = shard_.node();
+  std::vector<crdt::Store*> stores;
+  crdt::Millis now = 0;
+  for (const ShardIndex i : shards) {
+    stores.push_back(&node.shard(i).store());
+    now = std::max(now, stores.back()->now());
+  }
+  for (crdt::Store* store : stores) store->set_now(now);
+  ReachableStores reach(std::move(stores));
+  client->waiting = Waiting::kNothing;
+  run(*client, command, args.view(), reach, nullptr);
+  for (const ShardIndex i : shards) {
+    client->ticket = std::max(client->ticket, node.shard(i).seal_if_synchronous());
+  }
+  shard_.post([this, client_id] {
+    if (Client* resumed = shard_.find_client(client_id)) resume(*resumed);
+  });
+}
+
+void Dispatcher::execute(Forward& forward) {
+  const command::Args args = forward.args.view();
+  const uint16_t key_at = forward.command->key_at;
+  crdt::KeyRef ref;
+  const bool hashed = key_at != 0 && key_at < args.size();
+  if (hashed) ref = crdt::make_ref(forward.session.db, args[key_at]);
+  resp::Writer out(forward.reply, forward.protocol);
+  clock_ = clock_ == 0 ? 1 : clock_;
+  call(*forward.command, args, forward.session, out, own_, hashed ? &ref : nullptr, false,
+       forward.address);
+}
+
+void Dispatcher::answer(std::unique_ptr<Forward> forward) {
+  Client* client = shard_.find_client(forward->client);
+  if (client == nullptr) return;
+  client->session.last_write = std::max(client->session.last_write, forward->session.last_write);
+  shard_.touch(*client);
+  client->replies.answer(std::move(forward), client->connection().output(), client->ticket);
+  if (client->waiting == Waiting::kDrain && client->replies.empty()) {
+    client->waiting = Waiting::kNothing;
+    resume(*client);
+  }
+}
+
+}  // namespace atoll::shard

@@ -1,0 +1,324 @@
+#include "node/shard/shard.h"
+
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cassert>
+
+#include "node/shard/cycle_clock.h"
+#include "node/shard/node.h"
+#include "node/shard/services.h"
+
+namespace atoll::shard {
+
+namespace {
+
+crdt::Store::Options store_options(const Node& node, const config::Settings& settings,
+                                   crdt::SlotRange slots) {
+  return {.region = settings.region_id != 0 ? settings.region_id : crdt::RegionId{1},
+          .slots = slots,
+          .databases = static_cast<crdt::DbId>(settings.databases),
+          .max_clock_skew = settings.geo_max_clock_skew.count(),
+          .replicated = node.logging() || settings.geo_enabled()};
+}
+
+crdt::Millis steady_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+Shard::Shard(Node& node, ShardIndex index, crdt::SlotRange slots,
+             std::shared_ptr<const config::Settings> settings)
+    : node_(node),
+      index_(index),
+      settings_(std::move(settings)),
+      reactor_(io_),
+      store_(store_options(node, *settings_, slots)),
+      stats_(node.commands().size()),
+      services_(std::make_unique<Services>(*this)),
+      dispatcher_(*this),
+      ticker_(io_),
+      seal_timer_(io_) {
+  random_ += index * 0x9e3779b97f4a7c15ULL;
+  store_.set_now(node.wall_ms());
+  store_.on_conflict([this](crdt::Conflict&& conflict) {
+    conflicts_.push_back(std::move(conflict));
+    while (conflicts_.size() > static_cast<size_t>(settings_->geo_conflict_log_len)) {
+      conflicts_.pop_front();
+    }
+  });
+  reactor_.set_session_factory(
+      [this](net::Connection& connection) -> std::unique_ptr<net::ConnectionHandler> {
+        return std::make_unique<Client>(*this, connection);
+      });
+  reactor_.set_turn_end([this] { end_turn(); });
+  apply_settings(settings_);
+}
+
+Shard::~Shard() = default;
+
+void Shard::set_link(std::unique_ptr<ReplicationLink> link) { link_ = std::move(link); }
+
+void Shard::apply_settings(std::shared_ptr<const config::Settings> settings) {
+  settings_ = std::move(settings);
+  net::ReactorSettings& net = reactor_.settings();
+  net.idle_timeout = settings_->timeout;
+  net.tcp_keepalive = settings_->tcp_keepalive;
+  net.query_buffer_max = static_cast<size_t>(settings_->client_query_buffer_limit);
+  const config::BufferLimit& limit = settings_->output_limit(config::ClientClass::kNormal);
+  net.output_limits = {static_cast<size_t>(limit.hard_bytes), static_cast<size_t>(limit.soft_bytes),
+                       limit.soft_for};
+  net.log = [](std::string_view line) { spdlog::warn("{}", line); };
+  for_each_client([&](Client& client) {
+    client.connection().set_output_limits(net.output_limits);
+    client.parser.set_limits({settings_->proto_max_bulk_len, client.session.authenticated});
+  });
+  outgoing_.resize(node_.shard_count_planned());
+  store_.access_policy().lfu_log_factor = settings_->lfu_log_factor;
+  store_.access_policy().lfu_decay_minutes = settings_->lfu_decay_time;
+  store_.access_policy().lfu = settings_->maxmemory_policy == config::EvictionPolicy::kAllkeysLfu ||
+                               settings_->maxmemory_policy == config::EvictionPolicy::kVolatileLfu;
+}
+
+void Shard::run() {
+  pthread_setname_np(pthread_self(), ("atoll-shard-" + std::to_string(index_)).c_str());
+  measured_at_ = std::chrono::steady_clock::now();
+  schedule_tick();
+  reactor_.run();
+}
+
+void Shard::stop_loop() { reactor_.stop(); }
+
+Client* Shard::find_client(uint64_t id) {
+  net::Connection* connection = reactor_.find(id);
+  return connection == nullptr ? nullptr : static_cast<Client*>(&connection->handler());
+}
+
+void Shard::for_each_client(const std::function<void(Client&)>& visit) {
+  reactor_.for_each([&](net::Connection& c) { visit(static_cast<Client&>(c.handler())); });
+}
+
+// ---- Mail ----
+
+void Shard::post(std::function<void()> task) { deliver({{}, nullptr, std::move(task)}); }
+void Shard::mail(std::vector<std::unique_ptr<Forward>> forwards) {
+  deliver({std::move(forwards), nullptr, nullptr});
+}
+void Shard::mail(std::shared_ptr<Barrier> barrier) { deliver({{}, std::move(barrier), nullptr}); }
+
+void Shard::deliver(Mail mail) {
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    inbox_.push_back(std::move(mail));
+    if (inbox_scheduled_) return;
+    inbox_scheduled_ = true;
+  }
+  boost::asio::post(io_, [this] { open_mail(); });
+}
+
+void Shard::open_mail() {
+  begin_turn();
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    opened_.swap(inbox_);
+    inbox_scheduled_ = false;
+  }
+  for (Mail& mail : opened_) handle(mail);
+  opened_.clear();
+}
+
+void Shard::handle(Mail& mail) {
+  if (mail.task) return mail.task();
+  if (mail.barrier) {
+    mail.barrier->arrive(index_);
+    if (mail.barrier->leader() == index_) node_.barriers().finished();
+    return;
+  }
+  for (auto& forward : mail.forwards) {
+    if (forward->answered) {
+      dispatcher_.answer(std::move(forward));
+    } else {
+      dispatcher_.execute(*forward);
+      forward->answered = true;
+      answered_.push_back(std::move(forward));
+    }
+  }
+}
+
+void Shard::send(ShardIndex target, std::unique_ptr<Forward> forward) {
+  outgoing_[target].push_back(std::move(forward));
+}
+
+void Shard::flush_mail() {
+  for (auto& forward : answered_) {
+    forward->ticket = ticket_;
+    const ShardIndex origin = forward->origin;
+    outgoing_[origin].push_back(std::move(forward));
+  }
+  answered_.clear();
+  for (size_t target = 0; target < outgoing_.size(); ++target) {
+    if (outgoing_[target].empty()) continue;
+    node_.shard(target).mail(std::move(outgoing_[target]));
+    outgoing_[target].clear();
+  }
+}
+
+// ---- The turn ----
+
+void Shard::begin_turn() {
+  if (turn_begun_) return;
+  turn_begun_ = true;
+  store_.set_now(std::max(store_.now(), node_.wall_ms()));
+  size_t others = 0;
+  for (size_t i = 0; i < node_.shard_count(); ++i) {
+    if (i != index_) others += node_.shard(i).memory();
+  }
+  others_memory_ = others;
+}
+
+void Shard::touch(Client& client) {
+  if (client.touched || settings_->appendfsync != config::AppendFsync::kAlways) return;
+  client.touched = true;
+  touched_.push_back(client.session.id);
+}
+
+void Shard::end_turn() {
+  turn_begun_ = false;
+  ++stats_.turns;
+  if (seal_is_due()) {
+    seal();
+  } else if (store_.has_unsealed()) {
+    arm_seal_timer();
+  }
+  if (link_) {
+    for (const crdt::Batch& batch : sealed_) link_->on_sealed(batch);
+  }
+  sealed_.clear();
+  flush_mail();
+  settle_replies();
+  memory_.store(store_.memory_bytes(), std::memory_order_relaxed);
+}
+
+bool Shard::seal_is_due() {
+  if (!store_.has_unsealed()) return false;
+  if (node_.logging() && settings_->appendfsync == config::AppendFsync::kAlways) return true;
+  if (store_.unsealed_bytes() >= kSealBytes) return true;
+  const crdt::Millis now = steady_ms();
+  if (unsealed_since_ == 0) unsealed_since_ = now;
+  return now - unsealed_since_ >= settings_->geo_flush_interval.count();
+}
+
+void Shard::arm_seal_timer() {
+  if (seal_timer_armed_) return;
+  seal_timer_armed_ = true;
+  const crdt::Millis left = unsealed_since_ + settings_->geo_flush_interval.count() - steady_ms();
+  seal_timer_.expires_after(std::chrono::milliseconds(std::max<crdt::Millis>(left, 1)));
+  seal_timer_.async_wait([this](const boost::system::error_code& error) {
+    seal_timer_armed_ = false;
+    if (!error) begin_turn();  // the end of this turn seals
+  });
+}
+
+persist::Ticket Shard::seal() {
+  if (!store_.has_unsealed()) return ticket_;
+  crdt::Batch batch = store_.seal();
+  unsealed_since_ = 0;
+  ++stats_.batches;
+  stats_.batch_bytes += batch.bytes.size();
+  if (node_.logging()) {
+    const persist::RecordSpan span{batch.header.from.raw, batch.header.to.raw, index_,
+                                   static_cast<uint16_t>(node_.shard_count())};
+    persist::Record record{span, link_ ? batch.bytes : std::move(batch.bytes)};
+    ticket_ = node_.storage()->append_own(std::move(record));
+    if (node_.storage()->congested()) node_.set_attention(kLogCongested, true);
+  }
+  if (link_) sealed_.push_back(std::move(batch));
+  return ticket_;
+}
+
+persist::Ticket Shard::seal_if_synchronous() {
+  if (!node_.logging() || settings_->appendfsync != config::AppendFsync::kAlways) return 0;
+  return seal();
+}
+
+void Shard::log_remote(uint64_t producer, persist::Record&& record) {
+  if (!node_.logging()) return;
+  ticket_ = node_.storage()->append_remote(producer, std::move(record));
+}
+
+void Shard::settle_replies() {
+  for (const uint64_t id : touched_) {
+    if (Client* client = find_client(id)) hold_until_durable(*client);
+  }
+  touched_.clear();
+}
+
+void Shard::hold_until_durable(Client& client) {
+  client.touched = false;
+  if (!node_.logging()) return;
+  client.ticket = std::max(client.ticket, ticket_);
+  const persist::Storage* storage = node_.storage();
+  if (storage->durable_ticket() >= client.ticket) return;
+  net::Connection& connection = client.connection();
+  connection.hold_output();
+  if (client.holds.empty()) holding_.push_back(client.session.id);
+  client.holds.push_back({connection.output_position(), client.ticket});
+}
+
+void Shard::on_log_progress(persist::Ticket durable) {
+  std::erase_if(holding_, [&](uint64_t id) {
+    Client* client = find_client(id);
+    if (client == nullptr) return true;
+    uint64_t upto = 0;
+    while (!client->holds.empty() && client->holds.front().ticket <= durable) {
+      upto = client->holds.front().position;
+      client->holds.pop_front();
+    }
+    if (client->holds.empty()) {
+      client->connection().release_output();
+      return true;
+    }
+    if (upto != 0) client->connection().release_output(upto);
+    return false;
+  });
+}
+
+// ---- Stopping ----
+
+void Shard::stop_reading() {
+  stopping_ = true;
+  for_each_client([](Client& client) { client.connection().suspend(); });
+}
+
+bool Shard::quiet() const {
+  bool quiet = true;
+  reactor_.for_each([&](net::Connection& connection) {
+    const auto& client = static_cast<const Client&>(connection.handler());
+    if (!client.replies.empty() || client.waiting == Waiting::kBarrier ||
+        client.waiting == Waiting::kDrain) {
+      quiet = false;
+    }
+  });
+  return quiet;
+}
+
+void Shard::reset_stats() {
+  for (CommandStat& stat : stats_.commands) {
+    stat.calls.reset();
+    stat.cycles.reset();
+    stat.rejected.reset();
+    stat.failed.reset();
+    for (Counter& bucket : stat.histogram) bucket.reset();
+  }
+  static_cast<ShardTotals&>(stats_) = {};
+  stats_.net_in_base = reactor_.totals().bytes_in;
+  stats_.net_out_base = reactor_.totals().bytes_out;
+  measured_ops_ = 0;
+  store_.stats() = {};
+}
+
+}  // namespace atoll::shard

@@ -1,0 +1,197 @@
+// A shard: one thread with its event loop, its contiguous range of slots, and its connections.
+//
+// Nothing is shared between shards but what this header says is atomic; they talk by mail, which
+// is gathered per turn and target. One turn of the loop:
+//
+//     sockets -> Dispatcher: parse a pipeline, prefetch, execute, reply
+//     mail    -> commands of other shards' clients, their answers, barriers, posts
+//     end     -> seal the batch if it is due, hand it to the log and to replication,
+//                hold replies until they are durable (appendfsync always), send mail
+//
+// The wall clock is read once per turn; a command never sees time pass.
+//
+// *Threads*: the shard's own, apart from post(), mail(), and what is marked "any thread". Before
+// run() and after it has returned, the thread that owns the Node. *Owns*: store, reactor, link.
+// *Bounds*: the inbox holds at most ReplyQueue::kOutstandingMax forwards per connection of the
+// node, and one barrier.
+//
+// Invariants:
+//  (1) A batch is sealed at the end of a turn or by the leader of a barrier, never inside a command.
+//  (2) Under `appendfsync always` no reply leaves before everything it may have seen is durable.
+//  (3) Batches reach the log and the link in the order in which they were sealed.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "crdt/store.h"
+#include "node/config/settings.h"
+#include "node/net/reactor.h"
+#include "node/shard/client.h"
+#include "node/shard/dispatcher.h"
+#include "node/shard/replication_link.h"
+#include "node/shard/shard_stats.h"
+#include "persist/storage.h"
+
+namespace atoll::shard {
+
+class Node;
+class Services;
+class SnapshotPass;
+
+class Shard {
+ public:
+  static constexpr size_t kSealBytes = 32 * 1024;
+  static constexpr crdt::Millis kBusyTickMs = 10;
+  static constexpr crdt::Millis kIdleTickMs = 100;
+
+  Shard(Node& node, ShardIndex index, crdt::SlotRange slots,
+        std::shared_ptr<const config::Settings> settings);
+  ~Shard();
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
+
+  // The thread's body: serves until stop_loop().
+  void run();
+  void stop_loop();  // any thread
+
+  // ---- Mail: any thread ----
+  void post(std::function<void()> task);
+  void mail(std::vector<std::unique_ptr<Forward>> forwards);
+  void mail(std::shared_ptr<Barrier> barrier);
+
+  // ---- The turn ----
+  // Reads the clock if this turn has not yet; called by whatever starts work.
+  void begin_turn();
+  crdt::Millis now() const { return store_.now(); }
+  // The client has replies of this turn.
+  void touch(Client& client);
+  // Queues a forward for the end of the turn.
+  void send(ShardIndex target, std::unique_ptr<Forward> forward);
+  // Ends the batch and queues it for the log. Also called by the leader of a barrier on shards
+  // that are parked. Returns the ticket that makes everything so far durable; 0 without a log.
+  persist::Ticket seal();
+  // seal() where every reply waits for the disk; 0 elsewhere.
+  persist::Ticket seal_if_synchronous();
+  // The latest ticket: what a reply of this shard may depend on.
+  persist::Ticket ticket() const { return ticket_; }
+  // The log has progressed, or failed, or recovered.
+  void on_log_progress(persist::Ticket durable);
+
+  // ---- Parts ----
+  Node& node() { return node_; }
+  ShardIndex index() const { return index_; }
+  crdt::Store& store() { return store_; }
+  net::Reactor& reactor() { return reactor_; }
+  boost::asio::io_context& io() { return io_; }
+  Services& services() { return *services_; }
+  Dispatcher& dispatcher() { return dispatcher_; }
+  ShardStats& stats() { return stats_; }
+  const config::Settings& settings() const { return *settings_; }
+  ReplicationLink* link() { return link_.get(); }
+  void set_link(std::unique_ptr<ReplicationLink> link);
+  void reset_stats();
+  Client* find_client(uint64_t id);
+  void for_each_client(const std::function<void(Client&)>& visit);
+
+  void apply_settings(std::shared_ptr<const config::Settings> settings);
+  // Queues what the link merged from another region. Does nothing without a log.
+  void log_remote(uint64_t producer, persist::Record&& record);
+
+  // ---- Memory ----
+  size_t memory() const { return memory_.load(std::memory_order_relaxed); }  // any thread
+  // Evicts until the node is within maxmemory or kEvictionsPerCommand is reached. False: over the
+  // limit and nothing could be evicted here.
+  bool make_room();
+  bool over_memory() const;
+
+  // ---- Snapshots ----
+  // Begins a pass over all dirty slots; `done` runs on this thread when all are queued.
+  void start_snapshot(std::function<void()> done);
+  uint64_t changes() const { return changes_.load(std::memory_order_relaxed); }  // any thread
+  void count_change() { changes_.store(changes() + 1, std::memory_order_relaxed); }
+
+  // Conflicts that merges discarded, newest last; bounded by geo-conflict-log-len.
+  const std::deque<crdt::Conflict>& conflicts() const { return conflicts_; }
+
+  // ---- Stopping ----
+  void stop_reading();   // no further request is executed
+  bool quiet() const;    // nothing is owed to a client but held replies
+  void set_active_expire(bool on) { active_expire_ = on; }
+
+ private:
+  static constexpr int kEvictionsPerCommand = 64;
+  static constexpr size_t kExpireCells = 200;       // cells per step of a cycle
+  static constexpr int64_t kExpireBudgetUs = 500;   // per tick of 10 ms, times the effort
+  static constexpr int64_t kSnapshotBudgetUs = 1500;
+  static constexpr size_t kSnapshotPortionBytes = 1 << 20;
+
+  struct Mail {
+    std::vector<std::unique_ptr<Forward>> forwards;
+    std::shared_ptr<Barrier> barrier;
+    std::function<void()> task;
+  };
+
+  void deliver(Mail mail);
+  void open_mail();
+  void handle(Mail& mail);
+  void end_turn();
+  bool seal_is_due();
+  void arm_seal_timer();
+  void flush_mail();
+  void settle_replies();
+  void hold_until_durable(Client& client);
+  void schedule_tick();
+  void tick();
+  void expire_cycle();
+  void eviction_cycle();
+  void snapshot_step();
+  void measure_rates();
+
+  Node& node_;
+  const ShardIndex index_;
+  std::shared_ptr<const config::Settings> settings_;
+  boost::asio::io_context io_{1};
+  net::Reactor reactor_;
+  crdt::Store store_;
+  ShardStats stats_;
+  std::unique_ptr<Services> services_;
+  Dispatcher dispatcher_;
+  std::unique_ptr<ReplicationLink> link_;
+  boost::asio::steady_timer ticker_;
+  boost::asio::steady_timer seal_timer_;
+  bool seal_timer_armed_ = false;
+  bool turn_begun_ = false;
+  bool active_expire_ = true;
+  bool stopping_ = false;
+  crdt::Millis unsealed_since_ = 0;  // steady milliseconds of the first delta not sealed; 0: none
+
+  std::mutex inbox_mutex_;
+  std::vector<Mail> inbox_;
+  bool inbox_scheduled_ = false;
+  std::vector<Mail> opened_;
+  std::vector<std::vector<std::unique_ptr<Forward>>> outgoing_;  // by target
+  std::vector<std::unique_ptr<Forward>> answered_;  // wait for this turn's ticket
+  std::vector<uint64_t> touched_;
+  std::vector<uint64_t> holding_;
+  std::vector<crdt::Batch> sealed_;  // not yet handed to the link
+  persist::Ticket ticket_ = 0;
+
+  std::atomic<size_t> memory_{0};
+  std::atomic<uint64_t> changes_{0};
+  size_t others_memory_ = 0;  // of the other shards, as of this turn
+  uint64_t random_ = 0x9e3779b97f4a7c15ULL;
+  size_t snapshot_cursor_ = 0;
+  std::function<void()> snapshot_done_;
+  std::deque<crdt::Conflict> conflicts_;
+  std::chrono::steady_clock::time_point measured_at_{};
+  uint64_t measured_ops_ = 0, measured_in_ = 0, measured_out_ = 0;
+};
+
+}  // namespace atoll::shard

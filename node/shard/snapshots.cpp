@@ -1,0 +1,150 @@
+#include "node/shard/snapshots.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <ctime>
+#include <map>
+
+#include "node/shard/node.h"
+#include "node/shard/recovery.h"
+#include "node/shard/shard.h"
+
+namespace atoll::shard {
+
+namespace {
+
+constexpr auto kPollInterval = std::chrono::milliseconds(10);
+
+uint64_t total_changes(Node& node) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < node.shard_count(); ++i) sum += node.shard(i).changes();
+  return sum;
+}
+
+}  // namespace
+
+Snapshots::Snapshots(Node& node, boost::asio::io_context& main_io)
+    : node_(node), poll_(main_io), last_save_(std::time(nullptr)) {}
+
+uint64_t Snapshots::changes_since() const { return total_changes(node_) - changes_saved_.load(); }
+
+void Snapshots::request(std::function<void(std::string)> done) {
+  node_.post_main([this, done = std::move(done)]() mutable { begin(std::move(done)); });
+}
+
+void Snapshots::begin(std::function<void(std::string)> done) {
+  if (running()) return done("Background save already in progress");
+  done_.push_back(std::move(done));
+  running_ = true;
+  began_unix_s_ = std::time(nullptr);
+  changes_at_begin_ = total_changes(node_);
+  if (std::string error = node_.ensure_storage(); !error.empty()) return finish(std::move(error));
+  persist::Storage* storage = node_.storage();
+  if (!storage->healthy()) return finish(storage->last_error());
+  failures_before_ = storage->failures();
+  points_.assign(node_.shard_count(), {});
+  left_ = node_.shard_count();
+  for (size_t i = 0; i < node_.shard_count(); ++i) {
+    Shard* shard = &node_.shard(i);
+    shard->post([this, shard, i] {
+      shard->seal();
+      // Nothing is unsealed, so all later batches end above what the clock says now.
+      points_[i].sealed = shard->store().clock().floor(shard->now());
+      points_[i].positions = shard->store().positions();
+      shard->start_snapshot([this, shard, i] {
+        const crdt::Stamp limit =
+            shard->link() != nullptr ? shard->link()->trim_limit() : crdt::Stamp::max();
+        node_.post_main([this, i, limit] { shard_done(i, limit); });
+      });
+    });
+  }
+}
+
+void Snapshots::shard_done(size_t shard, crdt::Stamp trim_limit) {
+  points_[shard].needed_from = trim_limit;
+  if (--left_ > 0) return;
+  store_positions_and_trim();
+  ticket_ = node_.storage()->flush_now();
+  poll_durable();
+}
+
+void Snapshots::store_positions_and_trim() {
+  persist::Storage* storage = node_.storage();
+  crdt::Stamp trim = crdt::Stamp::max();
+  std::vector<crdt::Store::Position> positions;
+  std::map<uint64_t, crdt::Stamp> merged;  // of each producer, by every shard that follows it
+  for (const ShardPoint& point : points_) {
+    trim = std::min({trim, point.sealed, point.needed_from});
+    for (const crdt::Store::Position& position : point.positions) {
+      positions.push_back(position);
+      const auto [at, first] = merged.emplace(position.producer, position.upto);
+      if (!first) at->second = std::min(at->second, position.upto);
+    }
+  }
+  storage->put_meta(kPositionsMeta, encode_positions(positions));
+  if (trim.raw != 0) storage->trim_own(trim.raw);
+  for (const auto& [producer, upto] : merged) {
+    if (upto.raw != 0) storage->trim_remote(producer, upto.raw);
+  }
+}
+
+void Snapshots::poll_durable() {
+  const persist::Storage* storage = node_.storage();
+  if (storage->durable_ticket() >= ticket_) return finish({});
+  if (!storage->healthy() || storage->failures() != failures_before_) {
+    return finish(storage->last_error());
+  }
+  poll_.expires_after(kPollInterval);
+  poll_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) poll_durable();
+  });
+}
+
+void Snapshots::finish(std::string error) {
+  const int64_t now = std::time(nullptr);
+  running_ = false;
+  last_took_ = now - began_unix_s_;
+  last_failed_ = !error.empty();
+  if (error.empty()) {
+    last_save_ = now;
+    changes_saved_ = changes_at_begin_;
+    ++passes_;
+    log_bytes_after_ = node_.storage()->own_bytes() + node_.storage()->remote_bytes();
+    spdlog::info("Snapshot complete: all changed slots are on disk");
+  } else {
+    failed_unix_s_ = now;
+    spdlog::error("Snapshot failed: {}", error);
+  }
+  node_.update_disk_attention();
+  std::vector<std::function<void(std::string)>> done;
+  done.swap(done_);
+  for (const auto& each : done) each(error);
+}
+
+void Snapshots::tick() {
+  if (running()) return;
+  const auto settings = node_.config().snapshot();
+  const int64_t now = std::time(nullptr);
+  const persist::Storage* storage = node_.storage();
+  if (last_failed() && now - failed_unix_s_ < kRetryDelayS &&
+      (storage == nullptr || !storage->healthy())) {
+    return;
+  }
+  const uint64_t changes = changes_since();
+  bool due = last_failed() && changes > 0 && !settings->save.empty();
+  for (const config::SavePoint& point : settings->save) {
+    if (changes >= static_cast<uint64_t>(std::max<int64_t>(point.changes, 1)) &&
+        now - last_save_unix_s() >= point.after.count()) {
+      spdlog::info("{} changes in {} seconds. Saving...", changes, point.after.count());
+      due = true;
+      break;
+    }
+  }
+  if (!due && node_.logging() && storage->healthy()) {
+    due = storage->own_bytes() + storage->remote_bytes() > log_bytes_after_ + kLogGrowthMax;
+  }
+  if (due) begin([](const std::string&) {});
+}
+
+}  // namespace atoll::shard

@@ -1,0 +1,80 @@
+// Snapshot passes over the whole node: SAVE, BGSAVE, BGREWRITEAOF, save points, a long log.
+//
+// A pass asks every shard to queue its dirty slots, in small portions between commands; nothing is
+// forked and nothing stands still. When all have, the positions are stored and the log is trimmed
+// up to the point where the pass began, as far as no peer needs it any more. A pass that is cut
+// off by a crash does no harm: each slot on disk is newer than or equal to the log before it.
+//
+// With `appendonly no` it is all there is on disk: slots as of their turn in the pass. Keys of
+// different slots may then be from moments as far apart as the pass took.
+//
+// *Threads*: the main thread, except request() and the atomics. *Bounds*: one pass at a time.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "crdt/store.h"
+#include "persist/storage.h"
+
+namespace atoll::shard {
+
+class Node;
+
+class Snapshots {
+ public:
+  // The log may grow by this much before a pass is made to trim it.
+  static constexpr uint64_t kLogGrowthMax = uint64_t{256} << 20;
+  static constexpr int64_t kRetryDelayS = 5;
+
+  Snapshots(Node& node, boost::asio::io_context& main_io);
+
+  // Any thread. `done` runs on the main thread: "" or why the pass failed.
+  void request(std::function<void(std::string)> done);
+
+  // Called about ten times a second: begins passes that save points or the log's size ask for.
+  void tick();
+
+  bool running() const { return running_.load(); }
+  bool last_failed() const { return last_failed_.load(); }
+  int64_t last_save_unix_s() const { return last_save_.load(); }
+  int64_t last_took_s() const { return last_took_.load(); }
+  uint64_t passes() const { return passes_.load(); }
+  uint64_t changes_since() const;  // any thread
+
+ private:
+  struct ShardPoint {
+    crdt::Stamp sealed;
+    crdt::Stamp needed_from;  // what replication allows to be trimmed
+    std::vector<crdt::Store::Position> positions;
+  };
+
+  void begin(std::function<void(std::string)> done);
+  void shard_done(size_t shard, crdt::Stamp trim_limit);
+  void store_positions_and_trim();
+  void poll_durable();
+  void finish(std::string error);
+
+  Node& node_;
+  boost::asio::steady_timer poll_;
+  std::vector<ShardPoint> points_;
+  std::vector<std::function<void(std::string)>> done_;
+  size_t left_ = 0;
+  persist::Ticket ticket_ = 0;
+  uint64_t failures_before_ = 0;
+  uint64_t changes_at_begin_ = 0;
+  uint64_t log_bytes_after_ = 0;
+  int64_t began_unix_s_ = 0;
+  int64_t failed_unix_s_ = 0;
+  std::atomic<bool> running_{false};
+  std::atomic<bool> last_failed_{false};
+  std::atomic<int64_t> last_save_{0};
+  std::atomic<int64_t> last_took_{-1};
+  std::atomic<uint64_t> passes_{0};
+  std::atomic<uint64_t> changes_saved_{0};
+};
+
+}  // namespace atoll::shard
