@@ -24,8 +24,9 @@ StabilityModel::StabilityModel(Random& random, const ModelOptions& options)
     r.skew = random.between(-20, 20);
     r.incarnation = stamp(r);
     for (size_t m = 0; m < options.regions; ++m) {
-      r.stable.members.push_back(static_cast<RegionId>(m + 1));
+      r.now.stable.members.push_back(static_cast<RegionId>(m + 1));
     }
+    r.synced = r.now;
   }
 }
 
@@ -148,7 +149,7 @@ void StabilityModel::seal(Region& r) {
   b.to = r.clock.floor(now_ + r.skew);
   b.deltas = std::move(r.unsealed);
   r.unsealed.clear();
-  b.stable = r.stable;
+  b.stable = r.now.stable;
   r.now.vector.raise(r.id(), b.to);
   if (r.to_heal_from.empty()) {
     Coverage& own = r.now.vector.slot_for(r.id());
@@ -214,13 +215,13 @@ void StabilityModel::update_stability(Region& r) {
   }
   // The gap that a restarted region announced holds everybody back until it has healed.
   for (const Coverage& c : r.now.vector.items()) least = std::min(least, c.solid());
-  r.stable.upto = std::max(r.stable.upto, least);
+  r.now.stable.upto = std::max(r.now.stable.upto, least);
 }
 
 void StabilityModel::collect(Region& r) {
   if (!r.unsealed.empty()) return;
   update_stability(r);
-  Stability stable = r.stable;
+  Stability stable = r.now.stable;
   if (!options_.rules.collect_only_stable) stable.upto = Stamp::max();
   if (crdt::collect(r.now.state, stable)) ++collected_;
   if (crdt::collectable(r.now.state, stable)) {
@@ -236,7 +237,7 @@ void StabilityModel::crash(Region& r) {
   r.now = r.synced;
   r.log.resize(r.synced.log);
   r.unsealed.clear();
-  r.stable.upto = {};
+  if (!options_.rules.restart_keeps_stability) r.now.stable.upto = {};
   r.incarnation = stamp(r);  // the clock starts above everything that may have been lost
   Coverage& own = r.now.vector.slot_for(r.id());
   if (!own.has_gap()) own.gap_after = own.upto;
@@ -259,7 +260,7 @@ void StabilityModel::heal(Region& r, Region& from) {
     seal(r);
     seal(from);
   }
-  merge(r, from.now.state, from.stable);
+  merge(r, from.now.state, from.now.stable);
   r.now.past |= from.now.past;
   r.clock.observe(from.now.state.newest());
   r.unsealed.push_back({stamp(r), r.now.state, r.now.past});
@@ -382,7 +383,7 @@ std::string StabilityModel::check(const Region& r) const {
   };
   return "region " + std::to_string(r.id()) + " says " + text(have) + ", its history " +
          text(want) + ": " + describe(r.now.state) + " stable " +
-         std::to_string(r.stable.upto.ms() - kStart);
+         std::to_string(r.now.stable.upto.ms() - kStart);
 }
 
 }  // namespace atoll::tests

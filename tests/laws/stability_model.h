@@ -28,6 +28,7 @@ struct Rules {
   bool collected_stays_away = true;          // off, merge_from() is not told what was seen here
   bool new_incarnation = true;               // rule 2: off, a restart continues contributions
   bool collect_only_stable = true;           // rule 4: off, observed contributions go at once
+  bool restart_keeps_stability = true;       // off, it begins anew although the state was collected
   bool announce_gap = true;                  // off, a restarted region hides that it lost a tail
   bool advertise_only_synced = true;         // off, a vector claims what a crash can still lose
 };
@@ -91,6 +92,7 @@ class StabilityModel {
     crdt::KeyState state;
     Past past;
     crdt::VersionVector vector;
+    crdt::Stability stable;  // under which the state may have been collected
     std::map<crdt::RegionId, crdt::VersionVector> known;
     std::map<crdt::RegionId, size_t> read;  // how far into each other stream
     size_t log = 0;
@@ -105,7 +107,6 @@ class StabilityModel {
     crdt::HybridClock clock;
     crdt::Millis skew = 0;
     crdt::Stamp incarnation;
-    crdt::Stability stable;
     std::vector<crdt::RegionId> to_heal_from;
 
    private:

@@ -7,7 +7,7 @@
 namespace atoll::tests {
 namespace {
 
-constexpr uint64_t kHistories = 4000;
+constexpr uint64_t kHistories = 6000;
 
 ModelOptions options_for(Random& random) {
   ModelOptions options;
@@ -63,6 +63,9 @@ TEST(StabilityCanary, RuleFiveAWinningBaseDeletesWhatItDoesNotList) {
 }
 TEST(StabilityCanary, WhatWasSeenAndCollectedStaysAway) {
   EXPECT_GT(wrong_without(&Rules::collected_stays_away, 20'000), 0u);
+}
+TEST(StabilityCanary, ARestartKeepsTheStabilityItCollectedUnder) {
+  EXPECT_GT(wrong_without(&Rules::restart_keeps_stability, 20'000), 0u);
 }
 TEST(StabilityCanary, ARestartedRegionAnnouncesItsGap) {
   EXPECT_GT(wrong_without(&Rules::announce_gap, 20'000), 0u);
