@@ -144,6 +144,8 @@ inline constexpr std::string_view kWholeValue =
     "Last writer wins on the whole value: of two concurrent edits one is lost and goes to the "
     "conflict log.";
 inline constexpr std::string_view kSummed = "The sum of all increments of all regions, exactly.";
+inline constexpr std::string_view kSummedReal =
+    "The sum of all increments, added in the order of regions, so that all print the same digits.";
 inline constexpr std::string_view kDeleteRule =
     "Against SET the later one wins; increments that the delete had not seen remain.";
 inline constexpr std::string_view kFlushRule =

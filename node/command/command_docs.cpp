@@ -277,7 +277,7 @@ void command_list_command(Context& ctx) {
       return;
     }
   }
-  const auto open = ctx.out.begin_set();
+  const auto open = ctx.out.begin_array();
   int64_t count = 0;
   const auto offer = [&](const CommandSpec& spec) {
     if (!list_matches(spec, filter, operand)) return;
@@ -288,7 +288,7 @@ void command_list_command(Context& ctx) {
     offer(*spec);
     for (const CommandSpec& sub : spec->subcommands) offer(sub);
   }
-  ctx.out.end_set(open, count);
+  ctx.out.end_array(open, count);
 }
 
 // ---- COMMAND GETKEYS ----

@@ -185,7 +185,7 @@ constexpr CommandSpec kCounterCommands[] = {
      .since = "2.6.0",
      .complexity = "O(1)",
      .summary = "Increment the float value of a key by the given amount",
-     .conflict = kSummed,
+     .conflict = kSummedReal,
      .args = kIncrbyfloatArgs,
      .handler = incrbyfloat_command},
 };

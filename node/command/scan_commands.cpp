@@ -28,8 +28,10 @@ static_assert(crdt::kSlotCount == 1u << kSlotBits);
 // nanoseconds each; slots with entries of other databases only, or expired ones, cost more.
 constexpr size_t kBusySlotsPerScan = 1024;
 
-// Digits only, as strtoul reads them but for blanks and signs.
+// Digits only; nothing at all is 0, as strtoul and so Redis have it.
 bool read_cursor(std::string_view text, uint64_t& cursor) {
+  cursor = 0;
+  if (text.empty()) return true;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cursor);
   return error == std::errc() && end == text.data() + text.size();
 }
@@ -151,6 +153,8 @@ constexpr CommandSpec kScanCommands[] = {
          "O(1) for every call. O(N) for a complete iteration, including enough command calls for "
          "the cursor to return back to 0. N is the number of elements inside the collection.",
      .summary = "Incrementally iterate the keys space",
+     .differences = "A call stays within one shard: an empty answer with a cursor other than 0 is "
+                    "more frequent.",
      .tips = "nondeterministic_output request_policy:special",
      .args = kScanArgs,
      .handler = scan_command},

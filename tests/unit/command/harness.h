@@ -57,6 +57,7 @@ class Client {
 
   Stores& stores() { return stores_; }
   Session& session() { return session_; }
+  NodeServices& node() { return *node_; }
   void set_value_bytes_max(uint64_t bytes) { value_bytes_max_ = bytes; }
   // Deltas that commands have produced since the last call.
   uint32_t take_deltas();
