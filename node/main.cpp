@@ -148,7 +148,7 @@ int main(int argc, char** argv) {
   const bool markdown = rest.size() == 1 && rest[0] == "--markdown";
   if (command == "commands" && markdown) {
     atoll::shard::register_all_commands();
-    std::cout << atoll::command::markdown_table();
+    std::cout << atoll::command::command_table_markdown();
     return 0;
   }
   if (command == "config" && markdown) {

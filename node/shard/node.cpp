@@ -1,7 +1,7 @@
 #include "node/shard/node.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
+#include <boost/asio/post.hpp>
 #include <unistd.h>
 
 #include <csignal>

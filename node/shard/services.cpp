@@ -43,7 +43,7 @@ command::NodeServices::Done Services::defer(command::Context& ctx) {
 
 std::vector<std::pair<std::string, std::string>> Services::config_get(
     const std::vector<std::string_view>& patterns) {
-  return node().config().get({patterns.begin(), patterns.end()});
+  return node().config().get(std::vector<std::string>(patterns.begin(), patterns.end()));
 }
 
 std::string Services::config_set(

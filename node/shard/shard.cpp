@@ -1,6 +1,7 @@
 #include "node/shard/shard.h"
 
 #include <pthread.h>
+#include <boost/asio/post.hpp>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
