@@ -12,6 +12,8 @@
 //  (6) the arity leaves room for the first key, and for the whole key spec if it is fixed;
 //  (7) kKeys, kSum and kGather route by keys; kSlotCursor, kConnection and kEveryShard have none;
 //  (8) a spec with a key count is movable, and only such a spec is.
+// A row's handler must be defined in the row's own file: with a sanitizer, GCC 12 does not take
+// the address of a function elsewhere for a constant that differs from null.
 #pragma once
 
 #include "node/command/command.h"

@@ -18,6 +18,6 @@ std::span<const CommandSpec> object_commands();     // OBJECT, MEMORY
 std::span<const CommandSpec> command_commands();    // COMMAND
 
 // LCS is long enough to have a file of its own (lcs.cpp).
-void lcs_command(Context& ctx);
+void longest_common_subsequence(Context& ctx);
 
 }  // namespace atoll::command

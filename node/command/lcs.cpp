@@ -127,7 +127,7 @@ void reply_matches(Context& ctx, const Subsequence& found, const LcsOptions& opt
 
 }  // namespace
 
-void lcs_command(Context& ctx) {
+void longest_common_subsequence(Context& ctx) {
   LcsOptions options;
   if (!read_lcs_options(ctx, options)) return;
   // Copies: value() is good only until the next call into the store.

@@ -82,6 +82,10 @@ void getrange_command(Context& ctx) {
   ctx.out.bulk(found ? substring(found.value(), start, end) : std::string_view{});
 }
 
+void lcs_command(Context& ctx) {
+  longest_common_subsequence(ctx);
+}
+
 // ---- Rows ----
 
 constexpr std::string_view kEditCost =
