@@ -52,7 +52,9 @@ command::ClientInfo Client::info() const {
   std::string flags;
   if (monitoring) flags += 'O';
   if (transaction.open) flags += 'x';
-  if (waiting == Waiting::kAnswer) flags += 'b';
+  if (waiting == Waiting::kAnswer && (last_command->spec->flags & command::kBlocking) != 0) {
+    flags += 'b';
+  }
   if (connection_.unix_domain()) flags += 'U';
   if (session.no_evict) flags += 'e';
   if (session.no_touch) flags += 'T';
