@@ -1,0 +1,334 @@
+#include "geo/envelope.h"
+
+#include <xxhash.h>
+#include <zstd.h>
+
+#include <algorithm>
+
+#include "geo/envelope.pb.h"
+
+namespace atoll::geo {
+
+namespace {
+
+constexpr int kZstdLevel = 1;
+
+// ---- To the wire ----
+
+void put(wire::Coverage* out, const crdt::Coverage& c) {
+  out->set_region(c.region);
+  out->set_upto(c.upto.raw);
+  out->set_gap_after(c.gap_after.raw);
+  out->set_gap_until(c.gap_until.raw);
+}
+
+void put(wire::Sender* out, const Sender& s) {
+  out->set_region(s.address.region);
+  out->set_region_name(s.region_name);
+  out->set_node(s.address.node);
+  out->set_shard(s.address.shard);
+  out->set_shard_count(s.address.shard_count);
+  out->set_first_slot(s.slots.first);
+  out->set_last_slot(s.slots.last);
+  out->set_incarnation(s.incarnation.raw);
+  out->set_wall_ms(s.wall_ms);
+  for (const RegionId r : s.paused) out->add_paused(r);
+}
+
+void put(wire::Content* out, const BatchMessage& m) { out->mutable_batch()->set_data(*m.bytes); }
+
+void put(wire::Content* out, const Beacon& m) {
+  wire::Beacon* b = out->mutable_beacon();
+  b->set_sealed(m.sealed.raw);
+  b->set_head(m.head.raw);
+  for (const auto& c : m.applied.items()) put(b->add_applied(), c);
+  b->set_log_floor(m.log_floor.raw);
+  for (const RegionId r : m.lapsed) b->add_lapsed(r);
+  b->set_digests_at(m.digests_at);
+  for (const Beacon::Digest& d : m.digests) {
+    wire::Digest* w = b->add_digests();
+    w->set_slot(d.slot);
+    w->set_digest(d.digest);
+    for (const Stamp s : d.changed) w->add_changed(s.raw);
+  }
+}
+
+void put(wire::Content* out, const Pull& m) { out->mutable_pull()->set_from(m.from.raw); }
+
+void put(wire::Content* out, const PullReply& m) {
+  wire::PullReply* r = out->mutable_pull_reply();
+  r->set_from(m.from.raw);
+  r->set_reaches_back(m.reaches_back);
+  r->set_upto(m.upto.raw);
+  r->set_more(m.more);
+  for (const auto& b : m.batches) r->add_batches(*b);
+}
+
+void put(wire::Content* out, const SlotRequest& m) {
+  wire::SlotRequest* r = out->mutable_slot_request();
+  r->set_id(m.id);
+  r->set_first_slot(m.slots.first);
+  r->set_last_slot(m.slots.last);
+  r->set_whole(m.whole);
+  for (const auto& list : m.changed) {
+    wire::Changed* c = r->add_changed();
+    for (const Stamp s : list) c->add_stamps(s.raw);
+  }
+}
+
+void put(wire::Content* out, const SlotReply& m) {
+  wire::SlotReply* r = out->mutable_slot_reply();
+  r->set_id(m.id);
+  r->set_first_slot(m.answered.first);
+  r->set_last_slot(m.answered.last);
+  for (const auto& s : m.slots) r->add_slots(*s);
+  for (const auto& c : m.covered.items()) put(r->add_covered(), c);
+}
+
+void put(wire::Content* out, const Healed&) { out->mutable_healed(); }
+
+// ---- From the wire ----
+
+// Collects the first thing that is out of range, so that readers stay straight.
+class Checked {
+ public:
+  bool ok() const { return error_.empty(); }
+  const std::string& error() const { return error_; }
+  void require(bool holds, const char* what) {
+    if (!holds && error_.empty()) error_ = what;
+  }
+  RegionId region(uint32_t v) {
+    require(v <= 255, "region id out of range");
+    return static_cast<RegionId>(v);
+  }
+  SlotRange slots(uint32_t first, uint32_t last) {
+    require(first < crdt::kSlotCount && last < crdt::kSlotCount && first <= last,
+            "slot out of range");
+    return {static_cast<SlotId>(first), static_cast<SlotId>(last)};
+  }
+  template <class List>
+  crdt::VersionVector vector(const List& list) {
+    crdt::VersionVector v;
+    for (const wire::Coverage& c : list) {
+      v.set({region(c.region()), Stamp{c.upto()}, Stamp{c.gap_after()}, Stamp{c.gap_until()}});
+    }
+    return v;
+  }
+
+ private:
+  std::string error_;
+};
+
+template <class List>
+std::vector<Stamp> stamps(const List& list) {
+  std::vector<Stamp> out;
+  for (const uint64_t s : list) out.push_back(Stamp{s});
+  return out;
+}
+
+Sender read(const wire::Sender& s, Checked& check) {
+  Sender out;
+  out.address.region = check.region(s.region());
+  out.region_name = s.region_name();
+  out.address.node = s.node();
+  check.require(s.shard() <= 0xffff && s.shard_count() <= 0xffff, "shard out of range");
+  check.require(s.region_name().size() <= 64, "region name too long");
+  out.address.shard = static_cast<uint16_t>(s.shard());
+  out.address.shard_count = static_cast<uint16_t>(s.shard_count());
+  out.slots = check.slots(s.first_slot(), s.last_slot());
+  out.incarnation = Stamp{s.incarnation()};
+  out.wall_ms = s.wall_ms();
+  for (const uint32_t r : s.paused()) out.paused.push_back(check.region(r));
+  return out;
+}
+
+std::shared_ptr<const std::string> share(std::string* bytes) {
+  return std::make_shared<const std::string>(std::move(*bytes));
+}
+
+Body read_body(wire::Content& content, Checked& check) {
+  switch (content.body_case()) {
+    case wire::Content::kBatch:
+      return BatchMessage{share(content.mutable_batch()->mutable_data())};
+    case wire::Content::kBeacon: {
+      const wire::Beacon& b = content.beacon();
+      Beacon out{Stamp{b.sealed()}, Stamp{b.head()}, check.vector(b.applied()),
+                 Stamp{b.log_floor()}, {}, b.digests_at(), {}};
+      for (const uint32_t r : b.lapsed()) out.lapsed.push_back(check.region(r));
+      for (const wire::Digest& d : b.digests()) {
+        check.require(d.slot() < crdt::kSlotCount, "slot out of range");
+        out.digests.push_back({static_cast<SlotId>(d.slot()), d.digest(), stamps(d.changed())});
+      }
+      return out;
+    }
+    case wire::Content::kPull:
+      return Pull{Stamp{content.pull().from()}};
+    case wire::Content::kPullReply: {
+      wire::PullReply& r = *content.mutable_pull_reply();
+      PullReply out{Stamp{r.from()}, r.reaches_back(), Stamp{r.upto()}, r.more(), {}};
+      for (std::string& b : *r.mutable_batches()) out.batches.push_back(share(&b));
+      return out;
+    }
+    case wire::Content::kSlotRequest: {
+      const wire::SlotRequest& r = content.slot_request();
+      SlotRequest out{r.id(), check.slots(r.first_slot(), r.last_slot()), r.whole(), {}};
+      check.require(r.changed_size() <= static_cast<int>(crdt::kSlotCount), "too many slots");
+      for (const wire::Changed& c : r.changed()) out.changed.push_back(stamps(c.stamps()));
+      return out;
+    }
+    case wire::Content::kSlotReply: {
+      wire::SlotReply& r = *content.mutable_slot_reply();
+      SlotReply out{r.id(), check.slots(r.first_slot(), r.last_slot()), {}, check.vector(r.covered())};
+      for (std::string& s : *r.mutable_slots()) out.slots.push_back(share(&s));
+      return out;
+    }
+    case wire::Content::kHealed:
+      return Healed{};
+    case wire::Content::BODY_NOT_SET:
+      break;
+  }
+  check.require(false, "a message without a body");
+  return Healed{};
+}
+
+bool decompress(std::string& content, std::string& error) {
+  const auto size = ZSTD_getFrameContentSize(content.data(), content.size());
+  if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN ||
+      size > kContentBytesMax) {
+    error = "compressed content of unknown or excessive size";
+    return false;
+  }
+  std::string plain(size, '\0');
+  const size_t n = ZSTD_decompress(plain.data(), plain.size(), content.data(), content.size());
+  if (ZSTD_isError(n) || n != size) {
+    error = "content does not decompress";
+    return false;
+  }
+  content = std::move(plain);
+  return true;
+}
+
+bool decode_content(std::string content, bool zstd, Message& message, std::string& error) {
+  if (zstd && !decompress(content, error)) return false;
+  wire::Content wire;
+  if (content.size() > INT32_MAX || !wire.ParseFromString(content)) {
+    error = "not a message of ours";
+    return false;
+  }
+  Checked check;
+  message.sender = read(wire.sender(), check);
+  message.body = read_body(wire, check);
+  error = check.error();
+  return check.ok();
+}
+
+}  // namespace
+
+std::vector<std::string> encode(const Message& message, uint64_t content_id,
+                                Compression compression) {
+  wire::Content content;
+  put(content.mutable_sender(), message.sender);
+  std::visit([&](const auto& body) { put(&content, body); }, message.body);
+  std::string bytes = content.SerializeAsString();
+  bool zstd = false;
+  if (compression == Compression::kZstd && bytes.size() >= kCompressFromBytes) {
+    std::string packed(ZSTD_compressBound(bytes.size()), '\0');
+    const size_t n =
+        ZSTD_compress(packed.data(), packed.size(), bytes.data(), bytes.size(), kZstdLevel);
+    if (!ZSTD_isError(n) && n < bytes.size() - bytes.size() / 8) {
+      packed.resize(n);
+      bytes = std::move(packed);
+      zstd = true;
+    }
+  }
+  const size_t parts = std::max<size_t>(1, (bytes.size() + kPartBytes - 1) / kPartBytes);
+  std::vector<std::string> payloads;
+  for (size_t i = 0; i < parts; ++i) {
+    wire::Envelope envelope;
+    envelope.set_protocol(kProtocolVersion);
+    envelope.set_zstd(zstd);
+    if (parts > 1) {
+      envelope.set_content_id(content_id);
+      envelope.set_part(static_cast<uint32_t>(i));
+      envelope.set_parts(static_cast<uint32_t>(parts));
+      envelope.set_content(bytes.substr(i * kPartBytes, kPartBytes));
+    } else {
+      envelope.set_content(std::move(bytes));
+    }
+    envelope.set_checksum(XXH3_64bits(envelope.content().data(), envelope.content().size()));
+    payloads.push_back(envelope.SerializeAsString());
+  }
+  return payloads;
+}
+
+void Assembler::drop_oldest() {
+  while (bytes_ > kAssemblyBytesMax && !order_.empty()) {
+    if (const auto it = pending_.find(order_.front()); it != pending_.end()) {
+      bytes_ -= it->second.bytes;
+      pending_.erase(it);
+    }
+    order_.pop_front();
+  }
+}
+
+Assembler::Result Assembler::add(std::string_view source, std::string_view payload,
+                                 Message& message, std::string& error) {
+  wire::Envelope envelope;
+  if (payload.size() > INT32_MAX ||
+      !envelope.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
+    error = "not an envelope";
+    return Result::kError;
+  }
+  if (envelope.protocol() != kProtocolVersion) {
+    error = "protocol version " + std::to_string(envelope.protocol()) + ", this program speaks " +
+            std::to_string(kProtocolVersion);
+    return Result::kError;
+  }
+  if (XXH3_64bits(envelope.content().data(), envelope.content().size()) != envelope.checksum()) {
+    error = "checksum does not match";
+    return Result::kError;
+  }
+  if (envelope.content_id() == 0) {
+    return decode_content(std::move(*envelope.mutable_content()), envelope.zstd(), message, error)
+               ? Result::kMessage
+               : Result::kError;
+  }
+  const uint32_t parts = envelope.parts();
+  if (parts < 2 || envelope.part() >= parts || parts > kContentBytesMax / kPartBytes) {
+    error = "part number out of range";
+    return Result::kError;
+  }
+  const std::string name = std::string(source) + '/' + std::to_string(envelope.content_id());
+  auto [it, fresh] = pending_.try_emplace(name);
+  Pending& p = it->second;
+  if (fresh) {
+    order_.push_back(name);
+    p.parts.resize(parts);
+    p.missing = parts;
+  }
+  if (p.parts.size() != parts) {
+    error = "parts of one message disagree";
+    return Result::kError;
+  }
+  std::string& part = p.parts[envelope.part()];
+  if (part.empty() && !envelope.content().empty()) {
+    part = std::move(*envelope.mutable_content());
+    p.bytes += part.size();
+    bytes_ += part.size();
+    --p.missing;
+  }
+  if (p.missing > 0) {
+    drop_oldest();
+    return Result::kIncomplete;
+  }
+  std::string whole;
+  whole.reserve(p.bytes);
+  for (const std::string& s : p.parts) whole += s;
+  bytes_ -= p.bytes;
+  pending_.erase(it);
+  std::erase(order_, name);
+  return decode_content(std::move(whole), envelope.zstd(), message, error) ? Result::kMessage
+                                                                           : Result::kError;
+}
+
+}  // namespace atoll::geo

@@ -1,0 +1,108 @@
+// What regions say to each other, as values: the sans-I/O form of envelope.proto.
+//
+// *Ownership*: plain values. Bytes of batches and slots are shared, because one message may go to
+// several shards. *Bounds*: kBatchesBytesMax and kSlotsBytesMax of payload a message, unless one
+// single batch or slot is larger; the transport cuts what exceeds its own limit.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "crdt/store.h"
+
+namespace atoll::geo {
+
+using crdt::Millis;
+using crdt::RegionId;
+using crdt::SlotId;
+using crdt::SlotRange;
+using crdt::Stamp;
+
+inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr size_t kBatchesBytesMax = 192 * 1024;
+inline constexpr size_t kSlotsBytesMax = 192 * 1024;
+
+// A producer is one shard of one node of one region; another division of the node into shards is
+// another set of producers.
+struct Address {
+  RegionId region = 0;
+  uint64_t node = 0;
+  uint16_t shard = 0;
+  uint16_t shard_count = 1;
+  bool operator==(const Address&) const = default;
+  uint64_t producer() const;  // its id in crdt::Store and in the log
+};
+
+// Every message begins with who speaks.
+struct Sender {
+  Address address;
+  std::string region_name;
+  SlotRange slots;
+  Stamp incarnation;             // first stamp of this run of the process
+  Millis wall_ms = 0;            // the sender's wall clock
+  std::vector<RegionId> paused;  // regions that the sender's operator has cut off
+};
+
+// Deltas, broadcast as soon as they are sealed.
+struct BatchMessage {
+  std::shared_ptr<const std::string> bytes;
+};
+
+// Once a second, and soon after something was applied.
+struct Beacon {
+  Stamp sealed;               // `to` of the last batch sent
+  Stamp head;                 // everything stamped up to here has been sent; later stamps exceed it
+  crdt::VersionVector applied;  // what the sender's store covers, its own gap included
+  Stamp log_floor;            // pulls from before here cannot be answered from the log
+  std::vector<RegionId> lapsed;  // silent beyond the horizon: must heal by slots from the sender
+  struct Digest {
+    SlotId slot = 0;
+    uint64_t digest = 0;
+    std::vector<Stamp> changed;
+  };
+  Millis digests_at = 0;  // the time by which the digests count keys as expired
+  std::vector<Digest> digests;
+};
+
+// "Send me your deltas after `from`."
+struct Pull {
+  Stamp from;
+};
+struct PullReply {
+  Stamp from;
+  bool reaches_back = false;  // false: the log begins later; heal by slots
+  Stamp upto;                 // with these batches the receiver has everything up to here
+  bool more = false;
+  std::vector<std::shared_ptr<const std::string>> batches;
+};
+
+// "Send me these slots." A slot whose `changed` equals the sender's is answered without its data.
+struct SlotRequest {
+  uint64_t id = 0;
+  SlotRange slots;
+  bool whole = false;  // send the data in any case
+  std::vector<std::vector<Stamp>> changed;  // one list a slot, from slots.first on; may be short
+};
+struct SlotReply {
+  uint64_t id = 0;
+  SlotRange answered;  // these slots are dealt with
+  std::vector<std::shared_ptr<const std::string>> slots;  // those that differed
+  crdt::VersionVector covered;  // the least that the others cover
+};
+
+// "I have healed by slots from you": ends being lapsed.
+struct Healed {};
+
+using Body =
+    std::variant<BatchMessage, Beacon, Pull, PullReply, SlotRequest, SlotReply, Healed>;
+
+struct Message {
+  Sender sender;
+  Body body;
+};
+
+}  // namespace atoll::geo

@@ -1,0 +1,792 @@
+#include "geo/replicator.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace atoll::geo {
+
+namespace {
+
+constexpr Millis kComplainEveryMs = 10'000;
+constexpr int kAwayAfterBeacons = 5;
+constexpr int kAloneAfterBeacons = 3;  // an unclean start without any peer heals by itself
+constexpr uint32_t kSlotsPerRequest = 1024;
+constexpr size_t kSealedMarksMax = 4096;
+
+bool listed(const std::vector<RegionId>& list, RegionId region) {
+  return std::find(list.begin(), list.end(), region) != list.end();
+}
+
+SlotRange intersection(const SlotRange& a, const SlotRange& b) {
+  return {std::max(a.first, b.first), std::min(a.last, b.last)};
+}
+
+void keep_least(std::optional<crdt::VersionVector>& least, const crdt::VersionVector& other) {
+  if (!least) {
+    least.emplace();
+    for (const auto& c : other.items()) least->raise(c.region, c.solid());
+    return;
+  }
+  crdt::VersionVector both;
+  for (const auto& c : least->items()) {
+    const crdt::Coverage* o = other.find(c.region);
+    if (o != nullptr) both.raise(c.region, std::min(c.upto, o->solid()));
+  }
+  least = both;
+}
+
+}  // namespace
+
+const char* peer_state_name(PeerState state) {
+  switch (state) {
+    case PeerState::kConnecting: return "connecting";
+    case PeerState::kLive: return "live";
+    case PeerState::kPulling: return "pulling";
+    case PeerState::kHealing: return "healing";
+    case PeerState::kAway: return "away";
+    case PeerState::kPaused: return "paused";
+    case PeerState::kLapsed: return "lapsed";
+  }
+  return "unknown";
+}
+
+Replicator::Replicator(crdt::Store& store, Host& host, const Options& options, const Start& start,
+                       Millis now)
+    : store_(store), host_(host), options_(options), start_(start), started_at_(now) {
+  for (const auto& [id, name] : start.regions) {
+    if (id == options_.self.region) continue;
+    Region r;
+    r.name = name;
+    r.known_since = now;
+    regions_.emplace(id, r);
+  }
+  if (!start.tail_complete) {
+    self_gap_ = true;
+    store_.set_gap({options_.self.region, {}, start.last_known, start.first});
+  }
+  beacon_at_ = now;
+}
+
+// ---- Incoming ----
+
+void Replicator::complain(const std::string& key, Host::Level level, const std::string& text,
+                          Millis now) {
+  auto [it, fresh] = complained_.try_emplace(key, now);
+  if (!fresh && now - it->second < kComplainEveryMs) return;
+  it->second = now;
+  host_.report(level, text);
+}
+
+void Replicator::on_malformed(const std::string& reason, Millis now) {
+  ++counters_.malformed;
+  complain("malformed:" + reason, Host::Level::kError,
+           "A message between regions was refused, nothing of it was applied: " + reason, now);
+}
+
+// Two live nodes that claim one region id would stamp different writes alike.
+bool Replicator::contested(const Sender& s, Millis now) {
+  const auto it = regions_.find(s.address.region);
+  if (it == regions_.end()) return false;
+  Region& r = it->second;
+  const bool other_name = !r.name.empty() && r.name != s.region_name;
+  const bool other_node = r.node != 0 && r.node != s.address.node;
+  const bool alive = r.heard_at >= 0 && now - r.heard_at < kAwayAfterBeacons * options_.beacon_interval;
+  if (alive && (other_name || other_node)) return true;
+  if (other_name) {
+    r.name = s.region_name;
+    remember();
+  }
+  return false;
+}
+
+bool Replicator::admit(const Sender& s, Millis now) {
+  const Address& self = options_.self;
+  if (s.address.region == self.region) {
+    if (s.address.node == self.node) return false;  // our own words
+    ++counters_.id_conflicts;
+    complain("own id", Host::Level::kError,
+             "Another node claims this region's id " + std::to_string(self.region) + " (region '" +
+                 s.region_name + "'): its messages are ignored. Give every region its own region-id.",
+             now);
+    return false;
+  }
+  if (s.address.region == 0 || s.address.shard >= s.address.shard_count ||
+      s.slots.first > s.slots.last || s.slots.last >= crdt::kSlotCount) {
+    on_malformed("a sender without a sound identity", now);
+    return false;
+  }
+  if (s.region_name == options_.region_name) {
+    ++counters_.id_conflicts;
+    complain("own name", Host::Level::kError,
+             "Region id " + std::to_string(s.address.region) + " calls itself '" + s.region_name +
+                 "', as this region does: its messages are ignored. Region names must differ.",
+             now);
+    return false;
+  }
+  if (contested(s, now)) {
+    ++counters_.id_conflicts;
+    complain("contested " + std::to_string(s.address.region), Host::Level::kError,
+             "Two nodes use region id " + std::to_string(s.address.region) + " ('" +
+                 name_of(s.address.region) + "' and '" + s.region_name +
+                 "'): the later one is ignored.",
+             now);
+    return false;
+  }
+  Region& r = region(s.address.region, s.region_name, now);
+  r.node = s.address.node;
+  r.heard_at = now;
+  r.skew_ms = s.wall_ms - now;
+  const bool skewed = std::abs(r.skew_ms) > options_.max_clock_skew;
+  if (skewed && !r.alarmed) {
+    ++counters_.skew_alarms;
+    host_.report(Host::Level::kWarning, "The clock of region '" + r.name + "' differs from ours by " +
+                                            std::to_string(r.skew_ms) + " ms.");
+  }
+  r.alarmed = skewed;
+  r.paused_there = listed(s.paused, self.region);
+  if (r.paused || r.paused_there) {
+    ++counters_.refused;
+    return false;
+  }
+  return true;
+}
+
+Replicator::Region& Replicator::region(RegionId id, const std::string& name, Millis now) {
+  auto [it, fresh] = regions_.try_emplace(id);
+  if (fresh) {
+    it->second.name = name;
+    it->second.known_since = now;
+    host_.report(Host::Level::kInfo, "Region '" + name + "' (id " + std::to_string(id) + ") joined.");
+    remember();
+  }
+  return it->second;
+}
+
+void Replicator::remember() {
+  std::vector<std::pair<RegionId, std::string>> all;
+  for (const auto& [id, r] : regions_) all.emplace_back(id, r.name);
+  host_.remember_regions(all);
+}
+
+std::string Replicator::name_of(RegionId id) const {
+  const auto it = regions_.find(id);
+  return it == regions_.end() ? "#" + std::to_string(id) : it->second.name;
+}
+
+Replicator::Feed& Replicator::feed_of(const Sender& s, Millis now) {
+  const uint64_t producer = s.address.producer();
+  auto it = feeds_.find(producer);
+  if (it == feeds_.end()) {
+    // Another division of that region into shards, or another node: the old feeds are history.
+    std::erase_if(feeds_, [&](const auto& f) {
+      const Sender& old = f.second.sender;
+      return old.address.region == s.address.region && old.slots.overlaps(s.slots);
+    });
+    std::erase_if(heals_, [&](const Heal& h) { return h.from.region == s.address.region &&
+                                                      find_feed(h.from.producer()) == nullptr; });
+    it = feeds_.try_emplace(producer).first;
+  }
+  if (!store_.knows_producer(producer)) {
+    store_.register_producer(producer, s.address.region, s.slots);
+  }
+  it->second.sender = s;
+  it->second.heard_at = now;
+  return it->second;
+}
+
+Replicator::Feed* Replicator::find_feed(uint64_t producer) {
+  const auto it = feeds_.find(producer);
+  return it == feeds_.end() ? nullptr : &it->second;
+}
+
+void Replicator::on_message(const Message& m, Millis now) {
+  if (!admit(m.sender, now) || !m.sender.slots.overlaps(options_.slots)) return;
+  Feed& feed = feed_of(m.sender, now);
+  std::visit([&](const auto& body) { handle(feed, body, now); }, m.body);
+}
+
+Stamp Replicator::position(const Feed& feed) const {
+  const auto* p = store_.position(feed.sender.address.producer());
+  return p == nullptr ? Stamp{} : p->upto;
+}
+
+// ---- Deltas ----
+
+void Replicator::handle(Feed& feed, const BatchMessage& m, Millis now) {
+  if (regions_[feed.sender.address.region].lapsed) {
+    ++counters_.refused;
+    return;
+  }
+  std::string error;
+  if (!crdt::BatchReader::validate(*m.bytes, &error)) {
+    on_malformed(error, now);
+    return;
+  }
+  const crdt::BatchHeader header = crdt::BatchReader(*m.bytes).header();
+  if (header.region != feed.sender.address.region) {
+    on_malformed("a batch of another region than its sender's", now);
+    return;
+  }
+  feed.sealed = std::max(feed.sealed, header.to);
+  if (take(feed, m.bytes, now)) drain_aside(feed, now);
+}
+
+// Merges a batch if it continues what we have; puts it aside if it does not.
+bool Replicator::take(Feed& feed, const std::shared_ptr<const std::string>& bytes, Millis now) {
+  const uint64_t producer = feed.sender.address.producer();
+  SlotId gap_slot = 0;
+  const crdt::BatchHeader header = crdt::BatchReader(*bytes).header();
+  switch (store_.apply(producer, *bytes, &gap_slot)) {
+    case crdt::Store::Applied::kApplied:
+      ++counters_.batches_applied;
+      counters_.bytes_applied += bytes->size();
+      ack_due_ = true;
+      host_.log_remote(producer, header.from, header.to, *bytes);
+      return true;
+    case crdt::Store::Applied::kDuplicate:
+      ++counters_.duplicates;
+      return true;
+    case crdt::Store::Applied::kGap:
+      ++counters_.gaps;
+      put_aside(feed, header, bytes);
+      pull(feed, now);
+      return false;
+    case crdt::Store::Applied::kSlotGap:
+      ++counters_.slot_gaps;
+      start_heal(feed, {gap_slot, gap_slot}, "a slot's previous delta is missing", now);
+      return false;
+  }
+  return false;
+}
+
+void Replicator::put_aside(Feed& feed, const crdt::BatchHeader& header,
+                           const std::shared_ptr<const std::string>& bytes) {
+  if (feed.aside_bytes + bytes->size() > kAsideBytesMax) {
+    ++counters_.aside_dropped;  // the pull brings it
+    return;
+  }
+  const auto at = std::upper_bound(feed.aside.begin(), feed.aside.end(), header.to,
+                                   [](Stamp to, const Aside& a) { return to < a.to; });
+  feed.aside.insert(at, Aside{header.from, header.to, bytes});
+  feed.aside_bytes += bytes->size();
+}
+
+void Replicator::drain_aside(Feed& feed, Millis now) {
+  while (!feed.aside.empty() && feed.aside.front().from <= position(feed)) {
+    const Aside next = std::move(feed.aside.front());
+    feed.aside.pop_front();
+    feed.aside_bytes -= next.bytes->size();
+    if (!take(feed, next.bytes, now)) return;
+  }
+}
+
+void Replicator::pull(Feed& feed, Millis now) {
+  if (canary_.no_pull) return;
+  if (feed.pulling && now - feed.pull_sent_at < options_.pull_timeout) return;
+  if (healing_from(feed.sender.address)) return;
+  feed.pulling = true;
+  feed.pull_sent_at = now;
+  ++counters_.pulls;
+  host_.send(feed.sender.address, message(Pull{position(feed)}, now));
+}
+
+void Replicator::handle(Feed& feed, const Pull& m, Millis) {
+  const Address to = feed.sender.address;
+  host_.read_log(m.from, kBatchesBytesMax, [this, to, from = m.from](LogPage page) {
+    PullReply reply;
+    reply.from = from;
+    reply.reaches_back = page.reaches_back;
+    reply.upto = page.upto;
+    reply.more = page.more;
+    if (page.reaches_back) {
+      const std::vector<std::string_view> views(page.batches.begin(), page.batches.end());
+      for (crdt::Batch& b : crdt::coalesce(views)) {
+        reply.batches.push_back(std::make_shared<const std::string>(std::move(b.bytes)));
+      }
+    }
+    host_.send(to, message(std::move(reply), store_.now()));
+  });
+}
+
+void Replicator::handle(Feed& feed, const PullReply& m, Millis now) {
+  if (!feed.pulling) return;
+  if (m.from > position(feed)) return;  // answers a question we did not ask
+  feed.pulling = false;
+  if (!m.reaches_back) {
+    start_heal(feed, feed.sender.slots, "its log no longer reaches back to what is missing", now);
+    return;
+  }
+  for (const auto& bytes : m.batches) {
+    std::string error;
+    if (!crdt::BatchReader::validate(*bytes, &error) ||
+        crdt::BatchReader(*bytes).header().region != feed.sender.address.region) {
+      on_malformed("in a pulled batch: " + error, now);
+      return;
+    }
+    if (!take(feed, bytes, now)) return;
+  }
+  store_.advance(feed.sender.address.producer(), m.upto);
+  Region& r = regions_[feed.sender.address.region];
+  r.repaired_at = now;
+  r.repaired = "replay";
+  ack_due_ = true;
+  drain_aside(feed, now);
+  if (m.more || feed.sealed > position(feed)) pull(feed, now);
+}
+
+// ---- Beacons ----
+
+void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
+  feed.sealed = std::max(feed.sealed, m.sealed);
+  feed.log_floor = m.log_floor;
+  feed.lapsed = m.lapsed;
+  const RegionId origin = feed.sender.address.region;
+  // What it has seen of us raises our clock: no stamp of ours may repeat one that it has.
+  store_.clock().observe(m.applied.at(options_.self.region));
+  feed.acked = std::max(feed.acked, m.applied.at(options_.self.region));
+  // A gap holds as soon as we hear of it; that it is closed, once we have what closed it.
+  if (const crdt::Coverage* theirs = m.applied.find(origin)) {
+    if (theirs->has_gap() || position(feed) >= m.sealed) store_.set_gap(*theirs);
+  }
+  if (regions_[origin].lapsed) return;
+  if (listed(m.lapsed, options_.self.region)) {
+    if (Heal* heal = start_heal(feed, feed.sender.slots, "we were away beyond its horizon", now)) {
+      heal->ends_lapse = true;
+    }
+    return;
+  }
+  if (self_gap_) heal_self_gap(feed, now);
+  if (m.sealed > position(feed)) {
+    pull(feed, now);
+    return;
+  }
+  store_.advance(feed.sender.address.producer(), m.head);
+  feed.applied = m.applied;
+  check_lost_origins(feed, m, now);
+  compare_digests(feed, m, now);
+}
+
+void Replicator::heal_self_gap(Feed& feed, Millis now) {
+  if (feed.gap_healed || canary_.no_gap) return;
+  if (Heal* heal = start_heal(feed, feed.sender.slots, "we restarted without our last writes", now)) {
+    heal->closes_gap = true;
+  }
+}
+
+// Whether the feeds of a region reach over all our slots and all hold something.
+bool Replicator::fed_completely(RegionId id, const std::function<bool(const Feed&)>& holds) const {
+  size_t reached = 0;
+  for (const auto& [producer, feed] : feeds_) {
+    if (feed.sender.address.region != id || !feed.sender.slots.overlaps(options_.slots)) continue;
+    if (!holds(feed)) return false;
+    reached += intersection(feed.sender.slots, options_.slots).size();
+  }
+  return reached == options_.slots.size();
+}
+
+void Replicator::close_self_gap_if_healed(Millis now) {
+  if (!self_gap_) return;
+  size_t healed = 0;
+  for (const auto& [id, r] : regions_) {
+    if (r.lapsed) continue;
+    if (!fed_completely(id, [](const Feed& f) { return f.gap_healed; })) {
+      if (!canary_.no_gap) return;
+    }
+    ++healed;
+  }
+  if (healed == 0 && now - started_at_ < kAloneAfterBeacons * options_.beacon_interval) return;
+  self_gap_ = false;
+  if (store_.has_unsealed()) host_.seal();  // what came back is sent before the gap closes
+  store_.set_gap({options_.self.region, {}, {}, {}});
+  host_.report(Host::Level::kInfo, "Healed after an unclean restart: nothing is in doubt any more.");
+}
+
+// A region that is gone may have told another more than us.
+void Replicator::check_lost_origins(Feed& feed, const Beacon& m, Millis now) {
+  const crdt::VersionVector mine = store_.coverage();
+  for (const crdt::Coverage& c : m.applied.items()) {
+    if (c.region == options_.self.region || c.region == feed.sender.address.region) continue;
+    const auto it = regions_.find(c.region);
+    if (it == regions_.end() || it->second.paused || it->second.paused_there) continue;
+    const Region& r = it->second;
+    const Millis silent = now - std::max(r.heard_at, r.known_since);
+    if (silent < kAwayAfterBeacons * options_.beacon_interval) continue;
+    if (c.solid() <= mine.at(c.region)) continue;
+    start_heal(feed, feed.sender.slots, "region '" + r.name + "' is gone and had told it more", now);
+    return;
+  }
+}
+
+void Replicator::compare_digests(Feed& feed, const Beacon& m, Millis now) {
+  if (canary_.no_digest_repair || store_.stability().upto.ms() > m.digests_at) return;
+  for (const Beacon::Digest& d : m.digests) {
+    if (!options_.slots.contains(d.slot) || store_.slot_evicted(d.slot)) continue;
+    const uint32_t key = static_cast<uint32_t>(feed.sender.address.region) << 16 | d.slot;
+    if (store_.changed(d.slot) != d.changed ||
+        store_.slot_digest(d.slot, m.digests_at) == d.digest) {
+      suspects_.erase(key);
+      continue;
+    }
+    auto [it, fresh] = suspects_.try_emplace(key, now);
+    if (fresh || now - it->second < options_.beacon_interval / 2) continue;
+    ++counters_.digest_mismatches;
+    if (Heal* heal = start_heal(feed, {d.slot, d.slot}, "digests of equal vectors differ", now)) {
+      heal->whole = true;
+      suspects_.erase(it);
+    }
+  }
+}
+
+// ---- Healing by slots ----
+
+bool Replicator::healing_from(const Address& from) const {
+  return std::any_of(heals_.begin(), heals_.end(),
+                     [&](const Heal& h) { return h.from == from; });
+}
+
+Replicator::Heal* Replicator::start_heal(const Feed& from, SlotRange slots, const std::string& why,
+                                         Millis now) {
+  if (canary_.no_slot_heal || healing_from(from.sender.address)) return nullptr;
+  Heal heal;
+  heal.from = from.sender.address;
+  heal.slots = intersection(slots, options_.slots);
+  heal.next = heal.slots.first;
+  heal.why = why;
+  if (heal.slots.first > heal.slots.last) return nullptr;
+  ++counters_.heals;
+  host_.report(Host::Level::kInfo,
+               "Healing " + std::to_string(heal.slots.size()) + " slots from region '" +
+                   name_of(heal.from.region) + "': " + why + ".");
+  heals_.push_back(std::move(heal));
+  heals_.back().asked_at = now - options_.pull_timeout;  // tick() asks
+  return &heals_.back();
+}
+
+void Replicator::continue_heal(Heal& heal, Millis now) {
+  SlotRequest request;
+  request.id = heal.id = next_request_++;
+  request.slots.first = static_cast<SlotId>(heal.next);
+  request.slots.last = static_cast<SlotId>(
+      std::min<uint32_t>(heal.slots.last, heal.next + kSlotsPerRequest - 1));
+  request.whole = heal.whole;
+  if (!heal.whole) {
+    for (uint32_t s = request.slots.first; s <= request.slots.last; ++s) {
+      request.changed.push_back(store_.changed(static_cast<SlotId>(s)));
+    }
+  }
+  heal.asked_at = now;
+  host_.send(heal.from, message(std::move(request), now));
+}
+
+void Replicator::handle(Feed& feed, const SlotRequest& m, Millis now) {
+  if (m.slots.first > m.slots.last || !options_.slots.contains(m.slots.first)) return;
+  SlotReply reply;
+  reply.id = m.id;
+  reply.answered.first = m.slots.first;
+  const SlotId last = std::min(m.slots.last, options_.slots.last);
+  std::optional<crdt::VersionVector> least;
+  size_t bytes = 0;
+  for (uint32_t i = m.slots.first; i <= last; ++i) {
+    const auto slot = static_cast<SlotId>(i);
+    const size_t n = i - m.slots.first;
+    const bool same = !m.whole && n < m.changed.size() && m.changed[n] == store_.changed(slot);
+    if (!same) {
+      auto encoded = std::make_shared<std::string>();
+      store_.encode_slot(slot, *encoded);
+      bytes += encoded->size();
+      reply.slots.push_back(std::move(encoded));
+    }
+    keep_least(least, store_.coverage(slot));
+    reply.answered.last = slot;
+    if (bytes >= kSlotsBytesMax) break;
+  }
+  if (least) reply.covered = *least;
+  host_.send(feed.sender.address, message(std::move(reply), now));
+}
+
+void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
+  const auto it = std::find_if(heals_.begin(), heals_.end(),
+                               [&](const Heal& h) { return h.id != 0 && h.id == m.id; });
+  if (it == heals_.end() || m.answered.first != it->next || m.answered.last < m.answered.first) {
+    return;
+  }
+  for (const auto& bytes : m.slots) {
+    SlotId slot = 0;
+    std::string error = "malformed slot";
+    if (!crdt::Store::peek_slot(*bytes, slot) || !m.answered.overlaps({slot, slot}) ||
+        !store_.merge_slot(*bytes, crdt::Store::SlotSource::kRegion, &error)) {
+      on_malformed(error, now);
+      it->id = 0;  // tick() asks again
+      return;
+    }
+    ++counters_.slots_joined;
+    host_.slot_joined(slot);
+  }
+  keep_least(it->least, m.covered);
+  it->next = m.answered.last + 1u;
+  it->id = 0;
+  ack_due_ = true;
+  if (it->next > it->slots.last) {
+    finish_heal(static_cast<size_t>(it - heals_.begin()), now);
+  } else {
+    continue_heal(*it, now);
+  }
+}
+
+// Every slot of the range is joined, so whatever the source had seen of them we have.
+void Replicator::finish_heal(size_t index, Millis now) {
+  const Heal heal = heals_[index];
+  heals_.erase(heals_.begin() + static_cast<std::ptrdiff_t>(index));
+  Feed* feed = find_feed(heal.from.producer());
+  const auto positions = store_.positions();
+  for (const auto& p : positions) {
+    const SlotRange ours = intersection(p.slots, options_.slots);
+    const bool within = heal.slots.first <= ours.first && ours.last <= heal.slots.last;
+    if (within && heal.least) store_.advance(p.producer, heal.least->at(p.region));
+  }
+  Region& r = regions_[heal.from.region];
+  r.repaired_at = now;
+  r.repaired = "slots: " + heal.why;
+  if (heal.ends_lapse) host_.send(heal.from, message(Healed{}, now));
+  if (feed == nullptr) return;
+  if (heal.closes_gap) {
+    feed->gap_healed = true;
+    close_self_gap_if_healed(now);
+  }
+  drain_aside(*feed, now);
+  if (feed->sealed > position(*feed)) pull(*feed, now);
+}
+
+void Replicator::handle(Feed& feed, const Healed&, Millis now) {
+  Region& r = regions_[feed.sender.address.region];
+  if (!r.lapsed) return;
+  r.lapsed = false;
+  host_.report(Host::Level::kInfo, "Region '" + r.name + "' has healed and takes part again.");
+  pull(feed, now);
+}
+
+// ---- Outgoing ----
+
+Message Replicator::message(Body body, Millis now) const {
+  Message m;
+  m.sender.address = options_.self;
+  m.sender.region_name = options_.region_name;
+  m.sender.slots = options_.slots;
+  m.sender.incarnation = start_.first;
+  m.sender.wall_ms = now;
+  for (const auto& [id, r] : regions_) {
+    if (r.paused) m.sender.paused.push_back(id);
+  }
+  m.body = std::move(body);
+  return m;
+}
+
+void Replicator::on_sealed(const crdt::Batch& batch, Millis now) {
+  if (batch.header.deltas != 0) {
+    ++counters_.batches_sent;
+    counters_.bytes_sent += batch.bytes.size();
+    sealed_bytes_ += batch.bytes.size();
+    sealed_marks_.emplace_back(batch.header.to, sealed_bytes_);
+    if (sealed_marks_.size() > kSealedMarksMax) sealed_marks_.pop_front();
+    host_.broadcast(message(BatchMessage{std::make_shared<const std::string>(batch.bytes)}, now));
+  }
+  update_stability();
+}
+
+void Replicator::send_beacon(bool with_digests, Millis now) {
+  Beacon beacon;
+  beacon.sealed = store_.sealed_upto();
+  beacon.head = store_.has_unsealed() ? beacon.sealed : store_.clock().floor(store_.now());
+  beacon.applied = store_.coverage();
+  beacon.log_floor = host_.log_floor();
+  for (const auto& [id, r] : regions_) {
+    if (r.lapsed) beacon.lapsed.push_back(id);
+  }
+  if (with_digests) add_digests(beacon, now);
+  host_.broadcast(message(std::move(beacon), now));
+  ack_due_ = false;
+}
+
+void Replicator::add_digests(Beacon& beacon, Millis now) {
+  beacon.digests_at = std::max(now, store_.stability().upto.ms());
+  const size_t slots = options_.slots.size();
+  for (size_t n = 0; n < std::min(slots, options_.digests_per_beacon); ++n) {
+    const auto slot = static_cast<SlotId>(options_.slots.first + digest_cursor_);
+    digest_cursor_ = static_cast<SlotId>(digest_cursor_ + 1u == slots ? 0 : digest_cursor_ + 1);
+    if (store_.slot_evicted(slot)) continue;
+    std::vector<Stamp> changed = store_.changed(slot);
+    if (changed.empty()) continue;
+    beacon.digests.push_back({slot, store_.slot_digest(slot, beacon.digests_at), std::move(changed)});
+  }
+}
+
+// ---- Time ----
+
+void Replicator::tick(Millis now) {
+  for (auto& [producer, feed] : feeds_) {
+    if (feed.pulling && now - feed.pull_sent_at >= options_.pull_timeout) {
+      feed.pulling = false;
+      if (feed.sealed > position(feed)) pull(feed, now);
+    }
+  }
+  for (Heal& heal : heals_) {
+    if (now - heal.asked_at >= options_.pull_timeout) continue_heal(heal, now);
+  }
+  // A source that has gone away must not block healing from others for ever.
+  std::erase_if(heals_, [&](const Heal& h) {
+    const auto it = regions_.find(h.from.region);
+    return it == regions_.end() || it->second.paused || it->second.paused_there ||
+           now - it->second.heard_at > 2 * kAwayAfterBeacons * options_.beacon_interval;
+  });
+  close_self_gap_if_healed(now);
+  check_horizon(now);
+  const bool full = now - beacon_at_ >= options_.beacon_interval;
+  if (full) beacon_at_ = now;
+  if (full || (ack_due_ && now - acked_at_ >= options_.ack_interval)) {
+    acked_at_ = now;
+    send_beacon(full, now);
+  }
+  if (!store_.has_unsealed()) update_stability();
+}
+
+void Replicator::check_horizon(Millis now) {
+  for (auto& [id, r] : regions_) {
+    if (r.lapsed) continue;
+    const Millis silent = now - std::max(r.heard_at, r.known_since);
+    if (silent < kAwayAfterBeacons * options_.beacon_interval) continue;
+    uint64_t behind = 0;
+    for (const auto& [region, applied] : applied_by_regions()) {
+      if (region != id) continue;
+      const auto it = std::upper_bound(sealed_marks_.begin(), sealed_marks_.end(), applied,
+                                       [](Stamp s, const auto& mark) { return s < mark.first; });
+      if (it != sealed_marks_.end()) behind = sealed_bytes_ - it->second;
+    }
+    if (silent < options_.horizon && behind < options_.horizon_bytes) continue;
+    r.lapsed = true;
+    host_.report(Host::Level::kWarning,
+                 "Region '" + r.name + "' has been silent beyond the horizon: deletions no longer "
+                 "wait for it. It will heal by slots when it is back.");
+  }
+}
+
+void Replicator::update_stability() {
+  crdt::Stability stable;
+  stable.members.push_back(options_.self.region);
+  for (const auto& [id, r] : regions_) {
+    if (!r.lapsed) stable.members.push_back(id);
+  }
+  std::sort(stable.members.begin(), stable.members.end());
+  Stamp least = Stamp::max();
+  const auto fold = [&](const crdt::VersionVector& v) {
+    for (const RegionId id : stable.members) {
+      const crdt::Coverage* c = v.find(id);
+      least = std::min(least, c == nullptr ? Stamp{} : c->solid());
+    }
+  };
+  fold(store_.coverage());
+  for (const auto& [id, r] : regions_) {
+    if (r.lapsed || canary_.hasty_stability) continue;
+    if (!fed_completely(id, [](const Feed& f) { return f.applied.has_value(); })) return;
+    for (const auto& [producer, feed] : feeds_) {
+      if (feed.sender.address.region == id) fold(*feed.applied);
+    }
+  }
+  if (canary_.hasty_stability) least = store_.clock().last();
+  if (least <= store_.stability().upto) return;
+  stable.upto = least;
+  store_.set_stability(stable);
+}
+
+// ---- Operator ----
+
+void Replicator::set_paused(RegionId id, bool paused, Millis now) {
+  const auto it = regions_.find(id);
+  if (it == regions_.end() || it->second.paused == paused) return;
+  it->second.paused = paused;
+  if (paused) std::erase_if(heals_, [&](const Heal& h) { return h.from.region == id; });
+  send_beacon(false, now);  // the other side hears of it at once
+}
+
+void Replicator::forget(RegionId id) {
+  regions_.erase(id);
+  std::erase_if(feeds_, [&](const auto& f) { return f.second.sender.address.region == id; });
+  std::erase_if(heals_, [&](const Heal& h) { return h.from.region == id; });
+  remember();
+}
+
+std::vector<std::pair<RegionId, Stamp>> Replicator::applied_by_regions() const {
+  std::vector<std::pair<RegionId, Stamp>> out;
+  for (const auto& [id, r] : regions_) {
+    Stamp least = Stamp::max();
+    const bool complete = fed_completely(id, [&](const Feed& f) {
+      least = std::min(least, f.acked);
+      return true;
+    });
+    out.emplace_back(id, complete ? least : Stamp{});
+  }
+  return out;
+}
+
+Stamp Replicator::trim_limit() const {
+  Stamp least = Stamp::max();
+  for (const auto& [id, applied] : applied_by_regions()) {
+    if (!regions_.at(id).lapsed) least = std::min(least, applied);
+  }
+  return least;
+}
+
+std::vector<PeerStatus> Replicator::peers(Millis now) const {
+  std::vector<PeerStatus> out;
+  const auto applied = applied_by_regions();
+  for (const auto& [id, r] : regions_) {
+    PeerStatus p;
+    p.region = id;
+    p.name = r.name;
+    p.paused_here = r.paused;
+    p.paused_there = r.paused_there;
+    p.last_heard_ms_ago = r.heard_at < 0 ? -1 : now - r.heard_at;
+    p.skew_ms = r.skew_ms;
+    p.last_repair_at = r.repaired_at;
+    p.last_repair = r.repaired;
+    for (const auto& [region, stamp] : applied) {
+      if (region == id) p.applied = stamp;
+    }
+    if (store_.last_write() > p.applied) {
+      p.lag_ms = std::max<Millis>(0, now - (p.applied ? p.applied.ms() : started_at_));
+    }
+    p.lag_bytes = 0;
+    const auto mark = std::upper_bound(sealed_marks_.begin(), sealed_marks_.end(), p.applied,
+                                       [](Stamp s, const auto& m) { return s < m.first; });
+    if (mark != sealed_marks_.end()) {
+      const uint64_t before = mark == sealed_marks_.begin() ? 0 : std::prev(mark)->second;
+      p.lag_bytes = sealed_bytes_ - before;
+    }
+    bool pulling = false;
+    Stamp least = Stamp::max();
+    for (const auto& [producer, feed] : feeds_) {
+      if (feed.sender.address.region != id) continue;
+      pulling |= feed.sealed > position(feed);
+      least = std::min(least, position(feed));
+      if (feed.sealed > position(feed)) {
+        p.behind_ms = std::max<Millis>(p.behind_ms, feed.sealed.ms() - position(feed).ms());
+      }
+    }
+    p.position = least == Stamp::max() ? Stamp{} : least;
+    const bool heals = std::any_of(heals_.begin(), heals_.end(),
+                                   [&](const Heal& h) { return h.from.region == id; });
+    const bool silent = r.heard_at < 0 || now - r.heard_at > kAwayAfterBeacons * options_.beacon_interval;
+    if (r.paused || r.paused_there) {
+      p.state = PeerState::kPaused;
+    } else if (r.lapsed) {
+      p.state = PeerState::kLapsed;
+    } else if (silent) {
+      p.state = r.heard_at < 0 ? PeerState::kConnecting : PeerState::kAway;
+    } else {
+      p.state = heals ? PeerState::kHealing : pulling ? PeerState::kPulling : PeerState::kLive;
+    }
+    out.push_back(std::move(p));
+  }
+  return out;
+}
+
+}  // namespace atoll::geo

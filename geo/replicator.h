@@ -1,0 +1,266 @@
+// The replicator: the protocol between regions, for one shard, without any I/O.
+//
+// Messages and ticks go in; messages, log reads and reports go out through the Host. The clock is
+// passed in. The node runs it over NATS; the simulator runs the same code over a queue that drops,
+// duplicates, delays and reorders, and crashes it. The transport may do all of that: nothing here
+// depends on delivery, order or acknowledgement.
+//
+// How regions converge:
+//  1. Every sealed batch is broadcast. A receiver whose position is at or past the batch's `from`
+//     merges it. Otherwise it keeps the batch aside, and pulls what is between.
+//  2. A beacon a second tells `sealed` and `head`. A receiver behind `sealed` pulls; one that is
+//     not moves its position to `head`, so that vectors pass over idle producers too.
+//  3. A pull is answered from the producer's log. If the log no longer reaches back, the receiver
+//     heals by slots: it fetches every slot of that producer which differs and joins it.
+//  4. Beacons carry digests of a few slots in turn. Where two regions have seen the same deltas of
+//     a slot and digests differ (twice), the slot is fetched and joined.
+//  5. A region whose origin is gone is healed by slots from a region that has more of it.
+//  6. After an unclean restart a region does not know what it had shipped. It announces a gap in
+//     its own stamps, in which nobody may conclude a deletion, heals by slots from every region
+//     that has something of the lost tail, sends those values again, and closes the gap.
+//  7. Stability is the least of what all regions say they have applied, each in its own stream.
+//  8. A region silent beyond the horizon no longer counts for stability; when it is back it must
+//     heal by slots before its batches are taken.
+//
+// Invariants: (1) a position never passes a stamp whose delta is not merged; (2) nothing is
+// applied from a peer of another protocol, with a contested region id, or paused; (3) every
+// buffer is bounded: kAsideBytesMax a producer, one pull and one heal a producer at a time.
+//
+// *Threads*: confined to its shard's thread. *Owns*: nothing but its own state; the store and the
+// host outlive it.
+// Sources: D. Terry et al., "Managing Update Conflicts in Bayou", 1995 (anti-entropy by version
+// vector); A. Demers et al., "Epidemic Algorithms", 1987 (repair by digest).
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "geo/message.h"
+
+namespace atoll::geo {
+
+inline constexpr size_t kAsideBytesMax = 8 * 1024 * 1024;
+
+// One page of this shard's own log.
+struct LogPage {
+  bool reaches_back = false;
+  Stamp upto;  // every own delta up to here is in the page or before `from`
+  bool more = false;
+  std::vector<std::string> batches;
+};
+
+// What the replicator asks of its surroundings. Called on the shard's thread.
+class Host {
+ public:
+  virtual ~Host() = default;
+  virtual void broadcast(const Message& message) = 0;
+  virtual void send(const Address& to, const Message& message) = 0;
+  // Reads own batches after `from`; `done` is called later on the shard's thread, or at once.
+  virtual void read_log(Stamp from, size_t bytes_max, std::function<void(LogPage)> done) = 0;
+  virtual Stamp log_floor() = 0;
+  // A batch of another region was merged: it belongs into the log of this region.
+  virtual void log_remote(uint64_t producer, Stamp from, Stamp to, std::string_view bytes) = 0;
+  // A slot was joined: it belongs into the snapshot at once, because the log does not have it.
+  virtual void slot_joined(SlotId slot) = 0;
+  // Seals what the store has unsealed, and thereby calls Replicator::on_sealed().
+  virtual void seal() = 0;
+  enum class Level { kInfo, kWarning, kError };
+  virtual void report(Level level, const std::string& text) = 0;
+  // The set of known regions changed: it must survive a restart.
+  virtual void remember_regions(const std::vector<std::pair<RegionId, std::string>>& regions) = 0;
+};
+
+struct Options {
+  Address self;
+  std::string region_name;
+  SlotRange slots;
+  Millis beacon_interval = 1000;
+  Millis ack_interval = 5;
+  Millis pull_timeout = 2000;
+  Millis max_clock_skew = 500;
+  Millis horizon = 86'400'000;
+  uint64_t horizon_bytes = 256u << 20;
+  size_t digests_per_beacon = 256;
+};
+
+// How the shard's data stood when this run began.
+struct Start {
+  bool tail_complete = true;  // nothing of this region's can be missing here
+  Stamp last_known;           // the latest stamp of this region that was recovered
+  Stamp first;                // every stamp of this run is later
+  std::vector<std::pair<RegionId, std::string>> regions;  // known from before
+};
+
+struct Counters {
+  uint64_t batches_sent = 0, bytes_sent = 0;
+  uint64_t batches_applied = 0, bytes_applied = 0, duplicates = 0;
+  uint64_t gaps = 0, slot_gaps = 0, pulls = 0, heals = 0, slots_joined = 0;
+  uint64_t digest_mismatches = 0;
+  uint64_t malformed = 0, id_conflicts = 0, refused = 0, aside_dropped = 0;
+  uint64_t skew_alarms = 0;
+};
+
+enum class PeerState : uint8_t { kConnecting, kLive, kPulling, kHealing, kAway, kPaused, kLapsed };
+const char* peer_state_name(PeerState state);
+
+// One other region as this shard sees it.
+struct PeerStatus {
+  RegionId region = 0;
+  std::string name;
+  PeerState state = PeerState::kConnecting;
+  bool paused_here = false, paused_there = false;
+  Millis last_heard_ms_ago = -1;
+  Millis lag_ms = 0;           // how far it is behind this shard's writes
+  uint64_t lag_bytes = 0;      // what it has not applied of this shard's batches
+  Millis behind_ms = 0;        // how far this shard is behind its writes
+  Millis skew_ms = 0;          // its wall clock minus ours
+  Stamp applied;               // what it has of us
+  Stamp position;              // what we have of it
+  Millis last_repair_at = 0;   // wall clock; 0: never
+  std::string last_repair;
+};
+
+class Replicator {
+ public:
+  Replicator(crdt::Store& store, Host& host, const Options& options, const Start& start,
+             Millis now);
+
+  void on_message(const Message& message, Millis now);
+  // A message that could not be read at all.
+  void on_malformed(const std::string& reason, Millis now);
+  void on_sealed(const crdt::Batch& batch, Millis now);
+  void tick(Millis now);
+
+  void set_paused(RegionId region, bool paused, Millis now);
+  void forget(RegionId region);
+  void set_options(const Options& options) { options_ = options; }
+
+  std::vector<PeerStatus> peers(Millis now) const;
+  const Counters& counters() const { return counters_; }
+  // What every known region has applied of this shard's writes; 0 for one not heard of.
+  std::vector<std::pair<RegionId, Stamp>> applied_by_regions() const;
+  // Own batches up to here are needed by no known region; max() if there is none.
+  Stamp trim_limit() const;
+  bool healing() const { return self_gap_ || !heals_.empty(); }
+  const Start& start() const { return start_; }
+
+  // Rules that tests switch off to see the checks fail.
+  struct Canary {
+    bool no_pull = false;
+    bool no_slot_heal = false;
+    bool no_gap = false;       // do not heal after an unclean restart
+    bool hasty_stability = false;  // own vector only
+    bool no_digest_repair = false;
+  };
+  Canary& canary() { return canary_; }
+
+ private:
+  struct Heal {
+    Address from;
+    SlotRange slots;
+    uint32_t next = 0;   // first slot not yet dealt with
+    uint64_t id = 0;     // of the request under way
+    Millis asked_at = 0;
+    bool whole = false;
+    bool closes_gap = false;   // part of healing after an unclean restart
+    bool ends_lapse = false;
+    std::optional<crdt::VersionVector> least;  // what the source covers of every slot so far
+    std::string why;
+  };
+  struct Aside {
+    Stamp from, to;
+    std::shared_ptr<const std::string> bytes;
+  };
+  // Another region's shard.
+  struct Feed {
+    Sender sender;
+    Millis heard_at = 0;
+    Stamp sealed, head, log_floor;
+    Stamp acked;  // what it has of us, by its latest word
+    std::optional<crdt::VersionVector> applied;  // as told in its stream, once we are that far
+    std::vector<RegionId> lapsed;
+    bool pulling = false;
+    Millis pull_sent_at = 0;
+    bool gap_healed = false;
+    std::deque<Aside> aside;
+    size_t aside_bytes = 0;
+  };
+  struct Region {
+    std::string name;
+    uint64_t node = 0;
+    Millis heard_at = -1;
+    Millis known_since = 0;
+    bool paused = false;
+    bool paused_there = false;
+    bool lapsed = false;
+    bool alarmed = false;
+    Millis skew_ms = 0;
+    Millis repaired_at = 0;
+    std::string repaired;
+  };
+
+  bool admit(const Sender& sender, Millis now);
+  bool contested(const Sender& sender, Millis now);
+  Feed& feed_of(const Sender& sender, Millis now);
+  Feed* find_feed(uint64_t producer);
+  void handle(Feed& feed, const BatchMessage& m, Millis now);
+  void handle(Feed& feed, const Beacon& m, Millis now);
+  void handle(Feed& feed, const Pull& m, Millis now);
+  void handle(Feed& feed, const PullReply& m, Millis now);
+  void handle(Feed& feed, const SlotRequest& m, Millis now);
+  void handle(Feed& feed, const SlotReply& m, Millis now);
+  void handle(Feed& feed, const Healed& m, Millis now);
+
+  bool take(Feed& feed, const std::shared_ptr<const std::string>& bytes, Millis now);
+  void put_aside(Feed& feed, const crdt::BatchHeader& header,
+                 const std::shared_ptr<const std::string>& bytes);
+  void drain_aside(Feed& feed, Millis now);
+  void pull(Feed& feed, Millis now);
+  Heal* start_heal(const Feed& from, SlotRange slots, const std::string& why, Millis now);
+  void continue_heal(Heal& heal, Millis now);
+  void finish_heal(size_t index, Millis now);
+  bool healing_from(const Address& from) const;
+  void compare_digests(Feed& feed, const Beacon& m, Millis now);
+  void check_lost_origins(Feed& feed, const Beacon& m, Millis now);
+  void heal_self_gap(Feed& feed, Millis now);
+  void close_self_gap_if_healed(Millis now);
+  bool fed_completely(RegionId region, const std::function<bool(const Feed&)>& holds) const;
+  void update_stability();
+  void check_horizon(Millis now);
+  void send_beacon(bool with_digests, Millis now);
+  void add_digests(Beacon& beacon, Millis now);
+  Message message(Body body, Millis now) const;
+  Stamp position(const Feed& feed) const;
+  Region& region(RegionId id, const std::string& name, Millis now);
+  std::string name_of(RegionId id) const;
+  void remember();
+  void complain(const std::string& key, Host::Level level, const std::string& text, Millis now);
+
+  crdt::Store& store_;
+  Host& host_;
+  Options options_;
+  Start start_;
+  Canary canary_;
+  Counters counters_;
+  std::map<RegionId, Region> regions_;
+  std::map<uint64_t, Feed> feeds_;  // by producer
+  std::vector<Heal> heals_;
+  bool self_gap_ = false;
+  Millis started_at_ = 0;
+  Millis beacon_at_ = 0;
+  Millis acked_at_ = 0;
+  bool ack_due_ = false;
+  uint64_t next_request_ = 1;
+  SlotId digest_cursor_ = 0;
+  std::unordered_map<uint32_t, Millis> suspects_;  // region << 16 | slot: first mismatch
+  std::unordered_map<std::string, Millis> complained_;
+  uint64_t sealed_bytes_ = 0;  // ever
+  std::deque<std::pair<Stamp, uint64_t>> sealed_marks_;  // (to, sealed_bytes_ then)
+};
+
+}  // namespace atoll::geo
