@@ -1,0 +1,226 @@
+// What survives: clean ends, kill -9, failing disks, and which replies may leave before the disk.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+
+#include "persist/disk_faults.h"
+#include "tests/unit/shard/harness.h"
+
+namespace atoll::shard {
+namespace {
+
+TestNode::Options logged(const std::string& threads, const std::string& fsync) {
+  return {{"threads", threads}, {"appendonly", "yes"}, {"appendfsync", fsync}, {"save", ""}};
+}
+
+// A clean end and a start bring everything back, deadlines and databases included, with any number
+// of threads on either side.
+TEST(DurabilityTest, CleanRestartKeepsEverything) {
+  TempDir dir;
+  std::string digest;
+  for (const char* threads : {"1", "3", "2", "1"}) {
+    TestNode node(dir.path(), logged(threads, "everysec"));
+    TestClient client(node.port());
+    if (!digest.empty()) {
+      EXPECT_EQ(client.call({"GEO", "DIGEST"}), digest);
+    }
+    for (int i = 0; i < 300; ++i) {
+      const std::string key = threads + std::string(":") + std::to_string(i);
+      client.call({"SET", key, std::to_string(i)});
+      client.call({"INCRBY", "counter" + std::to_string(i % 7), "1"});
+    }
+    client.call({"SET", "ttl", "v", "EX", "1000"});
+    client.call({"DEL", std::string(threads) + ":5"});
+    client.pipeline({{"SELECT", "4"}, {"SET", "fourth", threads}, {"SELECT", "0"}});
+    if (std::string(threads) == "3") client.call({"SAVE"});
+    EXPECT_EQ(client.call({"EXISTS", std::string(threads) + ":5"}), ":0");
+    digest = client.call({"GEO", "DIGEST"});
+    EXPECT_EQ(node.stop(), 0);
+  }
+  TestNode node(dir.path(), logged("2", "everysec"));
+  TestClient client(node.port());
+  EXPECT_EQ(client.call({"GEO", "DIGEST"}), digest);
+  EXPECT_EQ(client.call({"GET", "counter0"}), std::to_string(43 * 4));
+  EXPECT_EQ(client.call({"GET", "3:299"}), "299");
+  EXPECT_EQ(client.call({"EXISTS", "3:5"}), ":0");
+  const std::string ttl = client.call({"TTL", "ttl"});
+  EXPECT_TRUE(ttl == ":1000" || ttl == ":999" || ttl == ":998") << ttl;
+}
+
+// Without a log, SAVE and the save points of an orderly end still bring the data back.
+TEST(DurabilityTest, SnapshotAloneIsLoaded) {
+  TempDir dir;
+  {
+    TestNode node(dir.path(), {{"appendonly", "no"}, {"save", ""}, {"threads", "2"}});
+    TestClient client(node.port());
+    client.call({"SET", "saved", "1"});
+    EXPECT_EQ(client.call({"SAVE"}), "OK");
+    client.call({"SET", "unsaved", "1"});
+    node.stop();
+  }
+  {
+    TestNode node(dir.path(), {{"appendonly", "no"}, {"save", "3600 1"}});
+    TestClient client(node.port());
+    EXPECT_EQ(client.call({"MGET", "saved", "unsaved"}), "[1, (nil)]");
+    client.call({"SET", "at the end", "2"});
+    node.stop();
+  }
+  TestNode node(dir.path(), {{"appendonly", "no"}, {"save", "3600 1"}});
+  TestClient client(node.port());
+  EXPECT_EQ(client.call({"MGET", "saved", "at the end"}), "[1, 2]");
+}
+
+// Serves in a process of its own until somebody kills it; see KillLosesNothingAcknowledged.
+TEST(DurabilityTest, DISABLED_ServeUntilKilled) {
+  const char* dir = std::getenv("ATOLL_TEST_DIR");
+  ASSERT_NE(dir, nullptr);
+  TestNode node(dir, logged(std::getenv("ATOLL_TEST_THREADS"), "always"));
+  {
+    std::ofstream file(std::string(dir) + "/port.tmp");
+    file << node.port() << std::endl;
+  }
+  std::filesystem::rename(std::string(dir) + "/port.tmp", std::string(dir) + "/port");
+  for (;;) pause();
+}
+
+pid_t serve_in_child(const std::string& dir, const std::string& threads) {
+  const pid_t child = fork();
+  if (child != 0) return child;
+  setenv("ATOLL_TEST_DIR", dir.c_str(), 1);
+  setenv("ATOLL_TEST_THREADS", threads.c_str(), 1);
+  execl("/proc/self/exe", "shard_test", "--gtest_also_run_disabled_tests",
+        "--gtest_filter=DurabilityTest.DISABLED_ServeUntilKilled", nullptr);
+  _exit(127);
+}
+
+// kill -9 under `appendfsync always`: every acknowledged write is there afterwards.
+TEST(DurabilityTest, KillLosesNothingAcknowledged) {
+  for (const char* threads : {"1", "3"}) {
+    TempDir dir;
+    const pid_t child = serve_in_child(dir.path(), threads);
+    int port = 0;
+    ASSERT_TRUE(eventually([&] { return bool(std::ifstream(dir.path() + "/port") >> port); }, 30));
+    std::atomic<int> acknowledged{-1};
+    std::thread writer([&] {
+      TestClient client(port);
+      for (int i = 0;; ++i) {
+        const std::string n = std::to_string(i);
+        const auto replies = client.pipeline(
+            {{"SET", "k" + n, n}, {"INCR", "count"}, {"MSET", "l" + n, n, "m" + n, n}});
+        if (replies[2] != "OK") return;
+        acknowledged = i;
+      }
+    });
+    eventually([&] { return acknowledged >= 50; }, 20);
+    kill(child, SIGKILL);
+    writer.join();
+    waitpid(child, nullptr, 0);
+    ASSERT_GE(acknowledged, 50);
+    TestNode node(dir.path(), logged(threads, "always"));
+    TestClient client(node.port());
+    for (int i = 0; i <= acknowledged; ++i) {
+      const std::string n = std::to_string(i);
+      ASSERT_EQ(client.call({"MGET", "k" + n, "l" + n, "m" + n}), "[" + n + ", " + n + ", " + n + "]");
+    }
+    EXPECT_GE(std::stol(client.call({"GET", "count"})), acknowledged + 1);
+  }
+}
+
+// A disk that can be made slow or full.
+class SwitchedDisk final : public persist::DiskFaults {
+ public:
+  persist::DiskVerdict decide(persist::DiskOperation operation, std::string_view) override {
+    while (slow && operation == persist::DiskOperation::kSync) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return full ? persist::DiskVerdict::kNoSpace : persist::DiskVerdict::kProceed;
+  }
+  std::atomic<bool> full{false};
+  std::atomic<bool> slow{false};
+};
+
+// Under `always` no reply leaves before the sync: neither the write's nor that of a read on
+// another connection which saw the write.
+TEST(DurabilityTest, AlwaysRepliesAfterTheSync) {
+  for (const char* threads : {"1", "3"}) {
+    TempDir dir;
+    SwitchedDisk disk;
+    TestNode node(dir.path(), logged(threads, "always"), &disk);
+    TestClient writer(node.port()), reader(node.port());
+    for (int i = 0; i < 6; ++i) {
+      const std::string key = "k" + std::to_string(i);
+      EXPECT_EQ(writer.call({"SET", key, "old"}), "OK");
+      disk.slow = true;
+      writer.set_timeout(100);
+      reader.set_timeout(100);
+      writer.send({"SET", key, "new"});
+      EXPECT_EQ(writer.read(), "(timeout)");
+      reader.send({"GET", key});
+      EXPECT_EQ(reader.read(), "(timeout)");
+      disk.slow = false;
+      writer.set_timeout(10000);
+      reader.set_timeout(10000);
+      EXPECT_EQ(writer.read(), "OK");
+      EXPECT_EQ(reader.read(), "new");
+    }
+  }
+}
+
+// A full disk refuses writes, keeps answering reads, and takes writes again when there is room.
+TEST(DurabilityTest, FullDiskRefusesWritesUntilThereIsRoom) {
+  TempDir dir;
+  {
+    SwitchedDisk disk;
+    TestNode node(dir.path(), logged("2", "everysec"), &disk);
+    TestClient client(node.port());
+    EXPECT_EQ(client.call({"SET", "before", "1"}), "OK");
+    disk.full = true;
+    std::string reply;
+    EXPECT_TRUE(eventually([&] {
+      reply = client.call({"SET", "during", "1"});
+      return reply.starts_with("-MISCONF Errors writing to the AOF file: ");
+    })) << reply;
+    EXPECT_EQ(client.call({"GET", "before"}), "1");
+    EXPECT_EQ(info_field(client, "persistence", "aof_last_write_status"), "err");
+    disk.full = false;
+    EXPECT_TRUE(eventually([&] { return client.call({"SET", "after", "1"}) == "OK"; }));
+    node.stop();
+  }
+  TestNode node(dir.path(), logged("2", "everysec"));
+  TestClient client(node.port());
+  EXPECT_EQ(client.call({"MGET", "before", "after"}), "[1, 1]");
+}
+
+// An end in order keeps the incarnation, a crash begins a new one: only then may a counter's
+// contribution be continued.
+TEST(DurabilityTest, IncarnationContinuesOnlyAfterACleanEnd) {
+  TempDir dir;
+  crdt::Stamp first, second;
+  {
+    TestNode node(dir.path(), logged("1", "always"));
+    first = node.node().recovery().incarnation;
+    TestClient(node.port()).call({"INCR", "n"});
+  }
+  {
+    TestNode node(dir.path(), logged("1", "always"));
+    EXPECT_EQ(node.node().recovery().incarnation, first);
+    EXPECT_TRUE(node.node().recovery().recovered.tail_complete);
+  }
+  const pid_t child = serve_in_child(dir.path(), "1");
+  ASSERT_TRUE(eventually([&] { return std::filesystem::exists(dir.path() + "/port"); }, 30));
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  TestNode node(dir.path(), logged("1", "always"));
+  second = node.node().recovery().incarnation;
+  EXPECT_GT(second, first);
+  EXPECT_FALSE(node.node().recovery().recovered.tail_complete);
+  EXPECT_GE(second.ms(), node.node().wall_ms());  // above wall time plus the allowed skew
+}
+
+}  // namespace
+}  // namespace atoll::shard
