@@ -309,6 +309,7 @@ class Store {
 
   // Merging.
   void apply_delta(const Delta& delta, const Stability& sender);
+  void raise_changed(std::string_view batch);
   void apply_base(Slot& s, const KeyRef& ref, const Delta& delta, const Stability& sender);
   void apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Stability& sender);
   void apply_ttl(Slot& s, const KeyRef& ref, const Delta& delta, const Stability& sender);

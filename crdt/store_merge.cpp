@@ -161,6 +161,7 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
   while (reader.next(d)) {
     if (options_.slots.contains(d.slot)) apply_delta(d, header.stable);
   }
+  raise_changed(bytes);
   it->upto = header.to;
   return Applied::kApplied;
 }
@@ -176,12 +177,23 @@ void Store::replay(std::string_view bytes) {
     if (d.stamp <= changed(d.slot, header.region)) continue;
     apply_delta(d, header.stable);
   }
+  raise_changed(bytes);
+}
+
+// After the whole batch: a state in it may have been born before a delta of another key that
+// comes earlier in the batch (seal() keeps a key's last write), and is news all the same.
+void Store::raise_changed(std::string_view bytes) {
+  BatchReader reader(bytes);
+  Delta d;
+  while (reader.next(d)) {
+    if (!options_.slots.contains(d.slot)) continue;
+    Stamp& changed = changed_ref(d.slot, d.stamp.region());
+    changed = std::max(changed, d.stamp);
+  }
 }
 
 void Store::apply_delta(const Delta& d, const Stability& sender) {
   Slot& s = slot(d.slot);
-  Stamp& changed = changed_ref(d.slot, d.stamp.region());
-  changed = std::max(changed, d.stamp);
   touch_dirty(s);
   ++stats_.merged_deltas;
   if (d.db >= dbs_.size() && d.db != kEveryDb) dbs_.resize(d.db + 1u);  // more databases there
