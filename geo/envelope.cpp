@@ -45,6 +45,7 @@ void put(wire::Content* out, const Beacon& m) {
   b->set_log_floor(m.log_floor.raw);
   for (const RegionId r : m.lapsed) b->add_lapsed(r);
   b->set_digests_at(m.digests_at);
+  b->set_want_ack(m.want_ack);
   for (const Beacon::Digest& d : m.digests) {
     wire::Digest* w = b->add_digests();
     w->set_slot(d.slot);
@@ -153,7 +154,7 @@ Body read_body(wire::Content& content, Checked& check) {
     case wire::Content::kBeacon: {
       const wire::Beacon& b = content.beacon();
       Beacon out{Stamp{b.sealed()}, Stamp{b.head()}, check.vector(b.applied()),
-                 Stamp{b.log_floor()}, {}, b.digests_at(), {}};
+                 Stamp{b.log_floor()}, {}, b.want_ack(), b.digests_at(), {}};
       for (const uint32_t r : b.lapsed()) out.lapsed.push_back(check.region(r));
       for (const wire::Digest& d : b.digests()) {
         check.require(d.slot() < crdt::kSlotCount, "slot out of range");

@@ -64,6 +64,7 @@ struct Beacon {
     uint64_t digest = 0;
     std::vector<Stamp> changed;
   };
+  bool want_ack = false;  // somebody waits to hear what the receiver has applied
   Millis digests_at = 0;  // the time by which the digests count keys as expired
   std::vector<Digest> digests;
 };

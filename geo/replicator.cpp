@@ -1,7 +1,7 @@
 #include "geo/replicator.h"
 
 #include <algorithm>
-#include <cassert>
+#include <utility>
 
 namespace atoll::geo {
 
@@ -48,6 +48,18 @@ const char* peer_state_name(PeerState state) {
     case PeerState::kLapsed: return "lapsed";
   }
   return "unknown";
+}
+
+Counters& Counters::operator+=(const Counters& o) {
+  for (const auto field :
+       {&Counters::batches_sent, &Counters::bytes_sent, &Counters::batches_applied,
+        &Counters::bytes_applied, &Counters::duplicates, &Counters::gaps, &Counters::slot_gaps,
+        &Counters::pulls, &Counters::heals, &Counters::slots_joined, &Counters::digest_mismatches,
+        &Counters::malformed, &Counters::id_conflicts, &Counters::refused,
+        &Counters::aside_dropped, &Counters::skew_alarms}) {
+    this->*field += o.*field;
+  }
+  return *this;
 }
 
 Replicator::Replicator(crdt::Store& store, Host& host, const Options& options, const Start& start,
@@ -362,6 +374,7 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
   }
   store_.advance(feed.sender.address.producer(), m.head);
   feed.applied = m.applied;
+  if (m.want_ack) ack_due_ = true;
   check_lost_origins(feed, m, now);
   compare_digests(feed, m, now);
 }
@@ -593,8 +606,14 @@ void Replicator::on_sealed(const crdt::Batch& batch, Millis now) {
   update_stability();
 }
 
+void Replicator::nudge(Millis now) {
+  want_ack_ = true;
+  send_beacon(false, now);
+}
+
 void Replicator::send_beacon(bool with_digests, Millis now) {
   Beacon beacon;
+  beacon.want_ack = std::exchange(want_ack_, false);
   beacon.sealed = store_.sealed_upto();
   beacon.head = store_.has_unsealed() ? beacon.sealed : store_.clock().floor(store_.now());
   beacon.applied = store_.coverage();
@@ -692,7 +711,7 @@ void Replicator::update_stability() {
     }
   }
   if (canary_.hasty_stability) least = store_.clock().last();
-  if (least <= store_.stability().upto) return;
+  if (least <= store_.stability().upto || store_.has_unsealed()) return;
   stable.upto = least;
   store_.set_stability(stable);
 }
@@ -725,6 +744,15 @@ std::vector<std::pair<RegionId, Stamp>> Replicator::applied_by_regions() const {
     out.emplace_back(id, complete ? least : Stamp{});
   }
   return out;
+}
+
+std::vector<std::pair<RegionId, Stamp>> Replicator::seen() const {
+  std::map<RegionId, Stamp> latest;
+  for (const auto& [producer, feed] : feeds_) {
+    Stamp& s = latest[feed.sender.address.region];
+    s = std::max(s, std::min(feed.sealed, position(feed)));
+  }
+  return {latest.begin(), latest.end()};
 }
 
 Stamp Replicator::trim_limit() const {

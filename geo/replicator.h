@@ -103,6 +103,8 @@ struct Counters {
   uint64_t digest_mismatches = 0;
   uint64_t malformed = 0, id_conflicts = 0, refused = 0, aside_dropped = 0;
   uint64_t skew_alarms = 0;
+
+  Counters& operator+=(const Counters& o);
 };
 
 enum class PeerState : uint8_t { kConnecting, kLive, kPulling, kHealing, kAway, kPaused, kLapsed };
@@ -144,6 +146,10 @@ class Replicator {
   const Counters& counters() const { return counters_; }
   // What every known region has applied of this shard's writes; 0 for one not heard of.
   std::vector<std::pair<RegionId, Stamp>> applied_by_regions() const;
+  // The latest delta of every other region that is merged here, for a client that moves.
+  std::vector<std::pair<RegionId, Stamp>> seen() const;
+  // Tells the others at once how far we are, and asks them to answer: somebody waits.
+  void nudge(Millis now);
   // Own batches up to here are needed by no known region; max() if there is none.
   Stamp trim_limit() const;
   bool healing() const { return self_gap_ || !heals_.empty(); }
@@ -255,6 +261,7 @@ class Replicator {
   Millis beacon_at_ = 0;
   Millis acked_at_ = 0;
   bool ack_due_ = false;
+  bool want_ack_ = false;
   uint64_t next_request_ = 1;
   SlotId digest_cursor_ = 0;
   std::unordered_map<uint32_t, Millis> suspects_;  // region << 16 | slot: first mismatch

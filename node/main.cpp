@@ -24,6 +24,7 @@
 #include "node/command/markdown.h"
 #include "node/config/config.h"
 #include "node/shard/logging.h"
+#include "node/shard/geo_replication.h"
 #include "node/shard/node.h"
 
 namespace {
@@ -121,7 +122,9 @@ int serve(const std::vector<std::string>& args) {
   spdlog::info("Atoll {} starting, {} thread(s)", atoll::shard::kVersion, settings->threads);
   raise_descriptor_limit(settings->maxclients);
   const PidFile pidfile(default_pidfile(*settings));
-  Node node(config, {});
+  atoll::shard::NodeOptions options;
+  if (settings->geo_enabled()) options.replication = atoll::shard::make_geo_replication;
+  Node node(config, std::move(options));
   if (const auto error = node.start()) {
     spdlog::critical("{}", *error);
     if (!settings->logfile.empty()) std::cerr << *error << std::endl;

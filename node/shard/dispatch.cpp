@@ -10,8 +10,6 @@ namespace atoll::shard {
 namespace {
 
 constexpr std::string_view kNoAuthError = "NOAUTH Authentication required.";
-constexpr std::string_view kOomError =
-    "OOM command not allowed when used memory > 'maxmemory'.";
 constexpr std::string_view kSnapshotError =
     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to "
     "disk. Commands that may modify the data set are disabled, because this instance is "
@@ -118,7 +116,7 @@ void Dispatcher::take(Client& client, const Command* command, command::Args args
   if (command == nullptr) return refuse(client, nullptr, command::unknown_command_error(args));
   const Command* row = index_.resolve(*command, args);
   if (row == nullptr) return refuse(client, command, command::unknown_subcommand_error(args));
-  if (std::string error = check(client, *row, args); !error.empty()) {
+  if (std::string error = check(client, *row, args, ref); !error.empty()) {
     return refuse(client, row, error);
   }
   const uint32_t flags =
@@ -128,7 +126,8 @@ void Dispatcher::take(Client& client, const Command* command, command::Args args
   route(client, *row, args, ref);
 }
 
-std::string Dispatcher::check(Client& client, const Command& command, command::Args args) {
+std::string Dispatcher::check(Client& client, const Command& command, command::Args args,
+                              const crdt::KeyRef* ref) {
   const command::CommandSpec& spec = *command.spec;
   if (!command::arity_ok(spec, args.size()) || spec.handler == nullptr) [[unlikely]] {
     return command::arity_error(spec);
@@ -143,7 +142,10 @@ std::string Dispatcher::check(Client& client, const Command& command, command::A
   }
   const uint32_t flags = spec.flags | (exec ? client.transaction.flags : 0);
   const bool queueing = client.transaction.open && !command.immediate;
-  if (((flags & command::kDenyOom) != 0 || queueing) && shard_.over_memory()) {
+  // What another shard executes, that shard makes room for.
+  const bool elsewhere =
+      ref != nullptr && !queueing && !shard_.store().options().slots.contains(ref->slot);
+  if (((flags & command::kDenyOom) != 0 || queueing) && !elsewhere && shard_.over_memory()) {
     if (!shard_.make_room()) return std::string(kOomError);
   }
   if ((flags & command::kWrite) != 0 && (attention_ & kDiskFailing) != 0) return disk_error();
@@ -191,6 +193,8 @@ void Dispatcher::enqueue(Client& client, const Command& command, command::Args a
   if (!transaction.refused) transaction.queued.push_back({&command, std::move(copy)});
   resp::Writer(client.reply_buffer(), client.protocol).simple("QUEUED");
 }
+
+void Dispatcher::start_timing() { clock_ = cycles_now(); }
 
 void Dispatcher::wait(Client& client, Waiting why) {
   client.waiting = why;

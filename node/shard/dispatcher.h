@@ -27,6 +27,9 @@ namespace atoll::shard {
 
 class Shard;
 
+inline constexpr std::string_view kOomError =
+    "OOM command not allowed when used memory > 'maxmemory'.";
+
 // The stores a command may touch: the shard's own, or those of all parked shards.
 class ReachableStores final : public command::Keyspace {
  public:
@@ -53,6 +56,8 @@ class Dispatcher {
   // Clients that wait because of CLIENT PAUSE or a log that cannot keep up.
   void resume_paused();
 
+  // The commands that follow are timed from here on.
+  void start_timing();
   // A command of another shard's client; its answer is put into the forward.
   void execute(Forward& forward);
   // An answer to a command of one of this shard's clients.
@@ -83,7 +88,8 @@ class Dispatcher {
   bool look_ahead(Client& client, Parsed& parsed);
   void take(Client& client, const Command* command, command::Args args, const crdt::KeyRef* ref);
   // The error that refuses the command; "" if it may run.
-  std::string check(Client& client, const Command& command, command::Args args);
+  std::string check(Client& client, const Command& command, command::Args args,
+                    const crdt::KeyRef* ref);
   void refuse(Client& client, const Command* command, std::string_view error);
   bool must_wait(const Command& command, uint32_t flags) const;
   std::string disk_error() const;

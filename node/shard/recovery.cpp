@@ -1,6 +1,7 @@
 #include "node/shard/recovery.h"
 
 #include <algorithm>
+#include <map>
 #include <thread>
 
 #include "crdt/bytes.h"
@@ -13,6 +14,8 @@ struct StorePart {
   std::vector<crdt::SlotId> damaged;
   size_t slots = 0;
   size_t records = 0;
+  std::map<persist::ShardId, crdt::Stamp> own_ends;  // last record of each shard that wrote
+  bool other_layout = false;
   std::string error;
 };
 
@@ -28,6 +31,11 @@ void restore_positions(crdt::Store& store, const std::vector<crdt::Store::Positi
 
 void replay_record(crdt::Store& store, const persist::RecordView& record, size_t index,
                    size_t count, StorePart& part) {
+  if (!record.producer) {
+    crdt::Stamp& end = part.own_ends[record.span.shard];
+    end = std::max(end, crdt::Stamp{record.span.to});
+    part.other_layout |= record.span.shard_count != count;
+  }
   // The same layout as when it was written: a record concerns one shard only.
   if (record.span.shard_count == count && record.span.shard != index) return;
   store.replay(record.bytes);
@@ -68,6 +76,15 @@ StorePart recover_store(const persist::Storage& storage, crdt::Store& store, siz
   return part;
 }
 
+// Up to where the log certainly lacks nothing. Not the latest stamp found: a slot may have been
+// snapshotted with a write that the log lost, and another shard's log may be ahead of this one's.
+crdt::Stamp complete_upto(const persist::Storage& storage, const StorePart& part) {
+  crdt::Stamp least = crdt::Stamp::max();
+  for (const auto& [shard, end] : part.own_ends) least = std::min(least, end);
+  const crdt::Stamp floor{storage.own_floor()};
+  return part.own_ends.empty() ? floor : std::max(floor, least);
+}
+
 }  // namespace
 
 RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*>& stores,
@@ -90,12 +107,13 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
       if (result.error.empty()) result.error = part.error;
     }
     if (!result.error.empty()) return result;
+    result.recovered.last_known = complete_upto(*storage, parts.front());
+    result.recovered.other_layout = parts.front().other_layout;
     incarnation = storage->get_meta(kIncarnationMeta);
     highest = crdt::Stamp{storage->report().own_stamp_max};
     result.recovered.fresh = storage->report().fresh;
   }
   for (crdt::Store* store : stores) highest = std::max(highest, store->clock().last());
-  result.recovered.last_known = highest;
   result.recovered.tail_complete =
       result.recovered.fresh || (incarnation && incarnation->size() == sizeof(uint64_t) &&
                                  storage->report().clean_shutdown && result.damaged.empty());

@@ -31,7 +31,10 @@ class Node;
 struct Recovered {
   bool fresh = true;           // nothing had been stored
   bool tail_complete = true;   // the previous run ended in order: nothing it wrote is missing
-  crdt::Stamp last_known;      // the latest stamp of this region found on disk
+  // Everything this region wrote up to here is on disk: what later writes are missing, nobody
+  // here knows.
+  crdt::Stamp last_known;
+  bool other_layout = false;   // the log was written by another number of shards
   crdt::Stamp start;           // every stamp of this run is later
 };
 

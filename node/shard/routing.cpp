@@ -195,8 +195,12 @@ void Dispatcher::inside_barrier(uint64_t client_id, const Command& command, cons
     now = std::max(now, stores.back()->now());
   }
   for (crdt::Store* store : stores) store->set_now(now);
+  if ((command.spec->flags & command::kDenyOom) != 0) {
+    for (const ShardIndex i : shards) node.shard(i).make_room();
+  }
   ReachableStores reach(std::move(stores));
   client->waiting = Waiting::kNothing;
+  start_timing();
   run(*client, command, args.view(), reach, nullptr);
   for (const ShardIndex i : shards) {
     client->ticket = std::max(client->ticket, node.shard(i).seal_if_synchronous());
@@ -213,7 +217,11 @@ void Dispatcher::execute(Forward& forward) {
   const bool hashed = key_at != 0 && key_at < args.size();
   if (hashed) ref = crdt::make_ref(forward.session.db, args[key_at]);
   resp::Writer out(forward.reply, forward.protocol);
-  clock_ = clock_ == 0 ? 1 : clock_;
+  if ((forward.command->spec->flags & command::kDenyOom) != 0 && shard_.over_memory() &&
+      !shard_.make_room()) {
+    ++shard_.stats().commands[forward.command->id].rejected;
+    return out.error(kOomError);
+  }
   call(*forward.command, args, forward.session, out, own_, hashed ? &ref : nullptr, false,
        forward.address);
 }

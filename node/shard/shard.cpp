@@ -139,6 +139,7 @@ void Shard::handle(Mail& mail) {
     if (mail.barrier->leader() == index_) node_.barriers().finished();
     return;
   }
+  if (!mail.forwards.empty()) dispatcher_.start_timing();
   for (auto& forward : mail.forwards) {
     if (forward->answered) {
       dispatcher_.answer(std::move(forward));

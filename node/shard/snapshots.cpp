@@ -82,6 +82,13 @@ void Snapshots::store_positions_and_trim() {
       if (!first) at->second = std::min(at->second, position.upto);
     }
   }
+  // What peers still need is kept as far as geo-outbox-limit allows; beyond it they heal by slots.
+  crdt::Stamp written = crdt::Stamp::max();
+  for (const ShardPoint& point : points_) written = std::min(written, point.sealed);
+  const auto outbox_limit =
+      static_cast<uint64_t>(node_.config().snapshot()->geo_outbox_limit);
+  const crdt::Stamp over{storage->own_trim_point(outbox_limit)};
+  trim = std::max(trim, std::min(over, written));
   storage->put_meta(kPositionsMeta, encode_positions(positions));
   if (trim.raw != 0) storage->trim_own(trim.raw);
   for (const auto& [producer, upto] : merged) {
@@ -142,7 +149,11 @@ void Snapshots::tick() {
     }
   }
   if (!due && node_.logging() && storage->healthy()) {
-    due = storage->own_bytes() + storage->remote_bytes() > log_bytes_after_ + kLogGrowthMax;
+    const uint64_t outbox = node_.replication() == nullptr
+                                ? kLogGrowthMax
+                                : static_cast<uint64_t>(settings->geo_outbox_limit);
+    due = storage->own_bytes() + storage->remote_bytes() >
+          log_bytes_after_ + std::min(kLogGrowthMax, outbox);
   }
   if (due) begin([](const std::string&) {});
 }

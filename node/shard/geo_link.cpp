@@ -1,0 +1,195 @@
+#include "node/shard/geo_link.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "crdt/bytes.h"
+#include "node/shard/node.h"
+
+namespace atoll::shard {
+
+GeoLink::GeoLink(GeoReplication& replication, Shard& shard, const Recovered& recovered,
+                 const std::vector<std::pair<crdt::RegionId, std::string>>& regions)
+    : replication_(replication),
+      shard_(shard),
+      log_starts_(recovered.other_layout ? recovered.start : crdt::Stamp{}),
+      backlog_(recovered.start) {
+  geo::Start start;
+  // A region that starts with nothing may have had a life before, on a disk that is gone.
+  start.tail_complete = recovered.tail_complete && !recovered.fresh;
+  start.last_known = recovered.last_known;
+  start.first = recovered.start;
+  start.regions = regions;
+  replicator_ = std::make_unique<geo::Replicator>(shard_.store(), *this, options(), start,
+                                                  replication_.node().wall_ms());
+}
+
+GeoLink::~GeoLink() { *alive_ = false; }
+
+geo::Options GeoLink::options() const {
+  const config::Settings& s = shard_.settings();
+  geo::Options o;
+  o.self = {s.region_id, replication_.node_id(), static_cast<uint16_t>(shard_.index()),
+            static_cast<uint16_t>(replication_.node().shard_count())};
+  o.region_name = s.region;
+  o.slots = shard_.store().options().slots;
+  o.beacon_interval = s.geo_beacon_interval.count();
+  o.max_clock_skew = s.geo_max_clock_skew.count();
+  o.horizon = std::chrono::milliseconds(s.geo_horizon).count();
+  o.horizon_bytes = static_cast<uint64_t>(s.geo_horizon_bytes);
+  return o;
+}
+
+// ---- ReplicationLink ----
+
+void GeoLink::on_sealed(const crdt::Batch& batch) {
+  backlog_.add(batch, static_cast<size_t>(shard_.settings().geo_backlog_size) /
+                          replication_.node().shard_count());
+  replicator_->on_sealed(batch, shard_.now());
+}
+
+void GeoLink::tick(crdt::Millis now) {
+  replicator_->set_options(options());
+  replicator_->tick(now);
+  if (replication_.somebody_waits() || now - pictured_at_ >= kPictureMs || now < pictured_at_) {
+    publish_picture(now);
+  }
+}
+
+void GeoLink::publish_picture(crdt::Millis now) {
+  pictured_at_ = now;
+  const crdt::Store& store = shard_.store();
+  GeoReplication::Picture p;
+  p.peers = replicator_->peers(now);
+  p.counters = replicator_->counters();
+  p.applied = replicator_->applied_by_regions();
+  p.seen = replicator_->seen();
+  p.coverage = store.coverage();
+  p.stable = store.stability().upto;
+  p.tombstones = store.tombstones();
+  p.pending = store.pending();
+  p.guarded = store.guarded();
+  p.healing = replicator_->healing();
+  p.at = now;
+  replication_.publish(shard_.index(), std::move(p));
+}
+
+crdt::Stamp GeoLink::trim_limit() const { return replicator_->trim_limit(); }
+
+void GeoLink::drain() {
+  shard_.seal();
+  replicator_->nudge(shard_.now());
+}
+
+// ---- geo::Host ----
+
+void GeoLink::broadcast(const geo::Message& message) {
+  if (const auto transport = replication_.transport()) {
+    transport->broadcast(std::make_shared<const geo::Message>(message));
+  }
+}
+
+void GeoLink::send(const geo::Address& to, const geo::Message& message) {
+  if (const auto transport = replication_.transport()) {
+    transport->send(to, std::make_shared<const geo::Message>(message));
+  }
+}
+
+void GeoLink::read_log(crdt::Stamp from, size_t bytes_max,
+                       std::function<void(geo::LogPage)> done) {
+  if (backlog_.reaches_back(from)) return done(backlog_.read(from, bytes_max));
+  persist::Storage* storage = replication_.node().storage();
+  if (!replication_.node().logging() || from < log_starts_) return done(geo::LogPage{});
+  persist::LogRead request;
+  request.from = from.raw;
+  request.max_bytes = bytes_max;
+  request.shard = static_cast<persist::ShardId>(shard_.index());
+  Shard* shard = &shard_;
+  const bool queued = storage->read_own(
+      request, [shard, alive = alive_, from, done](persist::LogPage&& read) {
+        geo::LogPage page;
+        page.reaches_back = read.error.empty() && read.reaches_back;
+        page.upto = std::max(from, crdt::Stamp{read.scanned_to});
+        // The rest is in the backlog; if nothing at all came there is nothing to hurry for.
+        page.more = read.more || !read.records.empty();
+        if (!read.records.empty()) page.upto = crdt::Stamp{read.records.back().span.to};
+        for (persist::Record& r : read.records) page.batches.push_back(std::move(r.bytes));
+        if (!read.error.empty()) {
+          spdlog::error("Cannot read the log for another region: {}", read.error);
+          return;  // it asks again
+        }
+        shard->post([alive, done, page = std::move(page)] {
+          if (*alive) done(page);
+        });
+      });
+  if (!queued) spdlog::warn("Too many reads of the log at once: a region has to ask again");
+}
+
+crdt::Stamp GeoLink::log_floor() {
+  const persist::Storage* storage = replication_.node().storage();
+  if (!replication_.node().logging() || storage == nullptr) return backlog_.floor();
+  return std::max(log_starts_, crdt::Stamp{storage->own_floor()});
+}
+
+void GeoLink::log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to,
+                         std::string_view bytes) {
+  persist::Record record;
+  record.span = {from.raw, to.raw, static_cast<persist::ShardId>(shard_.index()),
+                 static_cast<uint16_t>(replication_.node().shard_count())};
+  record.bytes.assign(bytes);
+  shard_.log_remote(producer, std::move(record));
+}
+
+void GeoLink::slot_joined(crdt::SlotId slot) {
+  if (!replication_.node().logging()) return;
+  std::string bytes;
+  shard_.store().encode_slot(slot, bytes);
+  if (replication_.node().storage()->put_slot(slot, std::move(bytes)) == 0) {
+    spdlog::error("Slot {} is too large for the snapshot and is only in memory", slot);
+  }
+}
+
+void GeoLink::seal() { shard_.seal(); }
+
+void GeoLink::report(Level level, const std::string& text) {
+  switch (level) {
+    case Level::kInfo: spdlog::info("{}", text); break;
+    case Level::kWarning: spdlog::warn("{}", text); break;
+    case Level::kError: spdlog::error("{}", text); break;
+  }
+}
+
+void GeoLink::remember_regions(
+    const std::vector<std::pair<crdt::RegionId, std::string>>& regions) {
+  persist::Storage* storage = replication_.node().storage();
+  if (shard_.index() == 0 && storage != nullptr) {
+    storage->put_meta(kRegionsMeta, encode_regions(regions));
+  }
+}
+
+std::string encode_regions(const std::vector<std::pair<crdt::RegionId, std::string>>& regions) {
+  std::string bytes;
+  crdt::Writer out(bytes);
+  out.u8(1);
+  out.varint(regions.size());
+  for (const auto& [id, name] : regions) {
+    out.u8(id);
+    out.bytes(name);
+  }
+  return bytes;
+}
+
+std::vector<std::pair<crdt::RegionId, std::string>> decode_regions(std::string_view bytes) {
+  std::vector<std::pair<crdt::RegionId, std::string>> regions;
+  crdt::Reader in(bytes);
+  if (in.u8() != 1) return regions;
+  for (uint64_t left = in.varint(); left > 0 && in.ok(); --left) {
+    const crdt::RegionId id = in.u8();
+    regions.emplace_back(id, in.bytes());
+  }
+  if (!in.ok()) regions.clear();
+  return regions;
+}
+
+}  // namespace atoll::shard

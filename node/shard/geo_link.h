@@ -1,0 +1,63 @@
+// One shard's end of the replication between regions: gives a geo::Replicator its surroundings.
+//
+// *Threads*: the shard's. *Owns*: the replicator and the backlog.
+#pragma once
+
+#include <memory>
+
+#include "geo/replicator.h"
+#include "node/shard/backlog.h"
+#include "node/shard/geo_replication.h"
+#include "node/shard/shard.h"
+
+namespace atoll::shard {
+
+class GeoLink : public ReplicationLink, public geo::Host {
+ public:
+  GeoLink(GeoReplication& replication, Shard& shard, const Recovered& recovered,
+          const std::vector<std::pair<crdt::RegionId, std::string>>& regions);
+  ~GeoLink() override;
+
+  // ---- ReplicationLink ----
+  void on_sealed(const crdt::Batch& batch) override;
+  void tick(crdt::Millis now) override;
+  crdt::Stamp trim_limit() const override;
+  void drain() override;
+
+  // ---- geo::Host ----
+  void broadcast(const geo::Message& message) override;
+  void send(const geo::Address& to, const geo::Message& message) override;
+  void read_log(crdt::Stamp from, size_t bytes_max,
+                std::function<void(geo::LogPage)> done) override;
+  crdt::Stamp log_floor() override;
+  void log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to,
+                  std::string_view bytes) override;
+  void slot_joined(crdt::SlotId slot) override;
+  void seal() override;
+  void report(Level level, const std::string& text) override;
+  void remember_regions(
+      const std::vector<std::pair<crdt::RegionId, std::string>>& regions) override;
+
+  geo::Replicator& replicator() { return *replicator_; }
+  Shard& shard() { return shard_; }
+
+ private:
+  static constexpr crdt::Millis kPictureMs = 50;
+
+  void publish_picture(crdt::Millis now);
+  geo::Options options() const;
+
+  GeoReplication& replication_;
+  Shard& shard_;
+  crdt::Stamp log_starts_;  // the log on disk can answer pulls from here on
+  Backlog backlog_;
+  std::unique_ptr<geo::Replicator> replicator_;
+  crdt::Millis pictured_at_ = 0;
+  // Reads of the log come back by post; this tells them that the link is gone.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+std::string encode_regions(const std::vector<std::pair<crdt::RegionId, std::string>>& regions);
+std::vector<std::pair<crdt::RegionId, std::string>> decode_regions(std::string_view bytes);
+
+}  // namespace atoll::shard

@@ -1,0 +1,104 @@
+// Replication between regions, as a node wires it: a geo::Replicator per shard over one
+// geo::NatsTransport, with the shard's store, log and snapshots as its surroundings.
+//
+// Shards publish what they know (peers, counters, how far everybody is) as a picture every few
+// milliseconds; INFO, GEO STATUS, WAITREGIONS and GEO AWAIT read the pictures, so that nobody has
+// to ask another thread and wait.
+//
+// *Threads*: GeoReplication as replication_link.h says; messages arrive on libnats' threads and are
+// posted to the shards. *Bounds*: kWaitersMax commands that wait.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "geo/nats_transport.h"
+#include "geo/replicator.h"
+#include "node/shard/barrier.h"
+#include "node/shard/replication_link.h"
+
+namespace atoll::shard {
+
+inline constexpr size_t kWaitersMax = 10'000;
+inline constexpr std::string_view kRegionsMeta = "regions";
+
+class GeoLink;
+
+class GeoReplication : public Replication {
+ public:
+  explicit GeoReplication(Node& node);
+  ~GeoReplication() override;
+
+  std::unique_ptr<ReplicationLink> make_link(Shard& shard, const Recovered& recovered) override;
+  void start() override;
+  void stop() override;
+
+  void status(std::function<void(std::vector<command::NodeServices::PeerRow>)> done) override;
+  std::string peer(std::string_view region, std::string_view action) override;
+  std::string token(const command::Session& session) override;
+  std::string await(std::string_view token, crdt::Millis timeout,
+                    std::function<void(bool)> done) override;
+  void wait_regions(crdt::Stamp write, int64_t n, crdt::Millis timeout,
+                    std::function<void(int64_t)> done) override;
+  std::string region_name(crdt::RegionId region) const override;
+  std::vector<std::pair<std::string, std::string>> info() override;
+
+  // ---- For links ----
+  struct Picture {
+    std::vector<geo::PeerStatus> peers;
+    geo::Counters counters;
+    std::vector<std::pair<crdt::RegionId, crdt::Stamp>> applied;  // by others, of this shard
+    std::vector<std::pair<crdt::RegionId, crdt::Stamp>> seen;     // of others, here
+    crdt::VersionVector coverage;
+    crdt::Stamp stable;
+    uint64_t tombstones = 0, pending = 0, guarded = 0;
+    bool healing = false;
+    crdt::Millis at = 0;
+  };
+  void publish(ShardIndex shard, Picture picture);
+  bool somebody_waits() const { return waiting_.load(std::memory_order_relaxed) > 0; }
+  std::shared_ptr<geo::NatsTransport> transport() { return std::atomic_load(&transport_); }
+  uint64_t node_id() const { return node_id_; }
+  Node& node() { return node_; }
+
+ private:
+  struct Waiter {
+    crdt::Millis until;  // steady; INT64_MAX: no limit
+    std::vector<std::pair<crdt::RegionId, crdt::Stamp>> need;  // GEO AWAIT
+    crdt::Stamp write;                                         // WAITREGIONS
+    int64_t regions = 0;
+    std::function<void(bool met, int64_t count)> done;
+  };
+
+  void received(std::shared_ptr<const geo::Message> message, std::optional<uint16_t> shard);
+  void malformed(const std::string& reason);
+  void connection(bool connected, const std::string& detail);
+  void on_every_link(const std::function<void(GeoLink&, crdt::Millis)>& task);
+  std::string add_waiter(Waiter waiter);
+  void settle_waiters();
+  int64_t regions_with(crdt::Stamp write) const;  // requires mutex_
+  bool covered(const Waiter& waiter) const;       // requires mutex_
+  std::vector<geo::PeerStatus> merged_peers() const;  // requires mutex_
+  geo::Counters merged_counters() const;          // requires mutex_
+
+  Node& node_;
+  uint64_t node_id_ = 0;
+  std::vector<std::pair<crdt::RegionId, std::string>> known_regions_;
+  std::vector<GeoLink*> links_;
+  std::shared_ptr<geo::NatsTransport> transport_;  // accessed atomically: shards run before it is there
+  std::atomic<bool> running_{false};
+  std::atomic<int> waiting_{0};
+  mutable std::mutex mutex_;
+  std::vector<Picture> pictures_;
+  std::vector<Waiter> waiters_;
+};
+
+// For NodeOptions::replication.
+std::unique_ptr<Replication> make_geo_replication(Node& node);
+
+}  // namespace atoll::shard
