@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace atoll::crdt {
 
@@ -152,24 +153,21 @@ std::vector<Delta> drop_subsumed(std::vector<Delta>& all) {
   }
   std::vector<Delta> kept;
   kept.reserve(lasts.size());
-  std::unordered_map<SlotId, Stamp> orphaned_prev;
+  // A slot's first delta that is left carries the slot's first prev; no later one carries any,
+  // for its prev lies within the batch.
+  std::unordered_map<SlotId, Stamp> first_prev;
+  std::unordered_set<SlotId> chained;
   for (size_t i = 0; i < all.size(); ++i) {
     Delta& d = all[i];
+    if (d.has_prev) first_prev.emplace(d.slot, d.prev);
     if (d.kind != DeltaKind::kFlush) {
       const Last& last = lasts[{d.db, d.key}];
-      if (i != last.whole && i != last.ttl) {
-        if (d.has_prev) orphaned_prev.emplace(d.slot, d.prev);
-        continue;
-      }
+      if (i != last.whole && i != last.ttl) continue;
       if (i == last.whole && d.kind != DeltaKind::kState) d.replaced = all[last.first].replaced;
     }
-    if (!orphaned_prev.empty()) {
-      if (auto it = orphaned_prev.find(d.slot); it != orphaned_prev.end()) {
-        d.has_prev = true;
-        d.prev = it->second;
-        orphaned_prev.erase(it);
-      }
-    }
+    const auto prev = first_prev.find(d.slot);
+    d.has_prev = prev != first_prev.end() && chained.insert(d.slot).second;
+    d.prev = d.has_prev ? prev->second : Stamp{};
     kept.push_back(d);
   }
   return kept;

@@ -456,7 +456,7 @@ void Store::flush(DbId db) {
 
 Batch Store::seal() {
   const Stamp to = clock_.floor(now_);
-  Batch batch = writer_.seal(sealed_upto_, to, stable_, gap(options_.region));
+  Batch batch = writer_.seal(sealed_upto_, to, claim(), gap(options_.region));
   sealed_upto_ = to;
   return batch;
 }

@@ -270,6 +270,9 @@ class Store {
     uint64_t volatile_keys = 0;
   };
 
+  void hear(const Stability& stable);
+  Stability claim() const;
+
   Slot& slot(SlotId id) { return slots_[id - options_.slots.first]; }
   const Slot& slot(SlotId id) const { return slots_[id - options_.slots.first]; }
 
@@ -344,6 +347,7 @@ class Store {
   Stamp sealed_upto_;
   Stamp last_write_;
   Stability stable_;
+  Stability heard_;  // the latest that any batch or slot carried; see claim()
   std::vector<Position> positions_;
   std::vector<Coverage> gaps_;
   std::vector<RegionId> regions_;   // dense index of changed_; this region is the first

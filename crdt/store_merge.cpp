@@ -135,6 +135,26 @@ void Store::set_stability(const Stability& stable) {
   stable_ = stable;
 }
 
+void Store::hear(const Stability& stable) {
+  if (heard_.members != stable.members) {
+    if (stable.upto > heard_.upto) heard_ = stable;
+  } else {
+    heard_.upto = std::max(heard_.upto, stable.upto);
+  }
+}
+
+// What batches and slots of this store claim. Whole states travel, and in them bases that third
+// regions wrote, or that this one wrote before a restart: without the stability that held then, a
+// contribution which such a base does not list, because it had been collected, would count again
+// elsewhere. To claim what another region knows is sound: its stability lies below all that this
+// store has seen, so what this store then lacks was collected.
+Stability Store::claim() const {
+  if (stable_.members.empty()) return heard_;
+  Stability claimed = stable_;
+  if (heard_.members == stable_.members) claimed.upto = std::max(claimed.upto, heard_.upto);
+  return claimed;
+}
+
 // ---- Batches ----
 
 Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* slot_gap) {
@@ -156,9 +176,12 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
     }
   }
   set_gap(header.self);
+  hear(header.stable);
   clock_.observe(header.to);
   Delta d;
   while (reader.next(d)) {
+    // An overlapping batch repeats what was applied; metadata of it may have been collected since.
+    if (d.stamp <= it->upto) continue;
     if (options_.slots.contains(d.slot)) apply_delta(d, header.stable);
   }
   raise_changed(bytes);
@@ -169,6 +192,7 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
 void Store::replay(std::string_view bytes) {
   BatchReader reader(bytes);
   const BatchHeader header = reader.header();
+  hear(header.stable);
   clock_.observe(header.to);
   if (header.region == options_.region) sealed_upto_ = std::max(sealed_upto_, header.to);
   Delta d;

@@ -39,9 +39,10 @@ void Store::encode_slot(SlotId id, std::string& out) const {
   w.u8(static_cast<uint8_t>(last.size()));
   for (const Stamp stamp : last) w.stamp(stamp);
   encode_seen(coverage(id), out);
-  w.stamp(stable_.upto);
-  w.u8(static_cast<uint8_t>(stable_.members.size()));
-  for (const RegionId r : stable_.members) w.u8(r);
+  const Stability claimed = claim();
+  w.stamp(claimed.upto);
+  w.u8(static_cast<uint8_t>(claimed.members.size()));
+  for (const RegionId r : claimed.members) w.u8(r);
   w.u8(s.evicted ? kEvicted : 0);
   w.stamp(s.evicted_birth);
   w.varint(s.flushes == nullptr ? 0 : s.flushes->size());
@@ -130,6 +131,7 @@ bool Store::merge_slot(std::string_view bytes, SlotSource source, std::string* e
   for (const FlushMark& mark : image.flushes) {
     if (mark.db >= dbs_.size() && mark.db != kEveryDb) dbs_.resize(mark.db + 1u);
   }
+  hear(image.stable);
   if (source == SlotSource::kSnapshot) {
     load_slot(image);
   } else {

@@ -149,7 +149,7 @@ void StabilityModel::seal(Region& r) {
   b.to = r.clock.floor(now_ + r.skew);
   b.deltas = std::move(r.unsealed);
   r.unsealed.clear();
-  b.stable = r.now.stable;
+  b.stable = claim(r);
   r.now.vector.raise(r.id(), b.to);
   if (r.to_heal_from.empty()) {
     Coverage& own = r.now.vector.slot_for(r.id());
@@ -185,6 +185,7 @@ void StabilityModel::read(Region& r, Region& from) {
   have.gap_after = b.self.gap_after;
   have.gap_until = b.self.gap_until;
   r.now.known[from.id()] = b.vector;
+  r.now.heard = std::max(r.now.heard, b.stable.upto);
 }
 
 void StabilityModel::merge(Region& r, const KeyState& state, const Stability& sender) {
@@ -198,6 +199,16 @@ void StabilityModel::merge(Region& r, const KeyState& state, const Stability& se
 }
 
 // ---- Stability ----
+
+// Whole states travel, bases of third regions in them. So a batch must claim the stability under
+// which that base was written, or a contribution which it does not list would count again. To
+// claim what another region knows is sound: its stability lies below all that this region has
+// seen, so what this region then lacks was collected.
+Stability StabilityModel::claim(const Region& r) const {
+  Stability s = r.now.stable;
+  if (options_.rules.pass_on_what_was_heard) s.upto = std::max(s.upto, r.now.heard);
+  return s;
+}
 
 // Takes effect between batches, as in the store.
 void StabilityModel::update_stability(Region& r) {
@@ -237,7 +248,7 @@ void StabilityModel::crash(Region& r) {
   r.now = r.synced;
   r.log.resize(r.synced.log);
   r.unsealed.clear();
-  if (!options_.rules.restart_keeps_stability) r.now.stable.upto = {};
+  if (!options_.rules.restart_keeps_stability) r.now.stable.upto = r.now.heard = {};
   r.incarnation = stamp(r);  // the clock starts above everything that may have been lost
   Coverage& own = r.now.vector.slot_for(r.id());
   if (!own.has_gap()) own.gap_after = own.upto;
@@ -260,7 +271,8 @@ void StabilityModel::heal(Region& r, Region& from) {
     seal(r);
     seal(from);
   }
-  merge(r, from.now.state, from.now.stable);
+  merge(r, from.now.state, claim(from));
+  r.now.heard = std::max(r.now.heard, claim(from).upto);
   r.now.past |= from.now.past;
   r.clock.observe(from.now.state.newest());
   r.unsealed.push_back({stamp(r), r.now.state, r.now.past});
@@ -344,11 +356,16 @@ StabilityModel::Answer StabilityModel::expected(const Past& past) const {
   if (!a.exists) return a;
   a.value = std::to_string(value);
 
-  // EXPIREs on this base that no other EXPIRE on it had seen; the longest of them.
+  // EXPIREs on this base that no other EXPIRE on it had seen; the longest of them. Of one region
+  // the last, although after a crash it may not have seen the one before.
   std::vector<size_t> maximal;
   Past replaced;
   for (size_t i = 0; i < events_.size(); ++i) {
     if (!past.test(i) || events_[i].kind != Kind::kDeadline || events_[i].base != base) continue;
+    for (const size_t j : maximal) {
+      const bool same_region = events_[j].stamp.region() == events_[i].stamp.region();
+      if (same_region) replaced.set(events_[i].stamp > events_[j].stamp ? j : i);
+    }
     maximal.push_back(i);
     replaced |= events_[i].past;
   }

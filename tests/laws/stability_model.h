@@ -26,6 +26,7 @@ struct Rules {
   bool new_contribution_after_reset = true;  // rule 3: off, a listed contribution is continued
   bool winner_deletes_unlisted = true;       // rule 5: off, merge() instead of merge_from()
   bool collected_stays_away = true;          // off, merge_from() is not told what was seen here
+  bool pass_on_what_was_heard = true;        // off, a batch claims its sender's stability only
   bool new_incarnation = true;               // rule 2: off, a restart continues contributions
   bool collect_only_stable = true;           // rule 4: off, observed contributions go at once
   bool restart_keeps_stability = true;       // off, it begins anew although the state was collected
@@ -93,6 +94,7 @@ class StabilityModel {
     Past past;
     crdt::VersionVector vector;
     crdt::Stability stable;  // under which the state may have been collected
+    crdt::Stamp heard;       // the latest stability that any region's batch carried
     std::map<crdt::RegionId, crdt::VersionVector> known;
     std::map<crdt::RegionId, size_t> read;  // how far into each other stream
     size_t log = 0;
@@ -126,6 +128,7 @@ class StabilityModel {
   void heal(Region& r, Region& from);
   void collect(Region& r);
   void update_stability(Region& r);
+  crdt::Stability claim(const Region& r) const;
   void merge(Region& r, const crdt::KeyState& state, const crdt::Stability& sender);
   std::string calm();
 

@@ -64,6 +64,9 @@ TEST(StabilityCanary, RuleFiveAWinningBaseDeletesWhatItDoesNotList) {
 TEST(StabilityCanary, WhatWasSeenAndCollectedStaysAway) {
   EXPECT_GT(wrong_without(&Rules::collected_stays_away, 20'000), 0u);
 }
+TEST(StabilityCanary, BatchesPassOnTheStabilityOfBasesFromThirdRegions) {
+  EXPECT_GT(wrong_without(&Rules::pass_on_what_was_heard, 60'000), 0u);
+}
 TEST(StabilityCanary, ARestartKeepsTheStabilityItCollectedUnder) {
   EXPECT_GT(wrong_without(&Rules::restart_keeps_stability, 20'000), 0u);
 }

@@ -279,7 +279,9 @@ TEST(Coalesce, JoinsAChainIntoOneBatch) {
   ASSERT_EQ(d.size(), 2u);
   EXPECT_EQ(d[0].value, "19");
   EXPECT_EQ(d[1].value, "20");
+  EXPECT_TRUE(d[0].has_prev);
   EXPECT_EQ(d[0].prev, at(0)) << "the chain begins where the first batch began";
+  EXPECT_FALSE(d[1].has_prev) << "a prev within the batch would look like a gap";
 }
 
 // Rule 5 needs the stability that held when a delta was written.

@@ -138,7 +138,7 @@ TEST(Golden, BatchV1) {
 
 // A slot with plain values, TTLs, a tombstone, a counter and a flush.
 std::string rich_slot() {
-  Store store({.region = 3});
+  Store store({.region = 3, .slots = {}});
   store.set_now(kNow);
   const KeyRef in_slot = make_ref(0, "{g}plain");
   store.set(in_slot, "value", kNoDeadline);
@@ -158,7 +158,7 @@ std::string rich_slot() {
 
 TEST(Golden, SlotV1) {
   const std::string bytes = golden("slot_v1", rich_slot());
-  Store store({.region = 3});
+  Store store({.region = 3, .slots = {}});
   store.set_now(kNow);
   std::string error;
   ASSERT_TRUE(store.merge_slot(bytes, Store::SlotSource::kSnapshot, &error)) << error;

@@ -98,7 +98,10 @@ TEST(VersionVector, CoversUpToAndIncluding) {
 
 TEST(VersionVector, IsSortedByRegion) {
   VersionVector v;
-  for (const RegionId r : {7, 1, 200, 3}) v.raise(r, Stamp::make(kNow, 0, r));
+  for (const int id : {7, 1, 200, 3}) {
+    const auto r = static_cast<RegionId>(id);
+    v.raise(r, Stamp::make(kNow, 0, r));
+  }
   ASSERT_EQ(v.items().size(), 4u);
   for (size_t i = 1; i < 4; ++i) EXPECT_LT(v.items()[i - 1].region, v.items()[i].region);
 }
