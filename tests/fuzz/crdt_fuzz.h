@@ -1,0 +1,64 @@
+// What the fuzz targets of crdt/ share: a store with some of everything in it, and a check that a
+// store which took foreign bytes is still a store.
+#pragma once
+
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "crdt/store.h"
+
+namespace atoll::fuzz {
+
+inline constexpr crdt::Millis kNow = 1'700'000'000'000;
+inline constexpr crdt::RegionId kHere = 1;
+
+inline void demand(bool condition) {
+  if (!condition) std::abort();
+}
+
+// The keys of the golden files, so that foreign state meets local state.
+inline void fill(crdt::Store& store) {
+  store.set_now(kNow);
+  int64_t sum = 0;
+  for (const crdt::DbId db : {crdt::DbId{0}, crdt::DbId{2}}) {
+    store.set(crdt::make_ref(db, "{g}plain"), "here", crdt::kNoDeadline);
+    store.set(crdt::make_ref(db, "{g}ttl"), "here", kNow + 1000);
+    store.add(crdt::make_ref(db, "{g}counter"), 5, sum);
+    store.set(crdt::make_ref(db, "a"), "10", crdt::kNoDeadline);
+    store.add(crdt::make_ref(db, "a"), 5, sum);
+    store.set(crdt::make_ref(db, "{g}gone"), "x", crdt::kNoDeadline);
+    store.del(crdt::make_ref(db, "{g}gone"));
+  }
+  store.seal();
+}
+
+// Reads, writes, expires, collects and encodes: nothing of it may fault, and what a slot encodes
+// must be taken by another store.
+inline void exercise(crdt::Store& store, crdt::SlotId slot) {
+  for (crdt::DbId db = 0; db < 4; ++db) {
+    store.for_each(db, [&](const crdt::Entry& e) {
+      demand(store.value(e).size() < (size_t{1} << 30));
+      store.deadline(e);
+    });
+  }
+  int64_t sum = 0;
+  std::string text;
+  store.add(crdt::make_ref(0, "a"), 1, sum);
+  store.add_real(crdt::make_ref(0, "{g}counter"), 0.5L, text);
+  store.del(crdt::make_ref(0, "{g}plain"));
+  for (const crdt::SlotId id : {slot, crdt::slot_of("a"), crdt::slot_of("{g}")}) {
+    std::string bytes, error;
+    store.encode_slot(id, bytes);
+    crdt::Store other({.region = 2, .slots = {}});
+    other.set_now(kNow);
+    demand(other.merge_slot(bytes, crdt::Store::SlotSource::kRegion, &error));
+    store.slot_digest(id, kNow);
+  }
+  const crdt::Batch batch = store.seal();
+  demand(crdt::BatchReader::validate(batch.bytes, nullptr));
+  store.expire_step(SIZE_MAX);
+  store.collect_step(SIZE_MAX);
+}
+
+}  // namespace atoll::fuzz

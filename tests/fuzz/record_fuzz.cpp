@@ -1,0 +1,48 @@
+// Foreign bytes as a record of the log: the first byte is the key's length, then key and value.
+// Each input is tried as it is and with the right checksum, so that what lies behind the checksum
+// is reached too.
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "persist/format.h"
+
+namespace {
+
+void demand(bool condition) {
+  if (!condition) std::abort();
+}
+
+void parse(std::string_view key, std::string_view value) {
+  namespace format = atoll::persist::format;
+  std::string why;
+  const auto record = format::parse_record(key, value, &why);
+  if (!record) {
+    demand(!why.empty());
+    return;
+  }
+  const std::string_view bytes = record->view.bytes;
+  demand(bytes.data() >= value.data());
+  demand(bytes.data() + bytes.size() <= value.data() + value.size());
+  demand(record->view.span.from < record->view.span.to);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  namespace format = atoll::persist::format;
+  if (size == 0) return 0;
+  const std::string_view all(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const std::string_view key = all.substr(0, data[0]);
+  const std::string_view value = all.substr(key.size());
+  format::parse_log_key(key);
+  parse(key, value);
+  format::unseal(key, value);
+  if (value.size() < sizeof(format::Header)) return 0;
+  const std::string_view header = value.substr(0, sizeof(format::Header));
+  const auto sum = format::checksum(key, header, value.substr(header.size()));
+  parse(key, std::string(value) + std::string(sum.data(), sum.size()));
+  return 0;
+}

@@ -1,0 +1,30 @@
+// Foreign bytes as a slot, from a snapshot and from another region.
+#include <cstddef>
+#include <cstdint>
+
+#include "tests/fuzz/crdt_fuzz.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace atoll;
+  using crdt::Store;
+  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  crdt::SlotId slot = 0;
+  const bool peeked = Store::peek_slot(bytes, slot);
+  for (const auto source : {Store::SlotSource::kSnapshot, Store::SlotSource::kRegion}) {
+    Store store({.region = fuzz::kHere, .slots = {}});
+    // A snapshot is loaded into an empty store, a region's slot joins what is there.
+    store.set_now(fuzz::kNow);
+    if (source == Store::SlotSource::kRegion) fuzz::fill(store);
+    std::string before, after, error;
+    if (peeked) store.encode_slot(slot, before);
+    if (!store.merge_slot(bytes, source, &error)) {
+      fuzz::demand(!error.empty());
+      if (peeked) store.encode_slot(slot, after);
+      fuzz::demand(before == after);
+      continue;
+    }
+    fuzz::demand(peeked);
+    fuzz::exercise(store, slot);
+  }
+  return 0;
+}

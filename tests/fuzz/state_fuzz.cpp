@@ -1,0 +1,45 @@
+// Foreign bytes as a key state: what decodes encodes to a state that decodes to the same, and can
+// be merged, collected and read.
+#include <cstddef>
+#include <cstdint>
+
+#include "tests/fuzz/crdt_fuzz.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace atoll;
+  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  crdt::Reader in(bytes);
+  crdt::KeyState state;
+  if (!crdt::decode_state(in, state)) return 0;
+  std::string encoded;
+  crdt::encode_state(state, encoded);
+  crdt::Reader again(encoded);
+  crdt::KeyState back;
+  fuzz::demand(crdt::decode_state(again, back));
+  fuzz::demand(again.done());
+  fuzz::demand(back == state);
+
+  crdt::KeyState joined = state;
+  crdt::merge(joined, state);
+  fuzz::demand(joined == state || !(state == state));
+  crdt::KeyState other;
+  crdt::write_base(other, crdt::BaseKind::kValue, "7", crdt::Stamp::make(fuzz::kNow, 0, 1),
+                   fuzz::kNow + 5);
+  crdt::KeyState left = other, right = state;
+  crdt::merge(left, state);
+  crdt::merge(right, other);
+  fuzz::demand(left == right);
+  const crdt::Stability stable{state.newest(), {1, 2, 3}};
+  crdt::VersionVector seen;
+  seen.raise(1, state.newest());
+  crdt::merge_from(left, state, stable, seen);
+  crdt::collect(left, stable);
+  crdt::collectable(left, stable);
+  if (crdt::exists(left)) {
+    crdt::visible_value(left);
+    crdt::digest(0, "k", left);
+  }
+  crdt::deadline_of(left);
+  crdt::remove_covered(left, seen);
+  return 0;
+}
