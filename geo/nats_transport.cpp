@@ -127,7 +127,7 @@ natsStatus NatsTransport::Impl::connect(natsConnection** connection, const char*
   then(natsOptions_SetReconnectWait(o, kReconnectWaitMs));
   then(natsOptions_SetReconnectJitter(o, kReconnectWaitMs / 2, kReconnectWaitMs / 2));
   // What is published while there is no server is lost at once, not delivered late in one burst.
-  then(natsOptions_SetReconnectBufSize(o, -1));
+  then(natsOptions_SetReconnectBufSize(o, 1));
   then(natsOptions_SetPingInterval(o, kPingIntervalMs));
   then(natsOptions_SetMaxPingsOut(o, kPingsUnanswered));
   then(natsOptions_SetSendAsap(o, true));
