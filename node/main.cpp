@@ -8,6 +8,7 @@
 //
 // Exit codes: 0 done; 1 cannot start, or data could not be written at the end; 2 wrong usage.
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -19,12 +20,10 @@
 #include <string>
 #include <vector>
 
-#include <spdlog/spdlog.h>
-
 #include "node/command/markdown.h"
 #include "node/config/config.h"
-#include "node/shard/logging.h"
 #include "node/shard/geo_replication.h"
+#include "node/shard/logging.h"
 #include "node/shard/node.h"
 
 namespace {

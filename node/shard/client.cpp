@@ -32,7 +32,8 @@ void Client::on_close(net::Connection&, net::CloseReason) {
 }
 
 resp::OutBuffer& Client::reply_buffer() {
-  if (discards()) [[unlikely]] return shard_.dispatcher().discarded_;
+  if (discards()) [[unlikely]]
+    return shard_.dispatcher().discarded_;
   shard_.touch(*this);
   return replies.empty() ? connection_.output() : replies.tail();
 }

@@ -54,8 +54,7 @@ net::InputProgress Dispatcher::on_input(Client& client, std::span<char> input) {
         parse_batch(client, input.subspan(progress.consumed), careful ? 1 : kBatchMax);
     progress.consumed += end.consumed;
     for (const Parsed& parsed : batch_) {
-      take(client, parsed.command,
-           command::Args(args_.data() + parsed.first_arg, parsed.arg_count),
+      take(client, parsed.command, command::Args(args_.data() + parsed.first_arg, parsed.arg_count),
            parsed.hashed ? &parsed.ref : nullptr);
     }
     if (end.failed) {
@@ -194,7 +193,9 @@ void Dispatcher::enqueue(Client& client, const Command& command, command::Args a
   resp::Writer(client.reply_buffer(), client.protocol).simple("QUEUED");
 }
 
-void Dispatcher::start_timing() { clock_ = cycles_now(); }
+void Dispatcher::start_timing() {
+  clock_ = cycles_now();
+}
 
 void Dispatcher::wait(Client& client, Waiting why) {
   client.waiting = why;
@@ -235,8 +236,8 @@ void Dispatcher::resume_paused() {
 void Dispatcher::feed_monitors(Client& client, command::Args args) {
   const auto now = std::chrono::duration_cast<std::chrono::microseconds>(
       std::chrono::system_clock::now().time_since_epoch());
-  auto line = std::make_shared<const std::string>(monitor_line(
-      now.count(), client.session.db, client.connection().peer_address(), args));
+  auto line = std::make_shared<const std::string>(
+      monitor_line(now.count(), client.session.db, client.connection().peer_address(), args));
   Node& node = shard_.node();
   for (size_t i = 0; i < node.shard_count(); ++i) {
     Shard* target = &node.shard(i);

@@ -115,8 +115,8 @@ class Dispatcher {
   ShardIndex owner(std::string_view key) const;
 
   // execution.cpp: running it here
-  void run(Client& client, const Command& command, command::Args args,
-           command::Keyspace& keyspace, const crdt::KeyRef* ref);
+  void run(Client& client, const Command& command, command::Args args, command::Keyspace& keyspace,
+           const crdt::KeyRef* ref);
   void call(const Command& command, command::Args args, command::Session& session,
             resp::Writer& out, command::Keyspace& keyspace, const crdt::KeyRef* ref,
             bool in_transaction, std::string_view address);

@@ -88,7 +88,9 @@ uint64_t ReplyQueue::push(Kind kind, size_t parts, bool discard) {
   return first_ + entries_.size() - 1;
 }
 
-uint64_t ReplyQueue::expect_one(bool discard) { return push(Kind::kOne, 1, discard); }
+uint64_t ReplyQueue::expect_one(bool discard) {
+  return push(Kind::kOne, 1, discard);
+}
 
 uint64_t ReplyQueue::expect_sum(size_t parts, bool discard) {
   return push(Kind::kSum, parts, discard);

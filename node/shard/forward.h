@@ -51,16 +51,16 @@ class OwnedArgs {
 
 // One command, or one part of a scattered one, for another shard.
 struct Forward {
-  uint64_t client = 0;     // connection id at the origin
-  uint64_t sequence = 0;   // the reply's place in the client's ReplyQueue
+  uint64_t client = 0;    // connection id at the origin
+  uint64_t sequence = 0;  // the reply's place in the client's ReplyQueue
   ShardIndex origin = 0;
   uint16_t part = 0;
-  bool answered = false;   // on its way back
+  bool answered = false;  // on its way back
   const Command* command = nullptr;
   OwnedArgs args;
   command::Session session;  // a copy of what handlers need; last_write travels back
   resp::Protocol protocol = resp::Protocol::kResp2;
-  std::string address;       // for the slow log
+  std::string address;  // for the slow log
   resp::OutBuffer reply;
   persist::Ticket ticket = 0;  // the reply must wait for this, under `appendfsync always`
 };

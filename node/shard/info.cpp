@@ -170,10 +170,8 @@ class Text {
     out_ += "\r\n";
   }
   template <class T>
-    requires std::is_integral_v<T>
-  void line(std::string_view name, T value) {
-    line(name, std::string_view(std::to_string(value)));
-  }
+  requires std::is_integral_v<T>
+  void line(std::string_view name, T value) { line(name, std::string_view(std::to_string(value))); }
   __attribute__((format(printf, 3, 4))) void format(std::string_view name, const char* format,
                                                     ...) {
     char text[512];
@@ -264,8 +262,8 @@ void Text::memory() {
   line("allocator_allocated", allocated);
   line("allocator_active", active);
   line("allocator_resident", resident);
-  line("total_system_memory",
-       static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)));
+  line("total_system_memory", static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
+                                  static_cast<uint64_t>(sysconf(_SC_PAGESIZE)));
   line("used_memory_lua", 0);
   line("number_of_cached_scripts", 0);
   line("maxmemory", settings_.maxmemory);
@@ -427,8 +425,8 @@ void Text::latencystats() {
       }
       return 0.0;
     };
-    format("latency_percentiles_usec_" + node_.commands().at(i).name, "p50=%.3f,p99=%.3f,p99.9=%.3f",
-           percentile(50), percentile(99), percentile(99.9));
+    format("latency_percentiles_usec_" + node_.commands().at(i).name,
+           "p50=%.3f,p99=%.3f,p99.9=%.3f", percentile(50), percentile(99), percentile(99.9));
   }
 }
 

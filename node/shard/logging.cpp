@@ -50,10 +50,14 @@ spdlog::sink_ptr open_sink(const std::string& file) {
 
 void set_log_level(config::LogLevel level) {
   switch (level) {
-    case config::LogLevel::kDebug: return spdlog::set_level(spdlog::level::trace);
-    case config::LogLevel::kVerbose: return spdlog::set_level(spdlog::level::debug);
-    case config::LogLevel::kNotice: return spdlog::set_level(spdlog::level::info);
-    case config::LogLevel::kWarning: return spdlog::set_level(spdlog::level::warn);
+    case config::LogLevel::kDebug:
+      return spdlog::set_level(spdlog::level::trace);
+    case config::LogLevel::kVerbose:
+      return spdlog::set_level(spdlog::level::debug);
+    case config::LogLevel::kNotice:
+      return spdlog::set_level(spdlog::level::info);
+    case config::LogLevel::kWarning:
+      return spdlog::set_level(spdlog::level::warn);
   }
 }
 

@@ -11,7 +11,8 @@
 
 namespace atoll::shard {
 
-// Directs the default logger to settings.logfile (standard output if empty). Returns an error or "".
+// Directs the default logger to settings.logfile (standard output if empty). Returns an error or
+// "".
 std::string set_up_logging(const config::Settings& settings);
 void set_log_level(config::LogLevel level);
 // Opens the log file anew, after it was moved away (SIGHUP).

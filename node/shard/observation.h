@@ -20,7 +20,7 @@ namespace atoll::shard {
 
 class SlowLog {
  public:
-  static constexpr size_t kArgsMax = 32;       // as Redis: further arguments are counted only
+  static constexpr size_t kArgsMax = 32;  // as Redis: further arguments are counted only
   static constexpr size_t kArgBytesMax = 128;
 
   void add(int64_t micros, command::Args args, std::string_view address, std::string_view name,

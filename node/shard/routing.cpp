@@ -97,8 +97,7 @@ void Dispatcher::forward(Client& client, const Command& command, command::Args a
 }
 
 void Dispatcher::scatter(Client& client, const Command& command, command::Args args,
-                         const std::vector<uint32_t>& keys,
-                         const std::vector<ShardIndex>& owners) {
+                         const std::vector<uint32_t>& keys, const std::vector<ShardIndex>& owners) {
   if ((attention_ & kMonitored) != 0) feed_monitors(client, args);
   std::vector<ShardIndex> targets;
   std::vector<std::vector<uint32_t>> picked;
@@ -115,8 +114,7 @@ void Dispatcher::scatter(Client& client, const Command& command, command::Args a
   const uint64_t sequence =
       command.spec->route == command::Route::kSum
           ? client.replies.expect_sum(targets.size(), client.discards())
-          : client.replies.expect_gather(targets.size(), std::move(part_of_key),
-                                         client.discards());
+          : client.replies.expect_gather(targets.size(), std::move(part_of_key), client.discards());
   for (size_t part = 0; part < targets.size(); ++part) {
     auto message = make_forward(client, command);
     message->args.assign_picked(args, picked[part]);
@@ -147,7 +145,8 @@ void Dispatcher::add_owners(const Command& command, command::Args args,
     case command::Route::kKeys:
     case command::Route::kSum:
     case command::Route::kGather:
-      command::for_each_key(*command.spec, args, [&](size_t i) { owners.push_back(owner(args[i])); });
+      command::for_each_key(*command.spec, args,
+                            [&](size_t i) { owners.push_back(owner(args[i])); });
       return;
   }
 }

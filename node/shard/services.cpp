@@ -19,9 +19,13 @@ constexpr std::string_view kNoRegion = "this node has no region: set region-id a
 
 }  // namespace
 
-Node& Services::node() const { return shard_.node(); }
+Node& Services::node() const {
+  return shard_.node();
+}
 
-Client* Services::current() { return shard_.dispatcher().current(); }
+Client* Services::current() {
+  return shard_.dispatcher().current();
+}
 
 command::NodeServices::Done Services::defer(command::Context& ctx) {
   current()->waiting = Waiting::kAnswer;
@@ -53,7 +57,9 @@ std::string Services::config_set(
   return node().config().set(values).value_or("");
 }
 
-std::string Services::config_rewrite() { return node().config().rewrite().value_or(""); }
+std::string Services::config_rewrite() {
+  return node().config().rewrite().value_or("");
+}
 
 void Services::config_reset_stat() {
   for (size_t i = 0; i < node().shard_count(); ++i) {
@@ -71,8 +77,12 @@ void Services::snapshot(std::function<void(std::string)> done) {
   });
 }
 
-bool Services::snapshot_running() const { return node().snapshots().running(); }
-int64_t Services::last_save_unix_s() const { return node().snapshots().last_save_unix_s(); }
+bool Services::snapshot_running() const {
+  return node().snapshots().running();
+}
+int64_t Services::last_save_unix_s() const {
+  return node().snapshots().last_save_unix_s();
+}
 std::string Services::shutdown(const ShutdownOptions& options) {
   return node().request_shutdown(options);
 }
@@ -90,8 +100,12 @@ void Services::memory_purge() {
   mallctl(name, nullptr, nullptr, nullptr, 0);
 }
 
-size_t Services::used_memory() const { return node().used_memory(); }
-int Services::databases() const { return shard_.settings().databases; }
+size_t Services::used_memory() const {
+  return node().used_memory();
+}
+int Services::databases() const {
+  return shard_.settings().databases;
+}
 
 int64_t Services::unix_micros() const {
   return NodeServices::unix_micros() + shard_.settings().debug_clock_offset.count() * 1000;
@@ -135,7 +149,9 @@ void Services::clients(command::ClientFilter filter,
       });
 }
 
-command::ClientInfo Services::client_info(command::Context&) { return current()->info(); }
+command::ClientInfo Services::client_info(command::Context&) {
+  return current()->info();
+}
 
 void Services::kill_clients(command::Context& ctx, command::ClientFilter filter,
                             std::function<void(int64_t)> done) {
@@ -162,8 +178,12 @@ void Services::kill_clients(command::Context& ctx, command::ClientFilter filter,
       });
 }
 
-void Services::pause(crdt::Millis ms, command::PauseMode mode) { node().pause(ms, mode); }
-void Services::unpause() { node().unpause(); }
+void Services::pause(crdt::Millis ms, command::PauseMode mode) {
+  node().pause(ms, mode);
+}
+void Services::unpause() {
+  node().unpause();
+}
 
 void Services::set_reply_mode(command::Context&, command::ReplyMode mode) {
   Client& client = *current();
@@ -175,7 +195,9 @@ void Services::set_reply_mode(command::Context&, command::ReplyMode mode) {
   client.skip_this = false;
 }
 
-void Services::close_after_reply(command::Context&) { current()->connection().close_after_reply(); }
+void Services::close_after_reply(command::Context&) {
+  current()->connection().close_after_reply();
+}
 
 void Services::reset_connection(command::Context&) {
   Client& client = *current();
@@ -206,7 +228,9 @@ std::string Services::authenticate(std::string_view user, std::string_view passw
   return "WRONGPASS invalid username-password pair or user is disabled.";
 }
 
-bool Services::password_required() const { return !shard_.settings().requirepass.empty(); }
+bool Services::password_required() const {
+  return !shard_.settings().requirepass.empty();
+}
 
 void Services::monitor(command::Context&) {
   Client& client = *current();
@@ -221,8 +245,12 @@ void Services::monitor(command::Context&) {
 std::vector<command::SlowEntry> Services::slowlog(int64_t count) {
   return node().slow_log().newest(count);
 }
-int64_t Services::slowlog_length() { return node().slow_log().length(); }
-void Services::slowlog_reset() { node().slow_log().reset(); }
+int64_t Services::slowlog_length() {
+  return node().slow_log().length();
+}
+void Services::slowlog_reset() {
+  node().slow_log().reset();
+}
 std::map<std::string, std::vector<command::LatencySample>> Services::latency() {
   return node().latency().samples();
 }
@@ -262,8 +290,7 @@ void Services::geo_status(std::function<void(std::vector<PeerRow>)> done) {
   node().replication()->status(std::move(done));
 }
 
-void Services::geo_digest(std::optional<crdt::SlotId> slot,
-                          std::function<void(std::string)> done) {
+void Services::geo_digest(std::optional<crdt::SlotId> slot, std::function<void(std::string)> done) {
   const crdt::Millis at = shard_.now();
   node().gather<uint64_t>(
       shard_,
@@ -285,12 +312,10 @@ void Services::geo_digest(std::optional<crdt::SlotId> slot,
       });
 }
 
-void Services::geo_conflicts(size_t count,
-                             std::function<void(std::vector<crdt::Conflict>)> done) {
+void Services::geo_conflicts(size_t count, std::function<void(std::vector<crdt::Conflict>)> done) {
   using List = std::vector<crdt::Conflict>;
   node().gather<List>(
-      shard_,
-      [](Shard& shard) { return List(shard.conflicts().begin(), shard.conflicts().end()); },
+      shard_, [](Shard& shard) { return List(shard.conflicts().begin(), shard.conflicts().end()); },
       [count, done = std::move(done)](std::vector<List> lists) {
         List all;
         for (List& list : lists) std::move(list.begin(), list.end(), std::back_inserter(all));

@@ -70,10 +70,8 @@ class Services final : public command::NodeServices {
       const std::vector<std::string>& commands) override;
 
   void geo_status(std::function<void(std::vector<PeerRow>)> done) override;
-  void geo_digest(std::optional<crdt::SlotId> slot,
-                  std::function<void(std::string)> done) override;
-  void geo_conflicts(size_t count,
-                     std::function<void(std::vector<crdt::Conflict>)> done) override;
+  void geo_digest(std::optional<crdt::SlotId> slot, std::function<void(std::string)> done) override;
+  void geo_conflicts(size_t count, std::function<void(std::vector<crdt::Conflict>)> done) override;
   std::string geo_peer(std::string_view region, std::string_view action) override;
   std::string geo_token(command::Context& ctx) override;
   std::string region_name(crdt::RegionId region) const override;

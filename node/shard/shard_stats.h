@@ -93,7 +93,7 @@ struct ShardTotals {
 struct ShardStats : ShardTotals {
   explicit ShardStats(size_t command_count) : commands(command_count) {}
 
-  std::vector<CommandStat> commands;  // by Command::id; never resized
+  std::vector<CommandStat> commands;           // by Command::id; never resized
   uint64_t net_in_base = 0, net_out_base = 0;  // CONFIG RESETSTAT
 };
 

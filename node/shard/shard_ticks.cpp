@@ -25,14 +25,21 @@ Choice choice_of(config::EvictionPolicy policy) {
   using crdt::EvictionOrder;
   using crdt::EvictionPool;
   switch (policy) {
-    case P::kVolatileLru: return {EvictionPool::kVolatile, EvictionOrder::kLru};
-    case P::kVolatileLfu: return {EvictionPool::kVolatile, EvictionOrder::kLfu};
-    case P::kVolatileRandom: return {EvictionPool::kVolatile, EvictionOrder::kRandom};
-    case P::kVolatileTtl: return {EvictionPool::kVolatile, EvictionOrder::kTtl};
-    case P::kAllkeysLru: return {EvictionPool::kAllKeys, EvictionOrder::kLru};
-    case P::kAllkeysLfu: return {EvictionPool::kAllKeys, EvictionOrder::kLfu};
+    case P::kVolatileLru:
+      return {EvictionPool::kVolatile, EvictionOrder::kLru};
+    case P::kVolatileLfu:
+      return {EvictionPool::kVolatile, EvictionOrder::kLfu};
+    case P::kVolatileRandom:
+      return {EvictionPool::kVolatile, EvictionOrder::kRandom};
+    case P::kVolatileTtl:
+      return {EvictionPool::kVolatile, EvictionOrder::kTtl};
+    case P::kAllkeysLru:
+      return {EvictionPool::kAllKeys, EvictionOrder::kLru};
+    case P::kAllkeysLfu:
+      return {EvictionPool::kAllKeys, EvictionOrder::kLfu};
     case P::kAllkeysRandom:
-    case P::kNoeviction: break;
+    case P::kNoeviction:
+      break;
   }
   return {EvictionPool::kAllKeys, EvictionOrder::kRandom};
 }
@@ -92,8 +99,8 @@ bool Shard::make_room() {
   // While something went, the limit is being approached; the next command and tick go on. Other
   // shards may hold the bytes: they evict in their ticks.
   if (evicted > 0 || !over_memory()) return true;
-  return others_memory_ > 0 && store_.memory_bytes() * node_.shard_count() <
-                                   static_cast<size_t>(settings_->maxmemory);
+  return others_memory_ > 0 &&
+         store_.memory_bytes() * node_.shard_count() < static_cast<size_t>(settings_->maxmemory);
 }
 
 void Shard::eviction_cycle() {

@@ -13,7 +13,9 @@ using command::CommandSpec;
 using command::Context;
 using command::Route;
 
-Client& client_of(Context& ctx) { return *static_cast<Services&>(ctx.node).current(); }
+Client& client_of(Context& ctx) {
+  return *static_cast<Services&>(ctx.node).current();
+}
 
 void multi(Context& ctx) {
   Client& client = client_of(ctx);
@@ -107,6 +109,8 @@ static_assert(command::rows_sound(kTransactionCommands));
 
 }  // namespace
 
-std::span<const command::CommandSpec> transaction_commands() { return kTransactionCommands; }
+std::span<const command::CommandSpec> transaction_commands() {
+  return kTransactionCommands;
+}
 
 }  // namespace atoll::shard

@@ -138,9 +138,14 @@ TEST_P(ShardTest, TransfersConserveTheSum) {
       for (int i = 0; i < 150; ++i) {
         const std::string from = "acc" + std::to_string(random() % kAccounts);
         const std::string to = "acc" + std::to_string(random() % kAccounts);
-        const auto replies = client.pipeline(
-            {{"MULTI"}, {"DECRBY", from, "7"}, {"INCRBY", to, "7"}, {"EXEC"},
-             {"MULTI"}, {"RENAME", "acc0", "moving"}, {"RENAME", "moving", "acc0"}, {"EXEC"}});
+        const auto replies = client.pipeline({{"MULTI"},
+                                              {"DECRBY", from, "7"},
+                                              {"INCRBY", to, "7"},
+                                              {"EXEC"},
+                                              {"MULTI"},
+                                              {"RENAME", "acc0", "moving"},
+                                              {"RENAME", "moving", "acc0"},
+                                              {"EXEC"}});
         if (replies[3].front() != '[') ++wrong;
       }
     });
@@ -189,20 +194,48 @@ TEST(ShardsTest, ThreeThreadsAnswerAsOne) {
     if (multi) commands.push_back({"MULTI"});
     for (auto n = random() % 12 + 1; n > 0; --n) {
       switch (random() % 14) {
-        case 0: commands.push_back({"SET", key(), number()}); break;
-        case 1: commands.push_back({"GET", key()}); break;
-        case 2: commands.push_back({"INCRBY", key(), number()}); break;
-        case 3: commands.push_back({"DEL", key(), key(), key()}); break;
-        case 4: commands.push_back({"MGET", key(), key(), key(), key()}); break;
-        case 5: commands.push_back({"MSET", key(), number(), key(), number()}); break;
-        case 6: commands.push_back({"MSETNX", key(), number(), key(), number()}); break;
-        case 7: commands.push_back({"RENAME", key(), key()}); break;
-        case 8: commands.push_back({"COPY", key(), key(), "REPLACE"}); break;
-        case 9: commands.push_back({"EXISTS", key(), key()}); break;
-        case 10: commands.push_back({"APPEND", key(), number()}); break;
-        case 11: commands.push_back({"DBSIZE"}); break;
-        case 12: commands.push_back({"SELECT", std::to_string(random() % 2)}); break;
-        default: commands.push_back({"GETDEL", key()}); break;
+        case 0:
+          commands.push_back({"SET", key(), number()});
+          break;
+        case 1:
+          commands.push_back({"GET", key()});
+          break;
+        case 2:
+          commands.push_back({"INCRBY", key(), number()});
+          break;
+        case 3:
+          commands.push_back({"DEL", key(), key(), key()});
+          break;
+        case 4:
+          commands.push_back({"MGET", key(), key(), key(), key()});
+          break;
+        case 5:
+          commands.push_back({"MSET", key(), number(), key(), number()});
+          break;
+        case 6:
+          commands.push_back({"MSETNX", key(), number(), key(), number()});
+          break;
+        case 7:
+          commands.push_back({"RENAME", key(), key()});
+          break;
+        case 8:
+          commands.push_back({"COPY", key(), key(), "REPLACE"});
+          break;
+        case 9:
+          commands.push_back({"EXISTS", key(), key()});
+          break;
+        case 10:
+          commands.push_back({"APPEND", key(), number()});
+          break;
+        case 11:
+          commands.push_back({"DBSIZE"});
+          break;
+        case 12:
+          commands.push_back({"SELECT", std::to_string(random() % 2)});
+          break;
+        default:
+          commands.push_back({"GETDEL", key()});
+          break;
       }
     }
     if (multi) commands.push_back({"EXEC"});
@@ -221,7 +254,8 @@ TEST_P(ShardTest, ScanVisitsEveryKeyOnce) {
   do {
     const std::string reply = client.call({"SCAN", cursor, "COUNT", "1000"});
     cursor = reply.substr(1, reply.find(',') - 1);
-    for (size_t at = reply.find("[", 1); (at = reply.find('s', at)) != std::string::npos; ++at) ++seen;
+    for (size_t at = reply.find("[", 1); (at = reply.find('s', at)) != std::string::npos; ++at)
+      ++seen;
   } while (cursor != "0");
   EXPECT_EQ(seen, 500u);
 }
@@ -317,8 +351,8 @@ TEST_P(ShardTest, KeysExpireOnTheirOwn) {
 // maxmemory holds within 1 % while far more is written than fits.
 TEST_P(ShardTest, EvictionKeepsMaxmemory) {
   constexpr size_t kLimit = 8 << 20;
-  TestNode node(dir_.path(), with({{"maxmemory", std::to_string(kLimit)},
-                                   {"maxmemory-policy", "allkeys-lru"}}));
+  TestNode node(dir_.path(),
+                with({{"maxmemory", std::to_string(kLimit)}, {"maxmemory-policy", "allkeys-lru"}}));
   TestClient client(node.port());
   const std::string value(1000, 'x');
   size_t highest = 0;
@@ -355,7 +389,8 @@ TEST_P(ShardTest, DigestTellsStatesApart) {
   EXPECT_NE(one, empty);
   client.call({"SET", "b", "1"});
   EXPECT_NE(client.call({"GEO", "DIGEST"}), one);
-  EXPECT_TRUE(client.call({"GEO", "PEER", "eu", "PAUSE"}).starts_with("-ERR this node has no region"));
+  EXPECT_TRUE(
+      client.call({"GEO", "PEER", "eu", "PAUSE"}).starts_with("-ERR this node has no region"));
 }
 
 }  // namespace

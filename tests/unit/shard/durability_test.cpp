@@ -125,7 +125,8 @@ TEST(DurabilityTest, KillLosesNothingAcknowledged) {
     TestClient client(node.port());
     for (int i = 0; i <= acknowledged; ++i) {
       const std::string n = std::to_string(i);
-      ASSERT_EQ(client.call({"MGET", "k" + n, "l" + n, "m" + n}), "[" + n + ", " + n + ", " + n + "]");
+      ASSERT_EQ(client.call({"MGET", "k" + n, "l" + n, "m" + n}),
+                "[" + n + ", " + n + ", " + n + "]");
     }
     EXPECT_GE(std::stol(client.call({"GET", "count"})), acknowledged + 1);
   }

@@ -57,7 +57,9 @@ TestClient::TestClient(int port) {
   setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-TestClient::~TestClient() { close(fd_); }
+TestClient::~TestClient() {
+  close(fd_);
+}
 
 void TestClient::send_raw(std::string_view bytes) {
   while (!bytes.empty()) {
@@ -75,7 +77,9 @@ static std::string encode(const Words& command) {
   return bytes;
 }
 
-void TestClient::send(const Words& command) { send_raw(encode(command)); }
+void TestClient::send(const Words& command) {
+  send_raw(encode(command));
+}
 
 std::vector<std::string> TestClient::pipeline(const std::vector<Words>& commands) {
   std::string bytes;
@@ -111,7 +115,9 @@ bool TestClient::line(std::string& out) {
   return true;
 }
 
-std::string TestClient::read() { return value(); }
+std::string TestClient::read() {
+  return value();
+}
 
 std::string TestClient::value() {
   std::string head;
