@@ -210,6 +210,12 @@ KeyState without_collected(const KeyState& other, const KeyState& here, const Ve
   const bool let_go = here.kind == BaseKind::kNone && !here.is_bottom() &&
                       news.kind == BaseKind::kDeleted && own.covers(news.base);
   if (let_go) strip_tombstone(news);
+  // A TTL that follows such a tombstone belongs to the counter that has no base here.
+  const bool marks_only = news.kind == BaseKind::kNone && news.contributions.empty();
+  if (marks_only && here.kind == BaseKind::kNone && !here.is_bottom() &&
+      own.covers(news.ttl_base)) {
+    news.ttl_base = {};
+  }
   return news;
 }
 
@@ -235,9 +241,32 @@ bool merge_from(KeyState& state, const KeyState& other, const Stability& sender,
                         });
                }) > 0;
   }
-  const bool may_be_stale = !other.contributions.empty() || other.kind == BaseKind::kDeleted;
+  const bool may_be_stale = !other.contributions.empty() || other.kind != BaseKind::kValue;
   if (!may_be_stale || own.empty()) return merge(state, other, discarded) || changed;
   return merge(state, without_collected(other, state, own), discarded) || changed;
+}
+
+bool forget_expired(KeyState& state, const KeyState& other, const Stability& stable) {
+  const bool anew = other.kind == BaseKind::kNone && !other.contributions.empty();
+  if (!anew || state.ttl_base != state.base || deadline_of(state) > stable.upto.ms()) return false;
+  if (state.base && !stable.covers(state.base)) return false;
+  for (const TtlMark& m : state.ttl) {
+    if (!stable.covers(m.stamp)) return false;
+  }
+  std::erase_if(state.contributions, [&](const Contribution& c) {
+    return stable.covers(c.birth) && find_birth(other.contributions, c.birth) == nullptr;
+  });
+  for (Contribution& c : state.contributions) {
+    c.seen_last = {};
+    c.seen_total = {};
+  }
+  state.kind = BaseKind::kNone;
+  state.base = {};
+  state.value.clear();
+  state.base_floor = {};
+  state.ttl_base = {};
+  state.ttl.clear();
+  return true;
 }
 
 bool collect(KeyState& state, const Stability& stable) {

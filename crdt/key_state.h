@@ -113,6 +113,12 @@ bool merge(KeyState& state, const KeyState& other, Discarded* discarded = nullpt
 bool merge_from(KeyState& state, const KeyState& other, const Stability& sender,
                 const VersionVector& own, Discarded* discarded = nullptr);
 
+// Where `state` has expired before `stable`, a region that knew `stable` may have freed it; if
+// `other` comes from there and has begun a new counter, takes out of `state` what went there, or
+// the new counter would be hidden by the old deadline and freed with the old value. Returns
+// whether `state` changed.
+bool forget_expired(KeyState& state, const KeyState& other, const Stability& stable);
+
 // Drops what stability makes unnecessary: observed contributions, TTL marks that were cleared.
 // Returns true when something went. A state may become collectable() as a whole.
 bool collect(KeyState& state, const Stability& stable);

@@ -297,11 +297,18 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d, const Stabili
 void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Stability& sender) {
   if (theirs.kind == BaseKind::kValue) {
     if (const FlushMark* mark = flushed(s, ref.db, theirs.base)) {
+      // Deleted under its own stamp: under the flush's it would win over the deletions that the
+      // flush wrote key by key, and they know what was observed of contributions we do not list.
       theirs.kind = BaseKind::kDeleted;
-      theirs.base = std::max(mark->stamp, theirs.base);
       theirs.value.clear();
       theirs.ttl.clear();
       theirs.ttl_base = {};
+      for (Contribution& c : theirs.contributions) {
+        if (!mark->seen.covers(c.last)) continue;
+        c.seen_last = c.last;
+        c.seen_total = c.total;
+        c.closed = true;
+      }
     }
   }
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
@@ -309,7 +316,9 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Stab
   if (index != Table::kNone) s.table.at(index)->unpack(mine);
   const bool had_value = mine.kind == BaseKind::kValue;
   Discarded lost;
-  const bool changed = merge_from(mine, theirs, sender, seen_of(s, ref.slot), &lost);
+  bool changed = forget_expired(mine, theirs, sender);
+  forget_expired(theirs, mine, stable_);
+  changed |= merge_from(mine, theirs, sender, seen_of(s, ref.slot), &lost);
   if (lost.base && lost.loser_kind == BaseKind::kValue && had_value &&
       lost.winner.region() == options_.region) {
     note_conflict(ref, "SET || SET", lost.winner, lost.loser, lost.loser_value);

@@ -440,6 +440,54 @@ TEST(Rules, ARateLimiterRestartsInTwoRegionsAtOnce) {
   }
 }
 
+// The same where the TTL comes as a delta of its own, for a base that this region has let go.
+TEST(Rules, ATtlForACollectedTombstoneFindsTheCounterThatBeganAnew) {
+  auto s = after_set(2, "10");
+  s[0].del();
+  s[1].merge(s[0]);
+  const crdt::Stability stable{s[0].last_stamp(), {1, 2}};
+  crdt::VersionVector seen;
+  seen.raise(1, stable.upto);
+  s[0].state = {};  // collected here
+  ASSERT_TRUE(s[0].incr(1));
+  ASSERT_TRUE(s[1].incr(2));
+  s[1].expire(kStart + 1000);
+  KeyState marks;
+  marks.ttl_base = s[1].state.ttl_base;
+  marks.ttl = s[1].state.ttl;
+  crdt::merge_from(s[0].state, marks, {}, seen);
+  EXPECT_EQ(s[0].deadline(), kStart + 1000);
+}
+
+// One region has already freed the expired window when it begins the next one, another still
+// holds it: the new window must not end with the old one's deadline.
+TEST(Rules, ANewWindowCountsWhereTheExpiredOneIsStillHeld) {
+  for (const bool from_set : {false, true}) {
+    Site first(1);
+    if (from_set) first.set("0");
+    first.incr(7);
+    first.expire(kStart + 100);
+    Site holds(2, kStart + 5000);
+    holds.merge(first);
+    const crdt::Stability stable{crdt::Stamp::make(kStart + 2000, 0, 255), {1, 2}};
+    Site anew(1, kStart + 5000);
+    ASSERT_TRUE(anew.incr(1));
+    EXPECT_TRUE(crdt::forget_expired(holds.state, anew.state, stable));
+    holds.merge(anew);
+    EXPECT_EQ(holds.value(), "1");
+    EXPECT_EQ(holds.deadline(), kNoDeadline);
+
+    // Not before it is known to have gone, and not for a value that has not expired.
+    Site early(2, kStart + 5000);
+    early.merge(first);
+    const KeyState before = early.state;
+    const crdt::Stability too_early{crdt::Stamp::make(kStart + 50, 0, 255), {1, 2}};
+    EXPECT_FALSE(crdt::forget_expired(early.state, anew.state, too_early));
+    EXPECT_FALSE(crdt::forget_expired(early.state, first.state, too_early));
+    EXPECT_EQ(early.state, before);
+  }
+}
+
 // One region has already collected the tombstone when it starts the counter anew, another has
 // not: the window's TTL holds in both.
 TEST(Rules, ATtlOnACounterHoldsWhereTheTombstoneIsStillKept) {
