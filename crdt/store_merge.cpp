@@ -6,6 +6,26 @@
 
 namespace atoll::crdt {
 
+namespace {
+
+// What a flush that had seen `seen` leaves of a state whose base it had seen. The base is deleted
+// under its own stamp: under the flush's it would win over the deletions that the flush wrote key
+// by key, and those know what was observed of contributions which this state does not list.
+void delete_flushed(KeyState& state, const VersionVector& seen) {
+  state.kind = BaseKind::kDeleted;
+  state.value.clear();
+  state.ttl.clear();
+  state.ttl_base = {};
+  for (Contribution& c : state.contributions) {
+    if (!seen.covers(c.last)) continue;
+    c.seen_last = c.last;
+    c.seen_total = c.total;
+    c.closed = true;
+  }
+}
+
+}  // namespace
+
 // ---- Positions and coverage ----
 
 const Store::Position* Store::position(uint64_t producer) const {
@@ -225,7 +245,7 @@ void Store::apply_delta(const Delta& d, const Stability& sender) {
     FlushMark mark{d.stamp, d.db, {}};
     Reader in(d.body);
     decode_seen(in, mark.seen);
-    apply_flush(s, mark, sender);
+    apply_flush(s, mark);
     add_flush(s, mark);
     return;
   }
@@ -297,18 +317,7 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d, const Stabili
 void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Stability& sender) {
   if (theirs.kind == BaseKind::kValue) {
     if (const FlushMark* mark = flushed(s, ref.db, theirs.base)) {
-      // Deleted under its own stamp: under the flush's it would win over the deletions that the
-      // flush wrote key by key, and they know what was observed of contributions we do not list.
-      theirs.kind = BaseKind::kDeleted;
-      theirs.value.clear();
-      theirs.ttl.clear();
-      theirs.ttl_base = {};
-      for (Contribution& c : theirs.contributions) {
-        if (!mark->seen.covers(c.last)) continue;
-        c.seen_last = c.last;
-        c.seen_total = c.total;
-        c.closed = true;
-      }
+      delete_flushed(theirs, mark->seen);
     }
   }
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
@@ -386,7 +395,7 @@ void Store::add_flush(Slot& s, const FlushMark& mark) {
   ++tombstones_;
 }
 
-void Store::apply_flush(Slot& s, const FlushMark& mark, const Stability& sender) {
+void Store::apply_flush(Slot& s, const FlushMark& mark) {
   for (uint32_t i = 0; i < s.table.capacity();) {
     Entry* e = s.table.at(i);
     const bool hit = e != nullptr && (mark.db == kEveryDb || e->db() == mark.db) &&
@@ -398,12 +407,7 @@ void Store::apply_flush(Slot& s, const FlushMark& mark, const Stability& sender)
     } else {
       KeyState mine;
       e->unpack(mine);
-      KeyState theirs;
-      theirs.kind = BaseKind::kDeleted;
-      theirs.base = std::max(mark.stamp, mine.base);
-      merge_from(mine, theirs, sender, {});
-      mine.kind = BaseKind::kDeleted;
-      mine.value.clear();
+      delete_flushed(mine, mark.seen);
       const std::string key(e->key());
       put_state(s, KeyRef{key, e->db(), 0, hash_key(e->db(), key)}, i, mine);
       ++i;

@@ -185,7 +185,7 @@ void Store::join_slot(SlotImage& image) {
   const VersionVector mine = coverage(image.slot);
   touch_dirty(s);
   for (const FlushMark& mark : image.flushes) {
-    apply_flush(s, mark, image.stable);
+    apply_flush(s, mark);
     add_flush(s, mark);
   }
   std::unordered_set<uint64_t> theirs;
