@@ -1,0 +1,307 @@
+// The store's contract beside the models: positions and producers, gaps, slots, eviction.
+#include "crdt/store.h"
+
+#include <gtest/gtest.h>
+
+namespace atoll::crdt {
+namespace {
+
+constexpr Millis kNow = 1'700'000'000'000;
+
+struct Site {
+  explicit Site(RegionId region, SlotRange slots = {}, Millis now = kNow)
+      : store({.region = region, .slots = slots}) {
+    store.set_now(now);
+    store.begin_incarnation(store.clock().next(now));
+  }
+  // Both ways, one producer a region.
+  void take(Site& from) {
+    store.register_producer(from.store.region(), from.store.region(), {});
+    const Batch batch = from.store.seal();
+    ASSERT_EQ(store.apply(from.store.region(), batch.bytes), Store::Applied::kApplied);
+  }
+  std::string get(std::string_view key) const {
+    const Entry* e = store.peek(make_ref(0, key));
+    return e == nullptr ? "(nil)" : std::string(store.value(*e));
+  }
+  int64_t add(std::string_view key, int64_t amount) {
+    int64_t sum = 0;
+    EXPECT_EQ(store.add(make_ref(0, key), amount, sum), AddResult::kOk);
+    return sum;
+  }
+  void set(std::string_view key, std::string_view value) {
+    store.set(make_ref(0, key), value, kNoDeadline);
+  }
+
+  Store store;
+};
+
+TEST(Store, SlotsAreThoseOfRedisCluster) {
+  EXPECT_EQ(slot_of("123456789"), 12739);
+  EXPECT_EQ(slot_of("foo"), 12182);
+  EXPECT_EQ(slot_of("{user1000}.following"), slot_of("{user1000}.followers"));
+  EXPECT_EQ(slot_of("{user1000}.following"), slot_of("user1000"));
+  EXPECT_NE(slot_of("foo{}{bar}"), slot_of("bar")) << "an empty tag is no tag";
+  EXPECT_EQ(slot_of("foo{{bar}}zap"), slot_of("{bar"));
+}
+
+// ---- Positions ----
+
+TEST(Store, ABatchIsAppliedOnceInOrder) {
+  Site a(1), b(2);
+  b.store.register_producer(10, 1, {});
+  a.set("k", "1");
+  const Batch first = a.store.seal();
+  a.set("k", "2");
+  const Batch second = a.store.seal();
+  EXPECT_EQ(b.store.apply(10, second.bytes), Store::Applied::kGap);
+  EXPECT_EQ(b.get("k"), "(nil)") << "a batch that leaves a gap is not applied at all";
+  EXPECT_EQ(b.store.apply(10, first.bytes), Store::Applied::kApplied);
+  EXPECT_EQ(b.store.apply(10, second.bytes), Store::Applied::kApplied);
+  EXPECT_EQ(b.store.apply(10, first.bytes), Store::Applied::kDuplicate);
+  EXPECT_EQ(b.get("k"), "2");
+  EXPECT_EQ(b.store.position(10)->upto, second.header.to);
+  EXPECT_EQ(b.store.coverage().at(1), second.header.to);
+}
+
+TEST(Store, AnUnknownProducerHasNoPosition) {
+  Site b(2);
+  EXPECT_FALSE(b.store.knows_producer(10));
+  EXPECT_EQ(b.store.position(10), nullptr);
+  b.store.register_producer(10, 1, {});
+  EXPECT_TRUE(b.store.knows_producer(10));
+  EXPECT_EQ(b.store.position(10)->upto, Stamp{});
+  b.store.forget_region(1);
+  EXPECT_FALSE(b.store.knows_producer(10));
+}
+
+// A new layout of a region's shards starts where the old one had come to.
+TEST(Store, ANewProducerContinuesWhereItsSlotsAre) {
+  Site b(2);
+  b.store.register_producer(10, 1, {0, 8191});
+  b.store.register_producer(11, 1, {8192, 16383});
+  b.store.advance(10, Stamp::make(kNow + 50, 0, 1));
+  b.store.advance(11, Stamp::make(kNow + 20, 0, 1));
+  EXPECT_EQ(b.store.coverage().at(1), Stamp::make(kNow + 20, 0, 1)) << "the least of the two";
+  b.store.register_producer(12, 1, {});
+  EXPECT_EQ(b.store.position(12)->upto, Stamp::make(kNow + 20, 0, 1));
+  EXPECT_FALSE(b.store.knows_producer(10));
+  EXPECT_FALSE(b.store.knows_producer(11));
+}
+
+TEST(Store, CoverageIsNothingWhileAProducerIsMissing) {
+  Site b(2);
+  b.store.register_producer(10, 1, {0, 8191});
+  b.store.advance(10, Stamp::make(kNow + 50, 0, 1));
+  EXPECT_EQ(b.store.coverage().at(1), Stamp{}) << "half of the region's slots are unheard of";
+  EXPECT_EQ(b.store.coverage(SlotId{5}).at(1), Stamp::make(kNow + 50, 0, 1));
+  EXPECT_EQ(b.store.coverage(SlotId{9000}).at(1), Stamp{});
+}
+
+TEST(Store, AdvancingNeverGoesBack) {
+  Site b(2);
+  b.store.register_producer(10, 1, {});
+  b.store.advance(10, Stamp::make(kNow + 50, 0, 1));
+  b.store.advance(10, Stamp::make(kNow + 20, 0, 1));
+  EXPECT_EQ(b.store.position(10)->upto, Stamp::make(kNow + 50, 0, 1));
+}
+
+// The producer of a slot changed: its chain begins anew, only `prev` shows what is missing.
+TEST(Store, PrevShowsTheGapThatANewChainHides) {
+  Site a(1), b(2);
+  b.store.register_producer(10, 1, {});
+  a.set("k", "1");
+  a.store.seal();  // lost
+  a.set("k", "2");
+  Batch second = a.store.seal();
+  // As a new producer would send it: its chain begins at never.
+  BatchReader reader(second.bytes);
+  Delta d;
+  ASSERT_TRUE(reader.next(d));
+  BatchWriter writer(1);
+  writer.set({d.kind, d.slot, d.stamp, d.has_prev, d.prev, d.db}, d.replaced, d.deadline, d.key,
+             d.value);
+  const Batch anew = writer.seal({}, second.header.to, {}, {});
+  SlotId gap = 0;
+  EXPECT_EQ(b.store.apply(10, anew.bytes, &gap), Store::Applied::kSlotGap);
+  EXPECT_EQ(gap, slot_of("k"));
+  EXPECT_EQ(b.get("k"), "(nil)");
+  b.store.canary().ignore_prev = true;
+  EXPECT_EQ(b.store.apply(10, anew.bytes, &gap), Store::Applied::kApplied)
+      << "without the rule the gap goes unnoticed";
+}
+
+// ---- Slots ----
+
+std::string slot_bytes(Site& site, std::string_view key) {
+  std::string bytes;
+  site.store.encode_slot(slot_of(key), bytes);
+  return bytes;
+}
+
+TEST(Store, ASlotIsRefusedWhereverItIsCut) {
+  Site a(1), b(2);
+  a.set("{g}1", "one");
+  a.add("{g}2", 5);
+  a.store.set(make_ref(3, "{g}3"), "three", kNow + 1000);
+  a.store.del(make_ref(0, "{g}1"));
+  a.store.flush(1);
+  const std::string bytes = slot_bytes(a, "{g}");
+  for (size_t n = 0; n < bytes.size(); ++n) {
+    std::string error;
+    ASSERT_FALSE(b.store.merge_slot(std::string_view(bytes).substr(0, n),
+                                    Store::SlotSource::kRegion, &error)) << n;
+    ASSERT_FALSE(error.empty());
+    ASSERT_TRUE(b.store.slot_empty(slot_of("{g}")));
+  }
+  EXPECT_FALSE(b.store.merge_slot(bytes + "x", Store::SlotSource::kRegion, nullptr));
+  std::string newer = bytes;
+  newer[0] = 99;
+  std::string error;
+  EXPECT_FALSE(b.store.merge_slot(newer, Store::SlotSource::kRegion, &error));
+  EXPECT_NE(error.find("slot format 99"), std::string::npos) << error;
+  SlotId id = 0;
+  EXPECT_FALSE(Store::peek_slot(newer, id));
+  EXPECT_FALSE(Store::peek_slot("", id));
+  ASSERT_TRUE(Store::peek_slot(bytes, id));
+  EXPECT_EQ(id, slot_of("{g}"));
+}
+
+TEST(Store, ASlotOfAnotherShardIsRefused) {
+  Site a(1);
+  a.set("foo", "1");
+  Site b(2, {0, 100});
+  std::string error;
+  EXPECT_FALSE(b.store.merge_slot(slot_bytes(a, "foo"), Store::SlotSource::kRegion, &error));
+  EXPECT_EQ(error, "slot belongs to another shard");
+}
+
+// Absent and covered: it was deleted there. Absent and not covered: it has not arrived there.
+TEST(Store, ASlotMergeDeletesWhatTheOtherSideHasDeleted) {
+  Site a(1), b(2);
+  a.set("{g}old", "v");
+  b.take(a);
+  b.store.del(make_ref(0, "{g}old"));
+  a.set("{g}new", "v");
+  // b has collected the tombstone; only the absence tells.
+  b.store.seal();
+  b.store.set_now(kNow + 5000);
+  b.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2}});
+  b.store.collect_step(SIZE_MAX);
+  ASSERT_EQ(b.store.tombstones(), 0u);
+  ASSERT_TRUE(a.store.merge_slot(slot_bytes(b, "{g}"), Store::SlotSource::kRegion, nullptr));
+  EXPECT_EQ(a.get("{g}old"), "(nil)");
+  EXPECT_EQ(a.get("{g}new"), "v");
+}
+
+TEST(Store, DirtySlotsAreTheChangedOnes) {
+  Site a(1);
+  EXPECT_EQ(a.store.dirty_slots(), 0u);
+  a.set("k", "1");
+  EXPECT_TRUE(a.store.slot_dirty(slot_of("k")));
+  EXPECT_EQ(a.store.dirty_slots(), 1u);
+  a.store.mark_clean(slot_of("k"));
+  a.store.mark_clean(slot_of("k"));
+  EXPECT_EQ(a.store.dirty_slots(), 0u);
+}
+
+// ---- Eviction ----
+
+void evict_all(Site& site) {
+  uint64_t random = 1;
+  while (site.store.evict_one(EvictionPool::kAllKeys, EvictionOrder::kRandom, 5, random++)) {
+  }
+}
+
+TEST(Store, AnEvictionIsAMissAndNoDelta) {
+  Site a(1);
+  a.set("k", "1");
+  a.store.seal();
+  const size_t before = a.store.memory_bytes();
+  evict_all(a);
+  EXPECT_EQ(a.get("k"), "(nil)");
+  EXPECT_FALSE(a.store.has_unsealed());
+  EXPECT_TRUE(a.store.slot_evicted(slot_of("k")));
+  EXPECT_LT(a.store.memory_bytes(), before);
+  EXPECT_EQ(a.store.visible_keys(0), 0u);
+  EXPECT_FALSE(a.store.evict_one(EvictionPool::kAllKeys, EvictionOrder::kLru, 5, 7));
+}
+
+TEST(Store, OnlyKeysWithADeadlineAreEvictedFromTheVolatilePool) {
+  Site a(1);
+  a.set("k", "1");
+  EXPECT_FALSE(a.store.evict_one(EvictionPool::kVolatile, EvictionOrder::kTtl, 5, 1));
+  a.store.set(make_ref(0, "t"), "1", kNow + 1000);
+  EXPECT_TRUE(a.store.evict_one(EvictionPool::kVolatile, EvictionOrder::kTtl, 5, 1));
+  EXPECT_EQ(a.get("k"), "1");
+  EXPECT_EQ(a.get("t"), "(nil)");
+}
+
+// A SET after the eviction of a counter is blind, yet it resets what it cannot name.
+TEST(Store, ASetAfterAnEvictedCounterResetsItEverywhere) {
+  Site a(1), b(2, {}, kNow + 10);
+  a.add("n", 5);
+  b.take(a);
+  evict_all(a);
+  a.store.set_now(kNow + 100);
+  a.set("n", "100");
+  EXPECT_EQ(a.get("n"), "100");
+  b.take(a);
+  EXPECT_EQ(b.get("n"), "100") << "not 105";
+  b.add("n", 1);
+  a.take(b);
+  EXPECT_EQ(a.get("n"), "101");
+}
+
+// A counter's delta carries its whole state, so it comes back whole.
+TEST(Store, AnEvictedCounterComesBackWholeWithTheNextDelta) {
+  Site a(1), b(2, {}, kNow + 10);
+  a.set("n", "10");
+  a.add("n", 5);
+  b.take(a);
+  evict_all(a);
+  EXPECT_EQ(b.add("n", 1), 16);
+  a.take(b);
+  EXPECT_EQ(a.get("n"), "16");
+}
+
+TEST(Store, AnEvictionNeverChangesAnotherRegion) {
+  Site a(1), b(2, {}, kNow + 10);
+  a.set("{g}k", "v");
+  b.take(a);
+  evict_all(a);
+  a.set("{g}other", "w");
+  b.take(a);
+  EXPECT_EQ(b.get("{g}k"), "v");
+}
+
+// ---- Conflicts ----
+
+TEST(Store, ADiscardedWriteIsReported) {
+  Site a(1), b(2, {}, kNow + 10);
+  std::vector<Conflict> seen;
+  b.store.on_conflict([&](Conflict&& c) { seen.push_back(std::move(c)); });
+  a.set("k", "loser");
+  b.set("k", "winner");
+  b.take(a);
+  ASSERT_EQ(seen.size(), 1u);
+  EXPECT_EQ(seen[0].key, "k");
+  EXPECT_EQ(seen[0].rule, "SET || SET");
+  EXPECT_EQ(seen[0].loser_value, "loser");
+  EXPECT_EQ(b.store.stats().conflicts, 1u);
+}
+
+TEST(Store, ALaterWriteThatSawTheEarlierIsNoConflict) {
+  Site a(1), b(2, {}, kNow + 10);
+  b.store.on_conflict([](Conflict&& c) { ADD_FAILURE() << c.rule; });
+  a.set("k", "1");
+  a.set("k", "2");
+  b.take(a);
+  b.set("k", "3");
+  a.store.on_conflict([](Conflict&& c) { ADD_FAILURE() << c.rule; });
+  a.take(b);
+  EXPECT_EQ(a.get("k"), "3");
+}
+
+}  // namespace
+}  // namespace atoll::crdt
