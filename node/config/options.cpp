@@ -561,6 +561,14 @@ constexpr Option kOptions[] = {
      .max = std::int64_t{366} * 86400 * 1000,
      .unit = "ms",
      .help = "Added to the wall clock, to test clocks that disagree."},
+    {.section = kGeo,
+     .name = "debug-disable-rule",
+     .kind = Kind::kList,
+     .field = &Settings::debug_disable_rule,
+     .apply = Apply::kAtStart,
+     .origin = Origin::kAtoll,
+     .visibility = Visibility::kHidden,
+     .help = "Rules of replication to switch off, to test that their absence is noticed."},
 };
 
 consteval bool rows_are_sound() {

@@ -126,6 +126,7 @@ struct Settings {
   std::int64_t geo_conflict_log_len{};
   bool geo_compression{};
   std::chrono::milliseconds debug_clock_offset{};  // added to the wall clock, for tests of skew
+  std::vector<std::string> debug_disable_rule;     // node/shard/disabled_rules.h
 
   bool operator==(const Settings&) const = default;
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "crdt/bytes.h"
+#include "node/shard/disabled_rules.h"
 #include "node/shard/node.h"
 
 namespace atoll::shard {
@@ -23,6 +24,7 @@ GeoLink::GeoLink(GeoReplication& replication, Shard& shard, const Recovered& rec
   start.regions = regions;
   replicator_ = std::make_unique<geo::Replicator>(shard_.store(), *this, options(), start,
                                                   replication_.node().wall_ms());
+  disable_rules(shard_.settings().debug_disable_rule, replicator_->canary());
 }
 
 GeoLink::~GeoLink() { *alive_ = false; }

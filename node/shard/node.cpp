@@ -13,6 +13,7 @@
 #include <random>
 
 #include "node/admin/admin.h"
+#include "node/shard/disabled_rules.h"
 #include "node/shard/logging.h"
 #include "node/shard/services.h"
 #include "node/shard/transaction_commands.h"
@@ -134,6 +135,10 @@ std::optional<std::string> Node::open_listener() {
 std::optional<std::string> Node::start() {
   const auto settings = config_.snapshot();
   clock_offset_ms_ = settings->debug_clock_offset.count();
+  if (auto error = check_rules(settings->debug_disable_rule)) return error;
+  for (const std::string& rule : settings->debug_disable_rule) {
+    spdlog::warn("The rule '{}' is switched off: this node is a test and will lose data", rule);
+  }
   std::error_code ignored;
   const bool stored = std::filesystem::exists(settings->dir + "/atoll-data", ignored);
   if (settings->appendonly || !settings->save.empty() || stored) {

@@ -8,6 +8,7 @@
 #include <cassert>
 
 #include "node/shard/cycle_clock.h"
+#include "node/shard/disabled_rules.h"
 #include "node/shard/node.h"
 #include "node/shard/services.h"
 
@@ -46,6 +47,7 @@ Shard::Shard(Node& node, ShardIndex index, crdt::SlotRange slots,
       seal_timer_(io_) {
   random_ += index * 0x9e3779b97f4a7c15ULL;
   store_.set_now(node.wall_ms());
+  disable_rules(settings_->debug_disable_rule, store_.canary());
   store_.on_conflict([this](crdt::Conflict&& conflict) {
     conflicts_.push_back(std::move(conflict));
     while (conflicts_.size() > static_cast<size_t>(settings_->geo_conflict_log_len)) {
