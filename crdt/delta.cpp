@@ -100,6 +100,7 @@ const char* read_delta(Reader& in, RegionId region, Stamp before, Delta& d) {
 }
 
 const char* check_body(const Delta& d) {
+  if (d.db == kEveryDb && d.kind != DeltaKind::kFlush) return "no such database";
   if (d.kind == DeltaKind::kState || d.kind == DeltaKind::kTtl) {
     Reader in(d.body);
     KeyState s;

@@ -31,7 +31,6 @@ Entry* Entry::create(DbId db, std::string_view key, std::string_view value, uint
   e->flags_ = flags;
   e->db_ = db;
   e->mark_ = 0;
-  e->unused_ = 0;
   char* at = e->tail();
   if (head != 0) std::memset(at, 0, head);
   std::memcpy(at + head, key.data(), key.size());
@@ -166,6 +165,21 @@ void Entry::unpack(KeyState& s) const {
     s.ttl_base = stamp_;
     s.ttl.push_back(TtlMark{inline_ttl_stamp(), inline_deadline(), true});
   }
+}
+
+StateView Entry::view(TtlMark& plain_mark) const {
+  StateView v{kind(), stamp_, base_value(), {}, {}, {}, {}};
+  if (const Wide* w = wide()) {
+    v.base_floor = w->base_floor;
+    v.contributions = w->contributions;
+    v.ttl_base = w->ttl_base;
+    v.ttl = w->ttl;
+  } else if (has(kHasDeadline)) {
+    plain_mark = {inline_ttl_stamp(), inline_deadline(), true};
+    v.ttl_base = stamp_;
+    v.ttl = {&plain_mark, 1};
+  }
+  return v;
 }
 
 // ---- AccessPolicy ----

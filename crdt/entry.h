@@ -4,7 +4,7 @@
 // then key and value. What is concurrent (counter contributions, TTL marks of several regions)
 // lives in a Wide block behind a pointer, and goes away when it has become stable.
 //
-//     | base stamp 8 | key len 4 | value len 4 | access 4 | flags 1 | db 1 | mark 1 | 1 |
+//     | base stamp 8 | key len 4 | value len 4 | access 4 | flags 1 | db 1 | mark 2 |
 //     | deadline 8, if kHasDeadline | ttl stamp 8, if kHasTtlStamp | Wide* 8, if kIsWide |
 //     | key | value |
 //
@@ -55,8 +55,8 @@ class Entry {
   void set_flag(uint8_t flag) { flags_ |= flag; }
   void clear_flag(uint8_t flag) { flags_ &= static_cast<uint8_t>(~flag); }
   DbId db() const { return db_; }
-  uint8_t mark() const { return mark_; }
-  void set_mark(uint8_t m) { mark_ = m; }
+  uint16_t mark() const { return mark_; }
+  void set_mark(uint16_t m) { mark_ = m; }
   uint32_t access() const { return access_; }
   void set_access(uint32_t a) { access_ = a; }
 
@@ -91,6 +91,9 @@ class Entry {
   // and layout are clear.
   static Entry* pack(DbId db, std::string_view key, const KeyState& state);
   void unpack(KeyState& state) const;
+  // Without copying. *Lifetime*: until the entry changes. `plain_mark` holds the one mark of an
+  // entry whose TTL is inline.
+  StateView view(TtlMark& plain_mark) const;
 
  private:
   size_t wide_offset() const {
@@ -112,8 +115,7 @@ class Entry {
   uint32_t access_;
   uint8_t flags_;
   DbId db_;
-  uint8_t mark_;
-  uint8_t unused_;
+  uint16_t mark_;
 };
 static_assert(sizeof(Entry) == 24);
 

@@ -28,10 +28,10 @@ const Contribution* find_birth(const std::vector<Contribution>& list, Stamp birt
 }
 
 // Invariant 5.
-bool counted(const KeyState& s, const Contribution& c) {
+bool counted(const StateView& s, const Contribution& c) {
   return c.seen_last || c.birth > s.base_floor;
 }
-bool live(const KeyState& s, const Contribution& c) {
+bool live(const StateView& s, const Contribution& c) {
   return counted(s, c) && c.last > c.seen_last;
 }
 
@@ -273,7 +273,8 @@ bool collect(KeyState& state, const Stability& stable) {
   bool changed = false;
   if (state.base && stable.covers(state.base)) {
     changed = std::erase_if(state.contributions, [&](const Contribution& c) {
-                return c.fully_seen() || !counted(state, c);
+                // What a flush observed may be later than the base that it deleted.
+                return (c.fully_seen() && stable.covers(c.last)) || !counted(state, c);
               }) > 0;
   }
   const bool ttl_stable =
@@ -324,7 +325,7 @@ bool remove_covered(KeyState& state, const VersionVector& covered) {
   return changed;
 }
 
-Millis deadline_of(const KeyState& state) {
+Millis deadline_of(const StateView& state) {
   if (state.ttl.empty() || state.ttl_base != state.base) return kNoDeadline;
   Millis longest = INT64_MIN;
   for (const TtlMark& m : state.ttl) {
@@ -333,13 +334,13 @@ Millis deadline_of(const KeyState& state) {
   return longest == INT64_MIN ? kNoDeadline : longest;
 }
 
-bool exists(const KeyState& state) {
+bool exists(const StateView& state) {
   if (state.kind == BaseKind::kValue) return true;
   return std::any_of(state.contributions.begin(), state.contributions.end(),
                      [&](const Contribution& c) { return live(state, c); });
 }
 
-std::string visible_value(const KeyState& state, bool* saturated) {
+std::string visible_value(const StateView& state, bool* saturated) {
   if (saturated != nullptr) *saturated = false;
   bool any = false;
   bool real = false;
@@ -348,7 +349,7 @@ std::string visible_value(const KeyState& state, bool* saturated) {
     any = true;
     real |= c.total.is_float;
   }
-  if (!any) return state.value;
+  if (!any) return std::string(state.value);
 
   Int128 sum = 0;
   long double real_sum = 0;
@@ -360,7 +361,7 @@ std::string visible_value(const KeyState& state, bool* saturated) {
       real = true;
       real_sum = *r;
     } else {
-      return state.value;  // not a number: concurrent increments have nothing to add to
+      return std::string(state.value);  // not a number: concurrent increments have nothing to add to
     }
   }
   for (const Contribution& c : state.contributions) {
@@ -432,7 +433,7 @@ void write_deadline(KeyState& state, Millis deadline, Stamp stamp) {
   put_mark(state.ttl, TtlMark{stamp, deadline, true});
 }
 
-uint64_t digest(DbId db, std::string_view key, const KeyState& state) {
+uint64_t digest(DbId db, std::string_view key, const StateView& state) {
   std::string canon;
   Writer w(canon);
   w.u8(db);

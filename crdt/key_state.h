@@ -31,6 +31,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,17 @@ struct TtlMark {
   bool operator==(const TtlMark&) const = default;
 };
 
+// A state by reference: of a KeyState, or of a packed entry without copying it.
+struct StateView {
+  BaseKind kind = BaseKind::kNone;
+  Stamp base;
+  std::string_view value;
+  Stamp base_floor;
+  std::span<const Contribution> contributions;
+  Stamp ttl_base;
+  std::span<const TtlMark> ttl;
+};
+
 struct KeyState {
   BaseKind kind = BaseKind::kNone;
   Stamp base;
@@ -80,6 +92,9 @@ struct KeyState {
   std::vector<TtlMark> ttl;  // sorted by region
 
   bool operator==(const KeyState&) const = default;
+  operator StateView() const {
+    return {kind, base, value, base_floor, contributions, ttl_base, ttl};
+  }
 
   // The latest stamp in this state.
   Stamp newest() const;
@@ -131,12 +146,12 @@ bool remove_covered(KeyState& state, const VersionVector& covered);
 // ---- Reading ----
 
 // Deadline in force, or kNoDeadline.
-Millis deadline_of(const KeyState& state);
+Millis deadline_of(const StateView& state);
 // Whether the key holds a value, expiry apart.
-bool exists(const KeyState& state);
+bool exists(const StateView& state);
 // The value that a reader sees. Requires exists(). `saturated` (may be null) tells that the sum
 // left the range of int64 and was cut.
-std::string visible_value(const KeyState& state, bool* saturated = nullptr);
+std::string visible_value(const StateView& state, bool* saturated = nullptr);
 
 // ---- Local writes (each takes a stamp later than everything in the state) ----
 
@@ -148,13 +163,13 @@ void write_deadline(KeyState& state, Millis deadline, Stamp stamp);
 
 // ---- Codec: `state` of the batch and slot formats (FORMAT.md) ----
 
-void encode_state(const KeyState& state, std::string& out);
+void encode_state(const StateView& state, std::string& out);
 bool decode_state(Reader& in, KeyState& state);
 
 // Order- and history-independent fingerprint of what all regions must agree on: the base and
 // whatever is not fully observed. Equal states of equal vectors have equal digests even when one
 // region has collected metadata and the other has not. Requires exists().
-uint64_t digest(DbId db, std::string_view key, const KeyState& state);
+uint64_t digest(DbId db, std::string_view key, const StateView& state);
 
 // ---- Numbers ----
 

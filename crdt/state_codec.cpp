@@ -87,7 +87,7 @@ bool read_contribution(Reader& in, Contribution& c) {
 
 }  // namespace
 
-void encode_state(const KeyState& s, std::string& out) {
+void encode_state(const StateView& s, std::string& out) {
   Writer w(out);
   uint8_t flags = static_cast<uint8_t>(s.kind);
   if (s.base) flags |= kHasBase;

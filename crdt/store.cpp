@@ -65,9 +65,8 @@ uint32_t Store::next_random() {
 std::string_view Store::value(const Entry& entry) const {
   const Wide* w = entry.wide();
   if (w == nullptr || w->contributions.empty()) return entry.base_value();
-  KeyState s;
-  entry.unpack(s);
-  scratch_ = visible_value(s);
+  TtlMark mark;
+  scratch_ = visible_value(entry.view(mark));
   return scratch_;
 }
 
@@ -216,12 +215,12 @@ BatchWriter::Head Store::head(DeltaKind kind, const KeyRef& ref, Stamp stamp) {
 }
 
 void Store::mark_written(Entry& e) {
-  const auto mark = static_cast<uint8_t>(writer_.epoch() % 255 + 1);
+  const auto mark = static_cast<uint16_t>(writer_.epoch() % 65535 + 1);
   if (e.mark() == mark) writer_.note_rewrite();
   e.set_mark(mark);
 }
 
-void Store::emit_state(const KeyRef& ref, Stamp stamp, Entry* entry, const KeyState& state) {
+void Store::emit_state(const KeyRef& ref, Stamp stamp, Entry* entry, const StateView& state) {
   const BatchWriter::Head h = head(DeltaKind::kState, ref, stamp);
   if (!options_.replicated) return;
   if (entry != nullptr) mark_written(*entry);
@@ -339,8 +338,8 @@ bool Store::add_in_place(Entry& entry, const KeyRef& ref, int64_t amount, AddRes
   result = static_cast<int64_t>(sum);
   status = AddResult::kOk;
   entry.set_access(access_policy_.touched(entry.access(), now_, next_random()));
-  entry.unpack(scratch_state_);
-  emit_state(ref, stamp, &entry, scratch_state_);
+  TtlMark mark;
+  emit_state(ref, stamp, &entry, entry.view(mark));
   return true;
 }
 

@@ -301,7 +301,7 @@ class Store {
   // Local writes.
   BatchWriter::Head head(DeltaKind kind, const KeyRef& ref, Stamp stamp);
   void mark_written(Entry& entry);
-  void emit_state(const KeyRef& ref, Stamp stamp, Entry* entry, const KeyState& state);
+  void emit_state(const KeyRef& ref, Stamp stamp, Entry* entry, const StateView& state);
   // The state of a key for a local write: what has expired is observed and removed first.
   uint32_t open_state(const KeyRef& ref, KeyState& state);
   bool write_through_state(const KeyRef& ref, std::string_view value, Millis deadline,

@@ -54,14 +54,13 @@ void Store::encode_slot(SlotId id, std::string& out) const {
     }
   }
   w.varint(s.table.size());
-  KeyState state;
   for (uint32_t i = 0; i < s.table.capacity(); ++i) {
     const Entry* e = s.table.at(i);
     if (e == nullptr) continue;
     w.u8(e->db());
     w.bytes(e->key());
-    e->unpack(state);
-    encode_state(state, out);
+    TtlMark mark;
+    encode_state(e->view(mark), out);
   }
 }
 
@@ -229,12 +228,11 @@ void Store::join_slot(SlotImage& image) {
 uint64_t Store::slot_digest(SlotId id, Millis at) const {
   const Slot& s = slot(id);
   uint64_t sum = 0;
-  KeyState state;
   for (uint32_t i = 0; i < s.table.capacity(); ++i) {
     const Entry* e = s.table.at(i);
     if (e == nullptr || !e->exists() || e->deadline() <= at) continue;
-    e->unpack(state);
-    sum += digest(e->db(), e->key(), state);
+    TtlMark mark;
+    sum += digest(e->db(), e->key(), e->view(mark));
   }
   return sum;
 }

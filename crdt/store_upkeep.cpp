@@ -8,6 +8,9 @@ namespace atoll::crdt {
 // ---- Expiry ----
 
 size_t Store::expire_step(size_t budget) {
+  if (std::none_of(dbs_.begin(), dbs_.end(), [](const Db& d) { return d.volatile_keys != 0; })) {
+    return 0;
+  }
   size_t found = 0;
   size_t spent = 0;
   for (size_t n = 0; n < slots_.size() && spent < budget; ++n) {
@@ -93,13 +96,32 @@ void Store::collect_slot(Slot& s) {
   memory_bytes_ += s.table.cell_bytes() - cells;
 }
 
+namespace {
+
+// Everything in the entry has been seen by every region. A contribution that has not would come
+// back from where it still is, on top of whatever is written after the entry has gone.
+bool settled(const Entry& e, const Stability& stable) {
+  if (e.stamp() && !stable.covers(e.stamp())) return false;
+  const Wide* w = e.wide();
+  if (w == nullptr) return true;
+  for (const Contribution& c : w->contributions) {
+    if (!stable.covers(c.last)) return false;
+  }
+  for (const TtlMark& m : w->ttl) {
+    if (!stable.covers(m.stamp)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 // Returns true when the entry went and another may stand in its cell.
 bool Store::collect_entry(Slot& s, uint32_t index) {
   Entry* e = s.table.at(index);
   if (e->has(Entry::kHidden)) {
     // No region can still prolong it: all have been heard of since well after the deadline.
     const Millis deadline = e->deadline();
-    if (deadline <= now_ && stable_.covers(e->stamp() ? e->stamp() : stable_.upto) &&
+    if (deadline <= now_ && settled(*e, stable_) &&
         stable_.upto.ms() > deadline + options_.max_clock_skew) {
       touch_dirty(s);
       erase_at(s, index);

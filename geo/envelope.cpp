@@ -11,7 +11,14 @@ namespace atoll::geo {
 
 namespace {
 
-constexpr int kZstdLevel = 1;
+// Measured at the origin of 64-byte SETs, per write: level 1 with a context of its own for every
+// message 0.30 us; level -3 with one context a thread a third of that, and a little larger.
+constexpr int kZstdLevel = -3;
+
+struct ZstdContext {
+  ZSTD_CCtx* cctx = ZSTD_createCCtx();
+  ~ZstdContext() { ZSTD_freeCCtx(cctx); }
+};
 
 // ---- To the wire ----
 
@@ -233,9 +240,10 @@ std::vector<std::string> encode(const Message& message, uint64_t content_id,
   std::string bytes = content.SerializeAsString();
   bool zstd = false;
   if (compression == Compression::kZstd && bytes.size() >= kCompressFromBytes) {
+    thread_local ZstdContext context;  // making one costs as much as compressing a batch
     std::string packed(ZSTD_compressBound(bytes.size()), '\0');
-    const size_t n =
-        ZSTD_compress(packed.data(), packed.size(), bytes.data(), bytes.size(), kZstdLevel);
+    const size_t n = ZSTD_compressCCtx(context.cctx, packed.data(), packed.size(), bytes.data(),
+                                       bytes.size(), kZstdLevel);
     if (!ZSTD_isError(n) && n < bytes.size() - bytes.size() / 8) {
       packed.resize(n);
       bytes = std::move(packed);
