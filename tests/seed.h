@@ -19,7 +19,8 @@ namespace atoll::tests {
 
 class Random {
  public:
-  explicit Random(uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15 + 0x1234567) {}
+  // The seed is mixed first: neighbouring seeds must not be the same stream, shifted.
+  explicit Random(uint64_t seed) : state_(seed) { state_ = next() ^ (seed << 32); }
 
   uint64_t next() {
     uint64_t z = (state_ += 0x9e3779b97f4a7c15);

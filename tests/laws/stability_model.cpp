@@ -248,7 +248,6 @@ void StabilityModel::crash(Region& r) {
   r.now = r.synced;
   r.log.resize(r.synced.log);
   r.unsealed.clear();
-  if (!options_.rules.restart_keeps_stability) r.now.stable.upto = r.now.heard = {};
   r.incarnation = stamp(r);  // the clock starts above everything that may have been lost
   Coverage& own = r.now.vector.slot_for(r.id());
   if (!own.has_gap()) own.gap_after = own.upto;

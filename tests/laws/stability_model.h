@@ -29,7 +29,6 @@ struct Rules {
   bool pass_on_what_was_heard = true;        // off, a batch claims its sender's stability only
   bool new_incarnation = true;               // rule 2: off, a restart continues contributions
   bool collect_only_stable = true;           // rule 4: off, observed contributions go at once
-  bool restart_keeps_stability = true;       // off, it begins anew although the state was collected
   bool announce_gap = true;                  // off, a restarted region hides that it lost a tail
   bool advertise_only_synced = true;         // off, a vector claims what a crash can still lose
 };

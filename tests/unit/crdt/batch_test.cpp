@@ -171,6 +171,9 @@ TEST(Batch, IsRefusedWithAMalformedDelta) {
     w.set({DeltaKind::kSet, 1, at(1), true, {}, 0}, {}, kNoDeadline, "k", "v");
   }), "stamps do not rise");
   EXPECT_EQ(refused([](BatchWriter& w) {
+    w.set({DeltaKind::kSet, 1, at(1), true, {}, kEveryDb}, {}, kNoDeadline, "k", "v");
+  }), "no such database");
+  EXPECT_EQ(refused([](BatchWriter& w) {
     w.body({DeltaKind::kState, 1, at(1), true, {}, 0}, "k", "not a state");
   }), "malformed key state");
   EXPECT_EQ(refused([](BatchWriter& w) {
