@@ -69,9 +69,6 @@ void GeoLink::publish_picture(crdt::Millis now) {
   p.seen = replicator_->seen();
   p.coverage = store.coverage();
   p.stable = store.stability().upto;
-  p.tombstones = store.tombstones();
-  p.pending = store.pending();
-  p.guarded = store.guarded();
   p.healing = replicator_->healing();
   p.at = now;
   replication_.publish(shard_.index(), std::move(p));

@@ -231,19 +231,14 @@ void GeoReplication::status(
 }
 
 std::vector<std::pair<std::string, std::string>> GeoReplication::info() {
-  const auto settings = node_.config().snapshot();
   const auto t = std::atomic_load(&transport_);
   const geo::NatsTransport::Stats stats = t ? t->stats() : geo::NatsTransport::Stats{};
   const std::lock_guard lock(mutex_);
   const std::vector<geo::PeerStatus> peers = merged_peers();
   const geo::Counters c = merged_counters();
-  uint64_t tombstones = 0, pending = 0, guarded = 0;
   bool healing = false;
   crdt::Stamp stable = crdt::Stamp::max();
   for (const Picture& p : pictures_) {
-    tombstones += p.tombstones;
-    pending += p.pending;
-    guarded += p.guarded;
     healing |= p.healing;
     stable = std::min(stable, p.stable);
   }
@@ -259,17 +254,11 @@ std::vector<std::pair<std::string, std::string>> GeoReplication::info() {
       out.emplace_back(name, std::to_string(value));
     }
   };
-  add("geo_enabled", 1);
-  add("geo_region", settings->region);
-  add("geo_region_id", static_cast<int>(settings->region_id));
   add("geo_nats_connected", stats.connected ? 1 : 0);
   add("geo_nats_reconnects", stats.reconnects);
   add("geo_peers", peers.size());
   add("geo_peers_connected", connected);
   add("geo_healing", healing ? 1 : 0);
-  add("geo_tombstones", tombstones);
-  add("geo_pending", pending);
-  add("geo_metadata_entries", guarded);
   add("geo_stable_ms_ago", std::max<crdt::Millis>(0, node_.wall_ms() - stable.ms()));
   add("geo_batches_sent", c.batches_sent);
   add("geo_batch_bytes_sent", c.bytes_sent);

@@ -56,7 +56,6 @@ class GeoReplication : public Replication {
     std::vector<std::pair<crdt::RegionId, crdt::Stamp>> seen;     // of others, here
     crdt::VersionVector coverage;
     crdt::Stamp stable;
-    uint64_t tombstones = 0, pending = 0, guarded = 0;
     bool healing = false;
     crdt::Millis at = 0;
   };

@@ -452,7 +452,7 @@ void Text::geo() {
   line("geo_region_id", static_cast<int>(settings_.region_id));
   line("geo_tombstones", sum_.tombstones);
   line("geo_pending", sum_.pending);
-  line("geo_guarded_entries", sum_.guarded);
+  line("geo_metadata_entries", sum_.guarded);
   line("geo_merged_deltas", sum_.store.merged_deltas);
   line("geo_conflicts", sum_.store.conflicts);
   if (node_.replication() == nullptr) return;

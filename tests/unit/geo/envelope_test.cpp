@@ -1,0 +1,207 @@
+// Messages survive the wire, in parts and compressed, and nothing that is not whole and sound does.
+#include "geo/envelope.h"
+
+#include <gtest/gtest.h>
+#include <xxhash.h>
+
+#include <random>
+
+#include "geo/envelope.pb.h"
+
+namespace atoll::geo {
+namespace {
+
+Message example(Body body) {
+  Message m;
+  m.sender.address = {2, 0xabcdef0123456789, 1, 3};
+  m.sender.region_name = "eu";
+  m.sender.slots = {5461, 10922};
+  m.sender.incarnation = Stamp::make(1'700'000'000'000, 7, 2);
+  m.sender.wall_ms = 1'700'000'000'123;
+  m.sender.paused = {3};
+  m.body = std::move(body);
+  return m;
+}
+
+Message over_the_wire(const Message& m, Compression compression = Compression::kZstd) {
+  Assembler assembler;
+  Message out;
+  std::string error;
+  const auto payloads = encode(m, 77, compression);
+  for (size_t i = 0; i < payloads.size(); ++i) {
+    const auto result = assembler.add("subject", payloads[i], out, error);
+    EXPECT_EQ(result, i + 1 == payloads.size() ? Assembler::Result::kMessage
+                                               : Assembler::Result::kIncomplete)
+        << error;
+  }
+  return out;
+}
+
+std::shared_ptr<const std::string> bytes(size_t n, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  auto out = std::make_shared<std::string>(n, '\0');
+  for (char& c : *out) c = static_cast<char>(random());
+  return out;
+}
+
+TEST(Envelope, EveryFieldOfABeaconArrives) {
+  Beacon b;
+  b.sealed = Stamp{11};
+  b.head = Stamp{12};
+  b.applied.set({1, Stamp{100}, {}, {}});
+  b.applied.set({2, Stamp{200}, Stamp{150}, Stamp{180}});
+  b.log_floor = Stamp{5};
+  b.lapsed = {9};
+  b.want_ack = true;
+  b.digests_at = -4;
+  b.digests.push_back({16383, 0xfeedface, {Stamp{1}, Stamp{2}}});
+  const Message sent = example(b);
+  const Message got = over_the_wire(sent);
+  EXPECT_EQ(got.sender.address, sent.sender.address);
+  EXPECT_EQ(got.sender.region_name, "eu");
+  EXPECT_EQ(got.sender.slots, sent.sender.slots);
+  EXPECT_EQ(got.sender.incarnation, sent.sender.incarnation);
+  EXPECT_EQ(got.sender.wall_ms, sent.sender.wall_ms);
+  EXPECT_EQ(got.sender.paused, sent.sender.paused);
+  const auto& r = std::get<Beacon>(got.body);
+  EXPECT_EQ(r.sealed, b.sealed);
+  EXPECT_EQ(r.head, b.head);
+  EXPECT_EQ(r.applied, b.applied);
+  EXPECT_EQ(r.log_floor, b.log_floor);
+  EXPECT_EQ(r.lapsed, b.lapsed);
+  EXPECT_TRUE(r.want_ack);
+  EXPECT_EQ(r.digests_at, -4);
+  ASSERT_EQ(r.digests.size(), 1u);
+  EXPECT_EQ(r.digests[0].slot, 16383);
+  EXPECT_EQ(r.digests[0].digest, 0xfeedfaceu);
+  EXPECT_EQ(r.digests[0].changed, (std::vector<Stamp>{Stamp{1}, Stamp{2}}));
+}
+
+TEST(Envelope, EveryFieldOfTheRepairMessagesArrives) {
+  const auto pull = std::get<Pull>(over_the_wire(example(Pull{Stamp{42}})).body);
+  EXPECT_EQ(pull.from, Stamp{42});
+
+  const auto reply = std::get<PullReply>(
+      over_the_wire(example(PullReply{Stamp{1}, true, Stamp{9}, true, {bytes(10, 1), bytes(0, 2)}}))
+          .body);
+  EXPECT_EQ(reply.from, Stamp{1});
+  EXPECT_TRUE(reply.reaches_back && reply.more);
+  EXPECT_EQ(reply.upto, Stamp{9});
+  ASSERT_EQ(reply.batches.size(), 2u);
+  EXPECT_EQ(*reply.batches[0], *bytes(10, 1));
+
+  const auto request = std::get<SlotRequest>(
+      over_the_wire(example(SlotRequest{8, {3, 5}, true, {{}, {Stamp{1}, Stamp{2}}, {}}})).body);
+  EXPECT_EQ(request.id, 8u);
+  EXPECT_EQ(request.slots, (SlotRange{3, 5}));
+  EXPECT_TRUE(request.whole);
+  ASSERT_EQ(request.changed.size(), 3u);
+  EXPECT_EQ(request.changed[1].size(), 2u);
+
+  SlotReply slots{8, {3, 4}, {bytes(100, 3)}, {}};
+  slots.covered.raise(1, Stamp{77});
+  const auto answered = std::get<SlotReply>(over_the_wire(example(slots)).body);
+  EXPECT_EQ(answered.id, 8u);
+  EXPECT_EQ(answered.answered, (SlotRange{3, 4}));
+  EXPECT_EQ(answered.covered.at(1), Stamp{77});
+  EXPECT_EQ(*answered.slots.at(0), *bytes(100, 3));
+
+  EXPECT_TRUE(std::holds_alternative<Healed>(over_the_wire(example(Healed{})).body));
+}
+
+TEST(Envelope, LargeMessagesTravelInPartsInAnyOrderAndRepeated) {
+  const Message sent = example(BatchMessage{bytes(3 * kPartBytes + 17, 5)});
+  auto payloads = encode(sent, 9, Compression::kZstd);
+  ASSERT_EQ(payloads.size(), 4u);
+  for (const auto& p : payloads) EXPECT_LE(p.size(), kPartBytes + 128);
+  std::swap(payloads[0], payloads[3]);
+  payloads.insert(payloads.begin() + 1, payloads[0]);
+  Assembler assembler;
+  Message got;
+  std::string error;
+  for (size_t i = 0; i + 1 < payloads.size(); ++i) {
+    EXPECT_EQ(assembler.add("s", payloads[i], got, error), Assembler::Result::kIncomplete);
+  }
+  ASSERT_EQ(assembler.add("s", payloads.back(), got, error), Assembler::Result::kMessage) << error;
+  EXPECT_EQ(*std::get<BatchMessage>(got.body).bytes, *std::get<BatchMessage>(sent.body).bytes);
+}
+
+TEST(Envelope, PartsOfTwoSendersDoNotMix) {
+  const auto a = encode(example(BatchMessage{bytes(kPartBytes + 5, 1)}), 9, Compression::kOff);
+  const auto b = encode(example(BatchMessage{bytes(kPartBytes + 5, 2)}), 9, Compression::kOff);
+  Assembler assembler;
+  Message got;
+  std::string error;
+  EXPECT_EQ(assembler.add("a", a[0], got, error), Assembler::Result::kIncomplete);
+  EXPECT_EQ(assembler.add("b", b[1], got, error), Assembler::Result::kIncomplete);
+  EXPECT_EQ(assembler.add("b", b[0], got, error), Assembler::Result::kMessage) << error;
+  EXPECT_EQ(*std::get<BatchMessage>(got.body).bytes, *bytes(kPartBytes + 5, 2));
+}
+
+TEST(Envelope, CompressionPaysOrIsLeftOut) {
+  auto even = std::make_shared<const std::string>(std::string(64 * 1024, 'x'));
+  EXPECT_LT(encode(example(BatchMessage{even}), 1, Compression::kZstd)[0].size(), 4096u);
+  EXPECT_GT(encode(example(BatchMessage{even}), 1, Compression::kOff)[0].size(), 64u * 1024);
+  const auto noise = bytes(64 * 1024, 8);
+  EXPECT_LT(encode(example(BatchMessage{noise}), 1, Compression::kZstd)[0].size(), 65u * 1024);
+}
+
+// Switching off any one check of Assembler::add lets one of these through.
+TEST(Envelope, WhatIsNotSoundIsRefusedWithAReason) {
+  const std::string good = encode(example(Pull{Stamp{1}}), 1, Compression::kOff)[0];
+  const auto refuse = [](const std::string& payload, const std::string& part_of_reason) {
+    Assembler assembler;
+    Message m;
+    std::string error;
+    EXPECT_EQ(assembler.add("s", payload, m, error), Assembler::Result::kError);
+    EXPECT_NE(error.find(part_of_reason), std::string::npos) << error;
+  };
+  const auto changed = [&](auto&& change, bool checksum = true) {
+    wire::Envelope e;
+    EXPECT_TRUE(e.ParseFromString(good));
+    change(e);
+    if (checksum) e.set_checksum(XXH3_64bits(e.content().data(), e.content().size()));
+    return e.SerializeAsString();
+  };
+  const auto with_content = [&](auto&& change) {
+    return changed([&](wire::Envelope& e) {
+      wire::Content c;
+      EXPECT_TRUE(c.ParseFromString(e.content()));
+      change(c);
+      e.set_content(c.SerializeAsString());
+    });
+  };
+  refuse("\xff\xff\xff garbage", "not an envelope");
+  refuse(changed([](auto& e) { e.set_protocol(2); }), "protocol version 2");
+  refuse(changed([](auto& e) { e.mutable_content()->at(3) ^= 1; }, false), "checksum");
+  refuse(changed([](auto& e) { e.set_content("\xff\xff"); }), "not a message");
+  refuse(changed([](auto& e) { e.set_zstd(true); }), "compressed content");
+  refuse(changed([](auto& e) { e.set_content_id(4); e.set_parts(1); }), "part number");
+  refuse(changed([](auto& e) { e.set_content_id(4); e.set_parts(4'000'000'000u); }), "part number");
+  refuse(with_content([](auto& c) { c.clear_body(); }), "without a body");
+  refuse(with_content([](auto& c) { c.mutable_sender()->set_region(256); }), "region id");
+  refuse(with_content([](auto& c) { c.mutable_sender()->set_last_slot(16384); }), "slot");
+  refuse(with_content([](auto& c) { c.mutable_sender()->set_shard(70'000); }), "shard");
+  refuse(with_content([](auto& c) { c.mutable_slot_reply()->set_first_slot(99'999); }), "slot");
+}
+
+TEST(Envelope, EveryTruncationIsRefusedOrIncomplete) {
+  const std::string good = encode(example(BatchMessage{bytes(300, 4)}), 1, Compression::kOff)[0];
+  for (size_t n = 0; n < good.size(); ++n) {
+    Assembler assembler;
+    Message m;
+    std::string error;
+    EXPECT_NE(assembler.add("s", good.substr(0, n), m, error), Assembler::Result::kMessage) << n;
+  }
+}
+
+TEST(Address, AnotherDivisionIntoShardsIsAnotherProducer) {
+  const Address a{1, 5, 0, 1};
+  EXPECT_NE(a.producer(), (Address{1, 5, 0, 2}).producer());
+  EXPECT_NE(a.producer(), (Address{1, 6, 0, 1}).producer());
+  EXPECT_NE(a.producer(), (Address{2, 5, 0, 1}).producer());
+  EXPECT_EQ(a.producer(), (Address{1, 5, 0, 1}).producer());
+}
+
+}  // namespace
+}  // namespace atoll::geo

@@ -1,0 +1,375 @@
+// The protocol step by step, between two replicators that a test drives by hand. Histories at
+// random are the simulator's business; here every refusal and every repair is shown on its own.
+#include "geo/replicator.h"
+
+#include <gtest/gtest.h>
+
+#include <deque>
+
+namespace atoll::geo {
+namespace {
+
+using crdt::make_ref;
+
+// A region of one shard with four slots' worth of keys, whose messages wait in a queue.
+struct Region : Host {
+  explicit Region(RegionId id, const std::string& name, Start start = {})
+      : store({id, {0, crdt::kSlotCount - 1}, 16, 500, true}) {
+    options.self = {id, id * 1000u, 0, 1};
+    options.region_name = name;
+    options.digests_per_beacon = crdt::kSlotCount;
+    store.set_now(now);
+    if (!start.first) start.first = store.clock().next(now);
+    store.begin_incarnation(start.first);
+    replicator = std::make_unique<Replicator>(store, *this, options, start, now);
+  }
+
+  void broadcast(const Message& m) override { out.push_back({std::nullopt, m}); }
+  void send(const Address& to, const Message& m) override { out.push_back({to, m}); }
+  void read_log(Stamp from, size_t, std::function<void(LogPage)> done) override {
+    LogPage page;
+    page.reaches_back = from >= log_from;
+    page.upto = std::max(from, store.sealed_upto());
+    for (const auto& [to, bytes] : log) {
+      if (to > from) page.batches.push_back(bytes);
+    }
+    done(page);
+  }
+  Stamp log_floor() override { return log_from; }
+  void log_remote(uint64_t, Stamp, Stamp, std::string_view) override { ++logged; }
+  void slot_joined(SlotId) override { ++joined; }
+  void seal() override {
+    const crdt::Batch batch = store.seal();
+    log.emplace_back(batch.header.to, batch.bytes);
+    replicator->on_sealed(batch, now);
+  }
+  void report(Level level, const std::string& text) override {
+    if (level == Level::kError) errors.push_back(text);
+  }
+  void remember_regions(const std::vector<std::pair<RegionId, std::string>>& all) override {
+    remembered = all;
+  }
+
+  void set(const std::string& key, const std::string& value) {
+    store.set(make_ref(0, key), value, crdt::kNoDeadline);
+    seal();
+  }
+  std::string get(const std::string& key) {
+    const crdt::Entry* e = store.find(make_ref(0, key));
+    return e == nullptr ? "(nil)" : std::string(store.value(*e));
+  }
+  void at(Millis ms) {
+    now = ms;
+    store.set_now(ms);
+    store.collect_step(1 << 20);
+    replicator->tick(ms);
+  }
+
+  struct Outgoing {
+    std::optional<Address> to;
+    Message message;
+  };
+  Millis now = 1'700'000'000'000;
+  Options options;
+  crdt::Store store;
+  std::unique_ptr<Replicator> replicator;
+  std::deque<Outgoing> out;
+  std::vector<std::pair<Stamp, std::string>> log;
+  Stamp log_from;
+  int logged = 0, joined = 0;
+  std::vector<std::string> errors;
+  std::vector<std::pair<RegionId, std::string>> remembered;
+};
+
+// Delivers what waits, until nothing does.
+void deliver(Region& a, Region& b) {
+  for (int round = 0; round < 1000 && (!a.out.empty() || !b.out.empty()); ++round) {
+    for (auto [from, to] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
+      std::deque<Region::Outgoing> out;
+      out.swap(from->out);
+      for (auto& each : out) {
+        if (!each.to || *each.to == to->options.self) {
+          to->replicator->on_message(each.message, to->now);
+        }
+      }
+    }
+  }
+}
+
+void live(Region& a, Region& b, int seconds) {
+  for (int i = 0; i < seconds * 4; ++i) {
+    a.at(a.now + 250);
+    b.at(b.now + 250);
+    deliver(a, b);
+  }
+}
+
+struct Pair : testing::Test {
+  Region us{1, "us"}, eu{2, "eu"};
+};
+
+TEST_F(Pair, AWriteArrives) {
+  live(us, eu, 2);
+  us.set("k", "1");
+  deliver(us, eu);
+  EXPECT_EQ(eu.get("k"), "1");
+  EXPECT_EQ(eu.logged, 1);
+}
+
+TEST_F(Pair, ALostBatchIsPulledWhenTheNextOneShowsTheGap) {
+  live(us, eu, 2);
+  us.set("k", "1");
+  us.out.clear();  // lost
+  us.set("other", "2");
+  deliver(us, eu);
+  EXPECT_EQ(eu.get("k"), "1");
+  EXPECT_EQ(eu.get("other"), "2");
+  EXPECT_EQ(eu.replicator->counters().gaps, 1u);
+  EXPECT_EQ(eu.replicator->counters().pulls, 1u);
+}
+
+TEST_F(Pair, ALostLastBatchIsPulledWhenABeaconShowsTheGap) {
+  live(us, eu, 2);
+  us.set("k", "1");
+  us.out.clear();
+  deliver(us, eu);
+  EXPECT_EQ(eu.get("k"), "(nil)");
+  live(us, eu, 2);
+  EXPECT_EQ(eu.get("k"), "1");
+}
+
+TEST_F(Pair, WithoutPullsAGapStays) {
+  eu.replicator->canary().no_pull = true;
+  live(us, eu, 2);
+  us.set("k", "1");
+  us.out.clear();
+  us.set("other", "2");
+  live(us, eu, 5);
+  EXPECT_EQ(eu.get("k"), "(nil)");
+  EXPECT_EQ(eu.get("other"), "(nil)") << "nothing may be applied past a gap";
+}
+
+TEST_F(Pair, WhereTheLogNoLongerReachesBackSlotsHeal) {
+  live(us, eu, 2);
+  us.set("k", "1");
+  us.set("gone", "1");
+  deliver(us, eu);
+  us.store.del(make_ref(0, "gone"));
+  us.seal();
+  us.set("k", "2");
+  us.out.clear();
+  us.log.clear();
+  us.log_from = us.store.sealed_upto();
+  live(us, eu, 5);
+  EXPECT_EQ(eu.get("k"), "2");
+  EXPECT_EQ(eu.get("gone"), "(nil)");
+  EXPECT_GE(eu.joined, 1);
+  EXPECT_EQ(eu.store.tombstones(), 0u);
+}
+
+TEST_F(Pair, AnEmptyRegionJoins) {
+  for (int i = 0; i < 500; ++i) us.set("k" + std::to_string(i), std::to_string(i));
+  us.log.clear();
+  us.log_from = us.store.sealed_upto();
+  us.out.clear();
+  live(us, eu, 5);
+  for (int i = 0; i < 500; ++i) EXPECT_EQ(eu.get("k" + std::to_string(i)), std::to_string(i));
+}
+
+// A delta that was damaged on the way in, past every checksum: the same stamp, another value.
+TEST_F(Pair, DifferentDigestsOfEqualVectorsHeal) {
+  live(us, eu, 2);
+  us.set("k", "value-1");
+  Message m = us.out.back().message;
+  us.out.clear();
+  auto& batch = std::get<BatchMessage>(m.body);
+  std::string other = *batch.bytes;
+  other.back() = '2';
+  batch.bytes = std::make_shared<const std::string>(other);
+  eu.replicator->on_message(m, eu.now);
+  ASSERT_EQ(eu.get("k"), "value-2");
+  live(us, eu, 6);
+  EXPECT_EQ(us.get("k"), eu.get("k"));
+  EXPECT_GE(us.replicator->counters().digest_mismatches + eu.replicator->counters().digest_mismatches,
+            1u);
+}
+
+TEST_F(Pair, WithoutDigestsSuchDamageStays) {
+  us.replicator->canary().no_digest_repair = true;
+  eu.replicator->canary().no_digest_repair = true;
+  live(us, eu, 2);
+  us.set("k", "value-1");
+  Message m = us.out.back().message;
+  us.out.clear();
+  auto& batch = std::get<BatchMessage>(m.body);
+  std::string other = *batch.bytes;
+  other.back() = '2';
+  batch.bytes = std::make_shared<const std::string>(other);
+  eu.replicator->on_message(m, eu.now);
+  live(us, eu, 6);
+  EXPECT_NE(us.get("k"), eu.get("k"));
+}
+
+TEST_F(Pair, EvictionIsLocalAndNotRepaired) {
+  live(us, eu, 2);
+  us.set("k", "1");
+  deliver(us, eu);
+  eu.store.evict_one(crdt::EvictionPool::kAllKeys, crdt::EvictionOrder::kRandom, 5, 1);
+  EXPECT_EQ(eu.get("k"), "(nil)");
+  live(us, eu, 5);
+  EXPECT_EQ(eu.get("k"), "(nil)") << "what was evicted is not brought back";
+  EXPECT_EQ(eu.replicator->counters().digest_mismatches, 0u);
+}
+
+TEST_F(Pair, APausedPeerIsNeitherHeardNorPulled) {
+  live(us, eu, 2);
+  us.replicator->set_paused(2, true, us.now);
+  deliver(us, eu);
+  us.set("a", "1");
+  eu.set("b", "1");
+  live(us, eu, 3);
+  EXPECT_EQ(eu.get("a"), "(nil)");
+  EXPECT_EQ(us.get("b"), "(nil)");
+  EXPECT_EQ(us.replicator->peers(us.now)[0].state, PeerState::kPaused);
+  EXPECT_TRUE(eu.replicator->peers(eu.now)[0].paused_there);
+  us.replicator->set_paused(2, false, us.now);
+  live(us, eu, 3);
+  EXPECT_EQ(eu.get("a"), "1");
+  EXPECT_EQ(us.get("b"), "1");
+}
+
+TEST_F(Pair, AnotherNodeWithOurRegionIdIsRefused) {
+  live(us, eu, 2);
+  Region twin(1, "us2");
+  twin.options.self.node = 77;
+  twin.replicator->set_options(twin.options);
+  twin.set("k", "twin");
+  for (auto& o : twin.out) us.replicator->on_message(o.message, us.now);
+  EXPECT_EQ(us.get("k"), "(nil)");
+  EXPECT_EQ(us.replicator->counters().id_conflicts, 1u);
+  ASSERT_FALSE(us.errors.empty());
+  EXPECT_NE(us.errors[0].find("region's id 1"), std::string::npos) << us.errors[0];
+  // A third region, too, listens to the first that it met and not to the second.
+  for (auto& o : twin.out) eu.replicator->on_message(o.message, eu.now);
+  EXPECT_EQ(eu.get("k"), "(nil)");
+  EXPECT_EQ(eu.replicator->counters().id_conflicts, 1u);
+}
+
+TEST_F(Pair, ABatchThatDoesNotParseIsRefusedWhole) {
+  live(us, eu, 2);
+  us.set("k", "1");
+  Message m = us.out.back().message;
+  us.out.clear();
+  auto& batch = std::get<BatchMessage>(m.body);
+  std::string damaged = *batch.bytes;
+  damaged.pop_back();
+  batch.bytes = std::make_shared<const std::string>(damaged);
+  eu.replicator->on_message(m, eu.now);
+  EXPECT_EQ(eu.get("k"), "(nil)");
+  EXPECT_EQ(eu.replicator->counters().malformed, 1u);
+  ASSERT_FALSE(eu.errors.empty());
+  live(us, eu, 2);
+  EXPECT_EQ(eu.get("k"), "1") << "the good copy is pulled";
+}
+
+TEST_F(Pair, AfterAnUncleanRestartTheLostTailComesBack) {
+  live(us, eu, 2);
+  us.set("early", "1");
+  const Stamp known = us.store.sealed_upto();
+  us.set("late", "1");  // shipped, and then lost with the log's tail
+  deliver(us, eu);
+  const auto log = us.log;
+
+  Start start;
+  start.tail_complete = false;
+  start.last_known = known;
+  start.first = Stamp::make(us.now + 1000, 0, 1);
+  start.regions = {{2, "eu"}};
+  Region again(1, "us", start);
+  again.now = us.now;
+  again.store.set_now(us.now);
+  again.store.replay(log[0].second);
+  again.store.clock().observe(start.first);
+  EXPECT_EQ(again.get("late"), "(nil)");
+  live(again, eu, 4);
+  EXPECT_EQ(again.get("late"), "1");
+  EXPECT_EQ(eu.get("late"), "1");
+  EXPECT_FALSE(again.replicator->healing());
+}
+
+TEST_F(Pair, ARegionBeyondTheHorizonDoesNotHoldTombstonesBackAndMustHeal) {
+  us.options.horizon = 20'000;
+  us.replicator->set_options(us.options);
+  live(us, eu, 2);
+  us.set("k", "1");
+  deliver(us, eu);
+  us.store.del(make_ref(0, "k"));
+  us.seal();
+  us.out.clear();
+  for (int i = 0; i < 40; ++i) us.at(us.now + 250);  // eu is silent, yet within the horizon
+  us.out.clear();
+  EXPECT_EQ(us.store.tombstones(), 1u);
+  for (int i = 0; i < 80; ++i) us.at(us.now + 250);
+  us.out.clear();
+  EXPECT_EQ(us.store.tombstones(), 0u);
+  EXPECT_EQ(us.replicator->peers(us.now)[0].state, PeerState::kLapsed);
+  eu.now = us.now;
+  eu.set("unsent", "kept");
+  live(us, eu, 6);
+  EXPECT_EQ(eu.get("k"), "(nil)");
+  EXPECT_EQ(us.get("k"), "(nil)");
+  EXPECT_EQ(us.get("unsent"), "kept");
+  EXPECT_EQ(us.replicator->peers(us.now)[0].state, PeerState::kLive);
+}
+
+TEST_F(Pair, TombstonesGoOnlyWhenEveryRegionHasApplied) {
+  live(us, eu, 2);
+  us.set("k", "1");
+  deliver(us, eu);
+  us.store.del(make_ref(0, "k"));
+  us.seal();
+  us.out.clear();  // eu does not hear of it yet
+  for (int i = 0; i < 8; ++i) us.at(us.now + 250);
+  EXPECT_EQ(us.store.tombstones(), 1u);
+  live(us, eu, 4);
+  EXPECT_EQ(us.store.tombstones(), 0u);
+  EXPECT_EQ(eu.store.tombstones(), 0u);
+}
+
+TEST_F(Pair, AClockFarOffRaisesAnAlarmAndConvergesAllTheSame) {
+  eu.now += 300'000;
+  eu.store.set_now(eu.now);
+  live(us, eu, 2);
+  EXPECT_EQ(us.replicator->counters().skew_alarms, 1u);
+  EXPECT_NEAR(static_cast<double>(us.replicator->peers(us.now)[0].skew_ms), 300'000, 1000);
+  eu.set("k", "ahead");
+  live(us, eu, 1);
+  us.set("k", "had seen it");
+  live(us, eu, 1);
+  EXPECT_EQ(us.get("k"), "had seen it");
+  EXPECT_EQ(eu.get("k"), "had seen it");
+}
+
+TEST_F(Pair, AppliedTellsWhatWaitRegionsCounts) {
+  live(us, eu, 2);
+  us.set("k", "1");
+  const Stamp write = us.store.last_write();
+  EXPECT_LT(us.replicator->applied_by_regions()[0].second, write);
+  us.replicator->nudge(us.now);
+  deliver(us, eu);
+  eu.at(eu.now + 10);
+  deliver(us, eu);
+  EXPECT_GE(us.replicator->applied_by_regions()[0].second, write);
+  EXPECT_EQ(eu.replicator->seen()[0].second, us.store.sealed_upto());
+}
+
+TEST_F(Pair, KnownRegionsAreRememberedAndForgotten) {
+  live(us, eu, 1);
+  ASSERT_EQ(us.remembered.size(), 1u);
+  EXPECT_EQ(us.remembered[0].second, "eu");
+  us.replicator->forget(2);
+  EXPECT_TRUE(us.remembered.empty());
+}
+
+}  // namespace
+}  // namespace atoll::geo
