@@ -1,0 +1,261 @@
+#include "scenarios/sim/history.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace atoll::sim {
+
+namespace {
+
+constexpr int kBaseShift = 44;
+
+std::vector<Key> make_keys() {
+  std::vector<Key> keys;
+  const auto kind_of = [](size_t n) {
+    if (n < 16) return KeyKind::kCounter;
+    if (n < 20) return KeyKind::kReal;
+    if (n < 40) return KeyKind::kString;
+    if (n < 48) return KeyKind::kTtlCounter;
+    if (n < kHotKeys) return KeyKind::kTtlString;
+    return n % 4 == 0 ? KeyKind::kCounter : KeyKind::kString;
+  };
+  for (int i = 0; keys.size() < 160; ++i) {
+    const std::string tag = "{" + std::to_string(i) + "}";
+    if (!kSlots.contains(crdt::slot_of(tag))) continue;
+    for (const char* suffix : {"a", "b"}) {
+      Key key;
+      key.name = tag + suffix;
+      key.slot = crdt::slot_of(tag);
+      key.kind = kind_of(keys.size());
+      key.db = keys.size() % 7 == 0 ? 1 : 0;
+      keys.push_back(key);
+    }
+  }
+  return keys;
+}
+
+}  // namespace
+
+const std::vector<Key>& all_keys() {
+  static const std::vector<Key> keys = make_keys();
+  return keys;
+}
+
+Seen decode(const Key& key, const std::string* value) {
+  Seen seen;
+  if (value == nullptr) return seen;
+  seen.present = true;
+  if (!key.counts()) {
+    seen.foreign = value->size() < 2 || (*value)[0] != 'v';
+    if (!seen.foreign) seen.base = static_cast<uint32_t>(std::stoul(value->substr(1)));
+    return seen;
+  }
+  int64_t number = 0;
+  int shift = kBaseShift;
+  if (key.kind == KeyKind::kReal) {
+    const auto real = crdt::parse_real(*value);
+    if (!real || *real < 0 || *real > 4e18L) {
+      seen.foreign = true;
+      return seen;
+    }
+    // Increments are halves.
+    const auto whole = static_cast<uint64_t>(*real * 2);
+    seen.foreign = static_cast<long double>(whole) != *real * 2;
+    seen.base = static_cast<uint32_t>(whole >> (kBaseShift + 1));
+    seen.increments = whole & ((uint64_t{1} << (kBaseShift + 1)) - 1);
+    return seen;
+  }
+  const auto integer = crdt::parse_integer(*value);
+  seen.foreign = !integer || *integer < 0;
+  if (seen.foreign) return seen;
+  number = *integer;
+  seen.base = static_cast<uint32_t>(number >> shift);
+  seen.increments = static_cast<uint64_t>(number) & ((uint64_t{1} << shift) - 1);
+  return seen;
+}
+
+bool Op::held() const {
+  return std::any_of(holders.begin(), holders.end(),
+                     [](const Holder& h) { return h.seq != kNowhere; });
+}
+
+History::History(const Profile& profile)
+    : profile_(profile),
+      ops_(1),
+      by_key_(all_keys().size()),
+      by_slot_(kSlots.size()),
+      by_shard_(profile.regions.size() + 1),
+      increments_(all_keys().size()) {}
+
+int History::next_bit(size_t key) const {
+  const size_t n = increments_[key].size();
+  return n < kIncrementsMax ? static_cast<int>(n) : -1;
+}
+
+Op& History::add(Op op, Millis now) {
+  op.id = number();
+  op.holders[op.region] = {Op::kInMemory, now};
+  by_key_[op.key].push_back(op.id);
+  by_slot_[all_keys()[op.key].slot].push_back(op.id);
+  by_shard_[op.region][static_cast<size_t>(op.shard)].push_back(op.id);
+  if (op.kind == OpKind::kIncrement) increments_[op.key].push_back(op.id);
+  ops_.push_back(std::move(op));
+  return ops_.back();
+}
+
+void History::sealed(const std::vector<uint32_t>& ops, Disk::Seq seq) {
+  for (const uint32_t id : ops) ops_[id].holders[ops_[id].region].seq = seq;
+}
+
+void History::merged(RegionId by, RegionId origin, int shard, Stamp from, Stamp to, Disk::Seq seq,
+                     Millis now) {
+  const auto& ids = by_shard_[origin][static_cast<size_t>(shard)];
+  for (auto it = ids.rbegin(); it != ids.rend(); ++it) {
+    Op& op = ops_[*it];
+    if (op.stamp > to) continue;
+    // Stamps rise in time but for a lost disk: look a little further.
+    if (op.stamp <= from) {
+      if (profile_.disk_loss_every == 0) break;
+      continue;
+    }
+    if (op.lost_before && to >= op.lost_before) continue;
+    if (op.holders[by].seq == Op::kNowhere) op.holders[by] = {seq, now};
+  }
+}
+
+void History::joined(RegionId by, RegionId from, SlotId slot, Millis then, Disk::Seq seq,
+                     Millis now) {
+  for (const uint32_t id : by_slot_[slot]) {
+    Op& op = ops_[id];
+    const Op::Holder& theirs = op.holders[from];
+    if (theirs.seq == Op::kNowhere || theirs.since > then) continue;
+    if (op.holders[by].seq == Op::kNowhere) op.holders[by] = {seq, now};
+  }
+}
+
+void History::crashed(RegionId by, Disk::Seq durable) {
+  for (Op& op : ops_) {
+    Op::Holder& h = op.holders[by];
+    if (h.seq == Op::kNowhere) continue;
+    if (durable != Op::kNowhere && h.seq <= durable) continue;
+    h = {};
+    if (op.region == by && !op.lost_before) op.lost_before = Stamp::max();
+    if (!op.held()) op.lost = true;
+  }
+}
+
+void History::restarted(RegionId by, Stamp first) {
+  for (const auto& shard : by_shard_[by]) {
+    for (const uint32_t id : shard) {
+      if (ops_[id].lost_before == Stamp::max()) ops_[id].lost_before = first;
+    }
+  }
+}
+
+// ---- The oracle ----
+
+std::string History::text(const Op& op) {
+  static constexpr const char* kNames[] = {"SET", "DEL", "INCR", "TTL", "FLUSH"};
+  std::string out = std::string(kNames[static_cast<size_t>(op.kind)]) + " #" +
+                    std::to_string(op.id) + " of region " + std::to_string(op.region) + " at " +
+                    std::to_string(op.stamp.ms() % 10'000'000) + "." +
+                    std::to_string(op.stamp.logical());
+  if (op.kind == OpKind::kIncrement) out += " bit " + std::to_string(op.bit);
+  if (!op.acknowledged) out += " (not acknowledged)";
+  if (op.lost) out += " (lost for a time)";
+  return out;
+}
+
+bool History::observed_base(const Op& writer, const Op& base) {
+  if (writer.observed.base == base.id) return true;
+  return writer.stamp > base.stamp && !base.lost && writer.covers.covers(base.stamp);
+}
+
+bool History::observed_increment(const Op& writer, const Op& increment) {
+  if ((writer.observed.increments >> increment.bit & 1) != 0) return true;
+  return writer.stamp > increment.stamp && !increment.lost &&
+         writer.covers.covers(increment.stamp);
+}
+
+// A value that a write observed and replaced or deleted never comes back.
+std::string History::judge_resurrection(const std::vector<const Op*>& bases,
+                                        const Op* base) const {
+  if (base == nullptr) return {};
+  for (const Op* x : bases) {
+    if (x == base || !x->sure() || !observed_base(*x, *base)) continue;
+    return "is back: " + text(*base) + ", observed and removed by " + text(*x);
+  }
+  return {};
+}
+
+std::string History::judge_increments(size_t key, const std::vector<const Op*>& bases,
+                                      const Op* base, uint64_t increments) const {
+  if (increments >> increments_[key].size() != 0) return "counts an increment that never was";
+  // Without a visible base any of these may be what the end state has as its last base.
+  std::vector<const Op*> winners;
+  if (base != nullptr) {
+    winners.push_back(base);
+  } else {
+    Stamp last;
+    for (const Op* x : bases) {
+      if (x->sure()) last = std::max(last, x->stamp);
+    }
+    for (const Op* x : bases) {
+      if (x->stamp >= last || x->kind == OpKind::kFlush) winners.push_back(x);
+    }
+  }
+  for (const uint32_t id : increments_[key]) {
+    const Op& i = ops_[id];
+    const bool counts = (increments >> i.bit & 1) != 0;
+    const auto observed = [&](const Op* w) { return observed_increment(*w, i); };
+    if (counts && !winners.empty() && std::all_of(winners.begin(), winners.end(), observed)) {
+      return "counts " + text(i) + ", observed by " + text(*winners.front());
+    }
+    if (!counts && i.sure() && std::none_of(winners.begin(), winners.end(), observed)) {
+      return "lost " + text(i) + (base != nullptr ? ", base " + text(*base) : "");
+    }
+  }
+  return {};
+}
+
+std::string History::judge_winner(const std::vector<const Op*>& bases, const Op* base) const {
+  const Op* last = nullptr;
+  for (const Op* x : bases) {
+    if (x->kind == OpKind::kFlush || !x->sure()) continue;
+    if (last == nullptr || x->stamp > last->stamp) last = x;
+  }
+  if (last == nullptr || base == last) return {};
+  const bool newer = base != nullptr && base->stamp > last->stamp;
+  const auto excuses = [&](const Op* x) {
+    if (x->kind == OpKind::kFlush) return true;
+    return x->stamp > last->stamp && x->kind == OpKind::kDelete;
+  };
+  if (last->kind == OpKind::kSet) {
+    if (newer || std::any_of(bases.begin(), bases.end(), excuses)) return {};
+    return "lost " + text(*last) +
+           (base != nullptr ? ", instead " + text(*base) : ", instead no value");
+  }
+  if (base == nullptr || newer || profile_.lapses()) return {};
+  return text(*base) + " is there, although later came " + text(*last);
+}
+
+std::string History::judge(size_t key, const Seen& end) const {
+  if (end.foreign) return "has a value that nobody wrote";
+  std::vector<const Op*> bases;
+  for (const uint32_t id : by_key_[key]) {
+    if (ops_[id].is_base()) bases.push_back(&ops_[id]);
+  }
+  const Op* base = nullptr;
+  if (end.base != 0) {
+    if (end.base >= ops_.size()) return "has a base that nobody wrote";
+    base = &ops_[end.base];
+    if (base->key != key || base->kind != OpKind::kSet) return "has another key's base";
+  }
+  std::string wrong = judge_resurrection(bases, base);
+  if (!wrong.empty() || profile_.evictions || all_keys()[key].with_ttl()) return wrong;
+  if (all_keys()[key].counts()) wrong = judge_increments(key, bases, base, end.increments);
+  if (wrong.empty()) wrong = judge_winner(bases, base);
+  return wrong;
+}
+
+}  // namespace atoll::sim

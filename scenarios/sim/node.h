@@ -1,0 +1,123 @@
+// One region of the simulation: a process with one or two shards, each the real crdt::Store and
+// geo::Replicator, over the simulated disk and network. Starts, logs, snapshots, crashes and
+// recovers as node/shard does.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "scenarios/sim/disk.h"
+#include "scenarios/sim/history.h"
+#include "scenarios/sim/network.h"
+#include "scenarios/sim/profile.h"
+
+namespace atoll::sim {
+
+extern bool tracing;  // print what happens to nodes
+
+class Node;
+
+// A shard of a running process.
+class Shard : public geo::Host {
+ public:
+  Shard(Node& node, int index, SlotRange slots);
+
+  crdt::Store& store() { return store_; }
+  geo::Replicator& replicator() { return *replicator_; }
+  int index() const { return index_; }
+  void begin(const geo::Start& start);
+  void receive(const Packet& packet);
+  void record(uint32_t op) { unsealed_.push_back(op); }
+  void end_turn(bool due);
+  void tick();
+
+  void broadcast(const geo::Message& message) override;
+  void send(const geo::Address& to, const geo::Message& message) override;
+  void read_log(Stamp from, size_t bytes_max, std::function<void(geo::LogPage)> done) override;
+  Stamp log_floor() override;
+  void log_remote(uint64_t producer, Stamp from, Stamp to, std::string_view bytes) override;
+  void slot_joined(SlotId slot) override;
+  void seal() override;
+  void report(Level level, const std::string& text) override;
+  void remember_regions(const std::vector<std::pair<RegionId, std::string>>& regions) override;
+
+ private:
+  friend class Node;
+  Node& node_;
+  int index_;
+  crdt::Store store_;
+  std::unique_ptr<geo::Replicator> replicator_;
+  std::vector<uint32_t> unsealed_;
+  std::vector<crdt::Batch> sealed_;
+  std::deque<LogRecord> backlog_;
+  size_t backlog_bytes_ = 0;
+  Stamp backlog_floor_;
+  const Packet* receiving_ = nullptr;
+  // The snapshot pass under way.
+  bool snapshotting_ = false;
+  uint32_t snapshot_next_ = 0;
+  Stamp snapshot_sealed_;
+  std::vector<crdt::Store::Position> snapshot_positions_;
+};
+
+class Node {
+ public:
+  Node(RegionId region, const Profile& profile, Random& random, Network& network,
+       History& history);
+
+  RegionId region() const { return region_; }
+  bool running() const { return !shards_.empty(); }
+  std::vector<std::unique_ptr<Shard>>& shards() { return shards_; }
+  Shard& shard_of(SlotId slot);
+  uint64_t id() const { return disk_.content().node_id; }
+
+  void start(Millis now);
+  void stop(Millis now);  // clean
+  void crash();
+  void lose_disk();
+  void step_clock(Millis by) { clock_step_ += by; }
+
+  // Between begin_turn and end_turn the process runs at one moment.
+  void begin_turn(Millis now);
+  void end_turn();
+  void receive(const Packet& packet);
+  void tick();
+  void sync_disk();
+  void start_snapshot();
+  // Commands answered under `always` wait for the disk.
+  void acknowledge(uint32_t op);
+
+  Millis wall(Millis now) const;
+  Millis real_now() const { return now_; }
+
+ private:
+  friend class Shard;
+  struct Waiting {
+    uint32_t op = 0;
+    Disk::Seq seq = 0;
+  };
+  void recover(Shard& shard);
+  void snapshot_step();
+  void finish_snapshot();
+  geo::Options options(const Shard& shard) const;
+
+  RegionId region_;
+  const Profile& profile_;
+  const RegionProfile& own_profile_;
+  Random& random_;
+  Network& network_;
+  History& history_;
+  Disk disk_;
+  std::vector<std::unique_ptr<Shard>> shards_;
+  std::vector<std::pair<RegionId, std::string>> regions_;
+  std::deque<uint32_t> unanswered_;  // under `always`
+  Stamp incarnation_;
+  Millis now_ = 0;
+  Millis clock_step_ = 0;
+  Millis sealed_at_ = 0;
+  Millis ticked_at_ = 0;
+};
+
+}  // namespace atoll::sim

@@ -1,0 +1,77 @@
+// Thousands of simulated lives of two to four regions (scenarios/sim). A seed that fails prints
+// one line by which it runs again alone:
+//
+//     ATOLL_SEED=17 build/tests/sim_test --gtest_filter=Simulation.random_faults
+//     ATOLL_SIM_SEEDS=100000 ...   that many seeds
+//     ATOLL_SIM_SHRINK=1 ...       shrinks what fails and traces it; ATOLL_SIM_KEY=name a key's writes
+//     ATOLL_SIM_MINUTES=60 ...     as many seeds as that takes, other ones in every run of an hour
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdio>
+
+#include "scenarios/sim/simulator.h"
+#include "tests/seed.h"
+
+namespace atoll::tests {
+namespace {
+
+using sim::Outcome;
+using sim::Profile;
+using sim::Stats;
+
+constexpr uint64_t kSeeds = 2500;
+
+void report(const Stats& s, uint64_t seeds) {
+  const auto n = [](uint64_t v) { return static_cast<unsigned long long>(v); };
+  std::printf("%llu seeds: %llu writes, %llu acknowledged, %llu lost as allowed; %llu messages, "
+              "%llu of them lost; %llu crashes, %llu shutdowns, %llu disks lost, %llu cuts\n",
+              n(seeds), n(s.operations), n(s.acknowledged), n(s.lost), n(s.messages),
+              n(s.messages_lost), n(s.crashes), n(s.shutdowns), n(s.disks_lost), n(s.cuts));
+  std::printf("%llu gaps, %llu slot gaps, %llu pulls, %llu heals, %llu slots joined, %llu digest "
+              "mismatches, calm %lld ms on average\n",
+              n(s.protocol.gaps), n(s.protocol.slot_gaps), n(s.protocol.pulls),
+              n(s.protocol.heals), n(s.protocol.slots_joined), n(s.protocol.digest_mismatches),
+              static_cast<long long>(s.calm_ms / static_cast<int64_t>(seeds)));
+}
+
+// The proof of the product: whatever happens, the calm afterwards finds all regions in step with
+// nothing lost, nothing deleted back and no metadata left.
+TEST(Simulation, random_faults) {
+  const uint64_t only = number_from_environment("ATOLL_SEED", 0);
+  const uint64_t minutes = number_from_environment("ATOLL_SIM_MINUTES", 0);
+  const uint64_t keep_going = number_from_environment("ATOLL_SIM_KEEP_GOING", 0);
+  uint64_t seed = only != 0 ? only : number_from_environment("ATOLL_SIM_FROM", 1);
+  uint64_t last = only != 0 ? only : seed + number_from_environment("ATOLL_SIM_SEEDS", kSeeds) - 1;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(minutes);
+  if (minutes != 0) {
+    last = UINT64_MAX;
+    seed = static_cast<uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) >> 10;
+  }
+  Stats sum;
+  uint64_t ran = 0, failed = 0;
+  for (; seed <= last; ++seed) {
+    if (minutes != 0 && std::chrono::steady_clock::now() >= end) break;
+    const Outcome outcome = sim::run(seed);
+    sum += outcome.stats;
+    ++ran;
+    if (outcome.ok) continue;
+    if (number_from_environment("ATOLL_SIM_SHRINK", 0) != 0) {
+      uint64_t small_seed = seed;
+      const Profile small = sim::shrink(small_seed, sim::profile_of(seed));
+      std::printf("\nshrunk: ");
+      std::fflush(stdout);
+      sim::set_trace(true);
+      std::printf("%s\n", sim::run(small_seed, small).what.c_str());
+      sim::set_trace(false);
+    }
+    ADD_FAILURE() << "ATOLL_SEED=" << seed
+                  << " build/tests/sim_test --gtest_filter=Simulation.random_faults  "
+                  << outcome.what;
+    if (++failed > keep_going) break;
+  }
+  report(sum, ran);
+}
+
+}  // namespace
+}  // namespace atoll::tests
