@@ -8,6 +8,7 @@
 
 #include "persist/engine.h"
 #include "persist/format.h"
+#include "persist/log_merge.h"
 #include "persist/reader.h"
 #include "persist/recovery.h"
 #include "persist/writer.h"
@@ -130,18 +131,19 @@ Outcome Storage::for_each_record(const std::function<void(const RecordView&)>& f
   if (!engine) return {kClosedForRepair};
   rocksdb::ReadOptions options;
   options.fill_cache = false;
-  const std::unique_ptr<rocksdb::Iterator> it(engine->db->NewIterator(options, engine->log));
-  for (it->SeekToFirst(); it->Valid(); it->Next()) {
+  LogMerge log(*engine->db, engine->log, options);
+  for (; log.valid(); log.next()) {
+    const rocksdb::Iterator& it = log.current();
     std::string why;
-    const auto record = format::parse_record(view_of(it->key()), view_of(it->value()), &why);
+    const auto record = format::parse_record(view_of(it.key()), view_of(it.value()), &why);
     if (!record) {
-      return {explain(rocksdb::Status::Corruption(why, it->key().ToString(true)),
+      return {explain(rocksdb::Status::Corruption(why, it.key().ToString(true)),
                       impl_->engine.path())};
     }
     fn(record->view);
   }
-  if (it->status().ok()) return {};
-  return {explain(it->status(), impl_->engine.path())};
+  if (log.status().ok()) return {};
+  return {explain(log.status(), impl_->engine.path())};
 }
 
 std::optional<std::string> Storage::get_meta(std::string_view name) const {

@@ -166,8 +166,9 @@ class Storage {
                         const std::function<void(SlotId, std::string_view)>& fn,
                         std::vector<SlotId>* damaged) const;
 
-  /// Calls `fn` for each record: the own ones by rising `to`, then producer by producer those of
-  /// other regions, each by rising `to`.
+  /// Calls `fn` for each record, own ones and those of all producers together, by rising `to`.
+  /// A clock runs ahead of every stamp that it has seen, so what a write had observed comes
+  /// before it, as it did when the node was alive; state collected since then relies on that.
   Outcome for_each_record(const std::function<void(const RecordView&)>& fn) const;
 
   /// A copy of the blob as committed; nothing if there is none by that name.

@@ -5,7 +5,7 @@ rule and demand that the check says so.
 """
 import dataclasses
 
-MAX_SHOWN = 8
+MAX_SHOWN = 20
 
 
 class Violation(AssertionError):
@@ -16,10 +16,15 @@ class Violation(AssertionError):
 
 @dataclasses.dataclass
 class Crash:
-    """Writes acknowledged in the last `grace_s` before `at` may be gone (any suffix of them)."""
+    """Writes acknowledged in the last `grace_s` before `at` may be gone (any suffix of them).
+
+    `forgets_all`: the node came back with nothing and healed while it served. A DEL that found
+    nothing there removed nothing, as its answer said: it does not decide what the key holds.
+    """
 
     at: float
     grace_s: float
+    forgets_all: bool = False
 
 
 def demand(problems, what):
@@ -42,7 +47,9 @@ def possible_values(operations, crash=None):
             crossed = True
         lost = (not crossed and operation.acked_at is not None
                 and operation.acked_at > crash.at - crash.grace_s)
-        if operation.acked_at is None or lost:
+        blind = (operation.found_nothing and crash is not None and crash.forgets_all
+                 and operation.sent_at > crash.at)
+        if operation.acked_at is None or lost or blind:
             possible = possible | {operation.value}
         else:
             possible = {operation.value}

@@ -48,6 +48,12 @@ class OwnedKeysCheck(unittest.TestCase):
         self.assertTrue(self.check(history, b"1", Crash(10, 1)))
         self.assertTrue(self.check(history, b"2", Crash(10, 0)))
 
+    def test_a_delete_that_found_nothing_on_an_empty_disk_does_not_decide(self):
+        history = [write(b"1", 1), Operation(None, 11, 11.1, found_nothing=True)]
+        self.assertFalse(self.check(history, b"1", Crash(10, 1, forgets_all=True)))
+        self.assertTrue(self.check(history, b"1", Crash(10, 1)))
+        self.assertTrue(self.check(history, b"2", Crash(10, 1, forgets_all=True)))
+
     def test_writes_after_the_crash_are_not_taken_back(self):
         history = [write(b"1", 9.9), write(b"2", 10.5)]
         self.assertTrue(self.check(history, b"1", Crash(10, 1)))

@@ -13,11 +13,13 @@ import tempfile
 import time
 
 import redis
+import redis.crc
 
 from links import Links
 from processes import (EnvironmentFailure, Process, REPOSITORY, free_port, listens, wait_until)
 
 START_DEADLINE_S = 60
+SLOTS = 16384
 
 
 def binary():
@@ -207,6 +209,25 @@ class Cluster:
                              "tombstones": info.get("geo_tombstones"),
                              "pending": info.get("geo_pending")}
         return state
+
+    def differences(self, shown=4):
+        """Lines that say where regions whose digests differ do differ, for a failure's message."""
+        digests = {}
+        for region in self.live():
+            pipe = self.client(region).pipeline(transaction=False)
+            for slot in range(SLOTS):
+                pipe.execute_command("GEO", "DIGEST", slot)
+            digests[region] = pipe.execute()
+        slots = {slot for slot, row in enumerate(zip(*digests.values())) if len(set(row)) > 1}
+        dumps = {region: self.dump(region) for region in self.live()}
+        keys = sorted({key for dump in dumps.values() for key in dump
+                       if redis.crc.key_slot(key[1]) in slots})
+        lines = [f"{len(slots)} slots differ ({sorted(slots)[:shown]}); visible keys there: {keys[:8]}"]
+        for db, key in keys[:shown]:
+            for region in self.live():
+                state = self.client(region, db=db).execute_command("GEO", "EXPLAIN", key)
+                lines.append(f"{region} {key} = {dumps[region].get((db, key))!r}: {state!r}")
+        return lines
 
     def settle(self, deadline_s):
         """The calm: links healed, everybody up. Returns (state, seconds) once digests are equal

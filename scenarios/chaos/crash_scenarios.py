@@ -16,6 +16,18 @@ def _local(cluster, region):
     return {key: value for (db, key), value in cluster.dump(region).items() if db == 0}
 
 
+def _states(cluster, region, keys):
+    """What GEO EXPLAIN says of keys of one region, for a failure's message."""
+    states = {}
+    for db in {db for db, _ in keys}:
+        names = [name for number, name in keys if number == db]
+        pipe = cluster.client(region, db=db).pipeline(transaction=False)
+        for name in names:
+            pipe.execute_command("GEO", "EXPLAIN", name)
+        states.update({(db, name): state for name, state in zip(names, pipe.execute())})
+    return states
+
+
 def _kill_alone(run, cluster, grace_s):
     """kill -9 of us while nobody can give it back what it forgot; its disk alone must answer."""
     run.say("killing us while it is cut off")
@@ -93,7 +105,7 @@ def disk_lost(run):
     """
     with run.cluster() as cluster, everything(cluster, run.seed) as load:
         time.sleep(3)
-        crash = Crash(cluster.nodes["eu"].kill(), EVERYSEC_GRACE_S)
+        crash = Crash(cluster.nodes["eu"].kill(), EVERYSEC_GRACE_S, forgets_all=True)
         shutil.rmtree(cluster.nodes["eu"].data_dir)
         time.sleep(1)
         cluster.start_node("eu")
@@ -111,7 +123,7 @@ def memory_only_node_restarts(run):
     """
     with run.cluster(appendonly="no", save='""') as cluster, everything(cluster, run.seed) as load:
         time.sleep(3)
-        crash = Crash(cluster.nodes["eu"].kill(), EVERYSEC_GRACE_S)
+        crash = Crash(cluster.nodes["eu"].kill(), EVERYSEC_GRACE_S, forgets_all=True)
         time.sleep(1)
         cluster.start_node("eu")
         time.sleep(4)
@@ -135,6 +147,7 @@ def orderly_restart(run):
             data = run.calm(cluster, load)
         demand(checks.counters(load.histories(Counters), data), "counters are exact")
         before = cluster.dump("us")
+        states = {region: _states(cluster, region, before) for region in cluster.regions}
         for region in cluster.regions:
             status = cluster.nodes[region].stop()
             demand([f"{region} ended with status {status}"] if status else [],
@@ -145,7 +158,9 @@ def orderly_restart(run):
             cluster.start_node(region)
             # Keys with a TTL of the load may have expired meanwhile; none may have appeared.
             after = cluster.dump(region)
-            lost = [f"{region} lost {key}" for key, value in before.items()
+            now = _states(cluster, region, before)
+            lost = [f"{region} lost {key} = {value!r}, {states[region][key]}; has "
+                    f"{after.get(key)!r}, {now[key]}" for key, value in before.items()
                     if after.get(key) != value and not key[1].startswith(b"shared:")]
             demand(lost, "an orderly stop keeps the data")
             demand([f"{region} grew {key}" for key in after if key not in before],

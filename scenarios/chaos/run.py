@@ -41,7 +41,7 @@ def main():
     chosen = SCENARIOS[given.name]
     print(f"{chosen.name}, seed {seed}\n{chosen.text}\n", flush=True)
     run = Run(seed, given.disable_rule, given.seconds,
-              calm_deadline_s=15 if given.expect_violation else 60)
+              calm_deadline_s=15 if given.expect_violation else 30)
     try:
         chosen.body(run)
     except checks.Violation as violation:

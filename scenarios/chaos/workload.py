@@ -20,6 +20,7 @@ class Operation:
     value: bytes | None       # what a SET stored; None for a DEL
     sent_at: float
     acked_at: float | None    # None: the outcome is unknown
+    found_nothing: bool = False  # a DEL that answered 0
 
 
 @dataclasses.dataclass
@@ -133,7 +134,8 @@ class OwnedKeys(Writer):
 
     def record(self, note, sent_at, acked_at, reply):
         key, value = note
-        self.history.setdefault(key, []).append(Operation(value, sent_at, acked_at))
+        found_nothing = value is None and reply == 0
+        self.history.setdefault(key, []).append(Operation(value, sent_at, acked_at, found_nothing))
 
 
 class Counters(Writer):
@@ -159,9 +161,10 @@ class SharedKeys(Writer):
     Its pairs ({pair:region:n}a and b) are written by one MSET, so they are equal at any moment.
     """
 
-    def __init__(self, cluster, region, seed, keys=50, **pace):
+    def __init__(self, cluster, region, seed, keys=50, ttl_ms=(50, MAX_TTL_MS), **pace):
         super().__init__(cluster, region, seed, **pace)
         self._keys = keys
+        self._ttl_ms = ttl_ms
         self._sequence = 0
 
     def commands(self, count):
@@ -175,7 +178,7 @@ class SharedKeys(Writer):
         if dice < 0.35:
             return "SET", f"shared:{number}", value
         if dice < 0.45:
-            return "SET", f"shared:{number}", value, "PX", self.random.randrange(50, MAX_TTL_MS)
+            return "SET", f"shared:{number}", value, "PX", self.random.randrange(*self._ttl_ms)
         if dice < 0.60:
             return "DEL", f"shared:{number}"
         if dice < 0.70:
@@ -183,7 +186,7 @@ class SharedKeys(Writer):
         if dice < 0.75:
             return "PERSIST", f"shared:{number}"
         if dice < 0.80:
-            return "PEXPIRE", f"shared:{number}", self.random.randrange(50, MAX_TTL_MS)
+            return "PEXPIRE", f"shared:{number}", self.random.randrange(*self._ttl_ms)
         if dice < 0.90:
             return "INCRBY", f"reset:{number}", self.random.randrange(-5, 10)
         if dice < 0.93:
@@ -265,12 +268,12 @@ class Load:
                 for writer in self.writers if writer.errors or writer.lost_connections]
 
 
-def everything(cluster, seed, regions=None, per_second=300):
+def everything(cluster, seed, regions=None, per_second=300, **shared):
     """The mixed load most scenarios run: owned keys, shared keys and counters in every region."""
     writers = []
     for region in regions or cluster.regions:
         writers.append(OwnedKeys(cluster, region, seed, per_second=per_second))
-        writers.append(SharedKeys(cluster, region, seed, per_second=per_second / 2))
+        writers.append(SharedKeys(cluster, region, seed, per_second=per_second / 2, **shared))
         writers.append(Counters(cluster, region, seed, per_second=per_second))
         writers.append(PairReader(cluster, region, seed, per_second=per_second / 3))
     return Load(writers)

@@ -70,7 +70,7 @@ TEST_F(StorageTest, round_trip_through_reopen) {
                   })
                   .ok());
   const std::vector<std::string> order = {"0:0-5:1:b",   "0:0-10:0:a",  "0:10-11:0:" + binary,
-                                          "3:0-30:0:r2", "7:0-20:0:r1", "7:0-20:0:r1 again"};
+                                          "7:0-20:0:r1", "7:0-20:0:r1 again", "3:0-30:0:r2"};
   EXPECT_EQ(seen, order);
 }
 
