@@ -132,7 +132,7 @@ inline constexpr size_t kDigestChars = 16;
 // XXH3-64 of the value in lower-case hex; `out` has room for kDigestChars.
 void digest_hex(std::string_view value, char* out);
 
-// ---- Conflict rules, as the rows state them (SEMANTICS) ----
+// ---- Conflict rules, as the rows state them (the table in README.md) ----
 
 inline constexpr std::string_view kLastWriterWins =
     "The later SET wins; increments that it had not seen are added to it. The loser goes to the "

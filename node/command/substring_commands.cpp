@@ -1,6 +1,6 @@
 // Parts of values: APPEND, SETRANGE, GETRANGE, STRLEN.
 //
-// An edit writes the whole value anew: between regions a value is one register (SEMANTICS: last
+// An edit writes the whole value anew: between regions a value is one register (the rule: last
 // writer wins on the whole value), so a delta that carried only the edited bytes could not merge.
 #include <algorithm>
 #include <string>

@@ -4,7 +4,7 @@
 // One seed decides everything: profile, workload, faults, and the order of every message. The same
 // seed gives the same run on every machine.
 //
-// What is demanded after the calm phase (SEMANTICS.md, Convergence):
+// What is demanded after the calm phase (README.md, what every region answers):
 //  1. every slot has the same digest in all regions, and every key the same answer;
 //  2. every counter is the base that won plus exactly the increments it had not observed;
 //  3. no acknowledged write is missing that some region kept;

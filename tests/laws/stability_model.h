@@ -7,7 +7,7 @@
 // with a new incarnation and an announced gap, and heals from every other region.
 //
 // The oracle knows no CRDT: it keeps the causal history of every region as a set of events and
-// says what SEMANTICS.md says of such a set.
+// says what README.md's conflict table says of it.
 //
 // A Rules switches single rules off, so that tests can show that the check would notice.
 #pragma once
