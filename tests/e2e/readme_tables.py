@@ -1,6 +1,6 @@
-"""The generated parts of README.md, and the files that the documents name.
+"""The generated parts of README.md, and the files and INFO fields that the documents name.
 
-    readme_tables.py --check   fail when a table is stale or a named file does not exist
+    readme_tables.py --check   fail when a table is stale, or a named file or field does not exist
     readme_tables.py --write   put the program's own tables into README.md (./dev docs)
 
 The tables of commands and of options come out of the program ($ATOLL_BINARY, or build/atoll), so
@@ -19,6 +19,7 @@ DOCUMENTS = ["README.md", "ARCHITECTURE.md", "crdt/FORMAT.md", "persist/FORMAT.m
              "invalidation/README.md", "deploy/terraform/README.md"]
 TABLES = ["commands", "config"]  # the marker and the subcommand have one name
 NAMED_FILE = re.compile(r"`([\w./*{},-]+/[\w.*{},-]+\.(?:h|cpp|py|sh|proto|md|hex))`")
+INFO_FIELD = re.compile(r"`((?:geo|recovery|storage)_[a-z_]+)(?::\d)?`")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 
 
@@ -48,8 +49,14 @@ def variants(path):
             for found in variants(path[:braces.start()] + choice + path[braces.end():])]
 
 
-def missing_files():
+def read_sources(pattern):
+    return "".join(open(path, encoding="utf-8").read()
+                   for path in sorted(glob.glob(os.path.join(ROOT, pattern))))
+
+
+def missing_names():
     missing = []
+    info = read_sources("node/shard/*.cpp")
     for document in DOCUMENTS:
         with open(os.path.join(ROOT, document), encoding="utf-8") as file:
             text = file.read()
@@ -59,6 +66,8 @@ def missing_files():
         for folder, pattern in named:
             missing += [f"{document} names {path}, which does not exist"
                         for path in variants(pattern) if not glob.glob(os.path.join(folder, path))]
+        missing += [f"{document} names {field}, which INFO does not have"
+                    for field in INFO_FIELD.findall(text) if f'"{field}"' not in info]
     return missing
 
 
@@ -76,7 +85,7 @@ def main():
             file.write(fresh)
         print("README.md: tables brought up to date")
         return
-    wrong = missing_files()
+    wrong = missing_names()
     if fresh != text:
         wrong.append("README.md's tables are stale: run ./dev docs and commit the result")
     if wrong:
