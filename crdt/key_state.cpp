@@ -210,6 +210,15 @@ KeyState without_collected(const KeyState& other, const KeyState& here, const Ve
   const bool let_go = here.kind == BaseKind::kNone && !here.is_bottom() &&
                       news.kind == BaseKind::kDeleted && own.covers(news.base);
   if (let_go) strip_tombstone(news);
+  if (!here.is_bottom() && news.ttl_base == (here.ttl.empty() ? here.base : here.ttl_base)) {
+    std::erase_if(news.ttl, [&](const TtlMark& m) {
+      return own.covers(m.stamp) &&
+             std::none_of(here.ttl.begin(), here.ttl.end(), [&](const TtlMark& h) {
+               return h.stamp.region() == m.stamp.region();
+             });
+    });
+    if (news.ttl.empty()) news.ttl_base = {};
+  }
   // A TTL that follows such a tombstone belongs to the counter that has no base here.
   const bool marks_only = news.kind == BaseKind::kNone && news.contributions.empty();
   if (marks_only && here.kind == BaseKind::kNone && !here.is_bottom() &&
@@ -241,7 +250,8 @@ bool merge_from(KeyState& state, const KeyState& other, const Stability& sender,
                         });
                }) > 0;
   }
-  const bool may_be_stale = !other.contributions.empty() || other.kind != BaseKind::kValue;
+  const bool may_be_stale = !other.contributions.empty() || other.kind != BaseKind::kValue ||
+                            !other.ttl.empty();
   if (!may_be_stale || own.empty()) return merge(state, other, discarded) || changed;
   return merge(state, without_collected(other, state, own), discarded) || changed;
 }
@@ -251,7 +261,8 @@ bool forget_expired(KeyState& state, const KeyState& other, const Stability& sta
   if (!anew || state.ttl_base != state.base || deadline_of(state) > stable.upto.ms()) return false;
   if (state.base && !stable.covers(state.base)) return false;
   for (const TtlMark& m : state.ttl) {
-    if (!stable.covers(m.stamp)) return false;
+    const bool held = std::find(other.ttl.begin(), other.ttl.end(), m) != other.ttl.end();
+    if (held || !stable.covers(m.stamp)) return false;
   }
   std::erase_if(state.contributions, [&](const Contribution& c) {
     return stable.covers(c.birth) && find_birth(other.contributions, c.birth) == nullptr;

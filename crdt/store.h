@@ -56,6 +56,10 @@ struct SlotRange {
   bool contains(SlotId slot) const { return slot >= first && slot <= last; }
   size_t size() const { return static_cast<size_t>(last - first) + 1; }
   bool overlaps(const SlotRange& o) const { return first <= o.last && o.first <= last; }
+  // The slots of both; first > last if there are none.
+  SlotRange common(const SlotRange& o) const {
+    return {first > o.first ? first : o.first, last < o.last ? last : o.last};
+  }
   bool operator==(const SlotRange&) const = default;
 };
 
@@ -270,6 +274,7 @@ class Store {
     uint64_t volatile_keys = 0;
   };
 
+  static void close_repaired_gap(const Slot& s, Coverage& c);
   void hear(const Stability& stable);
   Stability claim() const;
 

@@ -93,10 +93,18 @@ Coverage Store::coverage_of(SlotId id, RegionId region) const {
   for (const Position& p : positions_) {
     if (p.region == region && p.slots.contains(id)) c.upto = std::max(c.upto, p.upto);
   }
+  close_repaired_gap(slot(id), c);
   if (const auto& repaired = slot(id).repaired) {
     c.upto = std::max(c.upto, repaired->at(region));
   }
   return c;
+}
+
+// Who sent the slot had no hole up to there, so neither has this slot since.
+void Store::close_repaired_gap(const Slot& s, Coverage& c) {
+  if (s.repaired == nullptr || !c.has_gap()) return;
+  const Coverage* r = s.repaired->find(c.region);
+  if (r != nullptr && !r->has_gap() && r->upto >= c.gap_until) c.gap_after = c.gap_until = {};
 }
 
 VersionVector Store::coverage(SlotId id) const {
@@ -202,7 +210,12 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
   while (reader.next(d)) {
     // An overlapping batch repeats what was applied; metadata of it may have been collected since.
     if (d.stamp <= it->upto) continue;
-    if (options_.slots.contains(d.slot)) apply_delta(d, header.stable);
+    const bool ours = options_.slots.contains(d.slot);
+    // Nor a batch that is pulled again after a restart, when the log brought back all but the
+    // position.
+    if (ours && d.stamp <= changed(d.slot, header.region)) continue;
+    if (ours && slot(d.slot).repaired && slot(d.slot).repaired->covers(d.stamp)) continue;
+    if (ours) apply_delta(d, header.stable);
   }
   raise_changed(bytes);
   it->upto = header.to;
@@ -364,6 +377,7 @@ VersionVector Store::seen_of(const Slot& s, SlotId id) const {
   if (s.evicted_birth) return seen;  // absence proves nothing
   for (const RegionId r : regions_) {
     Coverage c = gap(r);
+    close_repaired_gap(s, c);
     c.upto = changed(id, r);
     seen.set(c);
   }

@@ -220,7 +220,8 @@ void Store::join_slot(SlotImage& image) {
   if (s.repaired == nullptr) s.repaired = std::make_unique<VersionVector>();
   for (const Coverage& c : image.coverage.items()) {
     if (c.region == options_.region) continue;
-    s.repaired->raise(c.region, c.upto);
+    Coverage& repaired = s.repaired->slot_for(c.region);
+    if (c.upto >= repaired.upto) repaired = c;
     changed_ref(image.slot, c.region);
   }
 }

@@ -42,7 +42,9 @@ void put(wire::Sender* out, const Sender& s) {
   for (const RegionId r : s.paused) out->add_paused(r);
 }
 
-void put(wire::Content* out, const BatchMessage& m) { out->mutable_batch()->set_data(*m.bytes); }
+void put(wire::Content* out, const BatchMessage& m) {
+  out->mutable_batch()->set_data(*m.bytes);
+}
 
 void put(wire::Content* out, const Beacon& m) {
   wire::Beacon* b = out->mutable_beacon();
@@ -61,7 +63,9 @@ void put(wire::Content* out, const Beacon& m) {
   }
 }
 
-void put(wire::Content* out, const Pull& m) { out->mutable_pull()->set_from(m.from.raw); }
+void put(wire::Content* out, const Pull& m) {
+  out->mutable_pull()->set_from(m.from.raw);
+}
 
 void put(wire::Content* out, const PullReply& m) {
   wire::PullReply* r = out->mutable_pull_reply();
@@ -93,7 +97,9 @@ void put(wire::Content* out, const SlotReply& m) {
   for (const auto& c : m.covered.items()) put(r->add_covered(), c);
 }
 
-void put(wire::Content* out, const Healed&) { out->mutable_healed(); }
+void put(wire::Content* out, const Healed&) {
+  out->mutable_healed();
+}
 
 // ---- From the wire ----
 
@@ -160,8 +166,14 @@ Body read_body(wire::Content& content, Checked& check) {
       return BatchMessage{share(content.mutable_batch()->mutable_data())};
     case wire::Content::kBeacon: {
       const wire::Beacon& b = content.beacon();
-      Beacon out{Stamp{b.sealed()}, Stamp{b.head()}, check.vector(b.applied()),
-                 Stamp{b.log_floor()}, {}, b.want_ack(), b.digests_at(), {}};
+      Beacon out{Stamp{b.sealed()},
+                 Stamp{b.head()},
+                 check.vector(b.applied()),
+                 Stamp{b.log_floor()},
+                 {},
+                 b.want_ack(),
+                 b.digests_at(),
+                 {}};
       for (const uint32_t r : b.lapsed()) out.lapsed.push_back(check.region(r));
       for (const wire::Digest& d : b.digests()) {
         check.require(d.slot() < crdt::kSlotCount, "slot out of range");
@@ -186,7 +198,8 @@ Body read_body(wire::Content& content, Checked& check) {
     }
     case wire::Content::kSlotReply: {
       wire::SlotReply& r = *content.mutable_slot_reply();
-      SlotReply out{r.id(), check.slots(r.first_slot(), r.last_slot()), {}, check.vector(r.covered())};
+      SlotReply out{
+          r.id(), check.slots(r.first_slot(), r.last_slot()), {}, check.vector(r.covered())};
       for (std::string& s : *r.mutable_slots()) out.slots.push_back(share(&s));
       return out;
     }

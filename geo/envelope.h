@@ -18,9 +18,9 @@
 
 namespace atoll::geo {
 
-inline constexpr size_t kPartBytes = 240 * 1024;             // NATS' default limit is 1 MB
-inline constexpr size_t kContentBytesMax = size_t{1} << 30;  // of one message
-inline constexpr size_t kAssemblyBytesMax = size_t{1} << 30; // of all unfinished messages
+inline constexpr size_t kPartBytes = 240 * 1024;              // NATS' default limit is 1 MB
+inline constexpr size_t kContentBytesMax = size_t{1} << 30;   // of one message
+inline constexpr size_t kAssemblyBytesMax = size_t{1} << 30;  // of all unfinished messages
 inline constexpr size_t kCompressFromBytes = 1024;
 
 enum class Compression : uint8_t { kOff, kZstd };

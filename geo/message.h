@@ -54,10 +54,10 @@ struct BatchMessage {
 
 // Once a second, and soon after something was applied.
 struct Beacon {
-  Stamp sealed;               // `to` of the last batch sent
-  Stamp head;                 // everything stamped up to here has been sent; later stamps exceed it
-  crdt::VersionVector applied;  // what the sender's store covers, its own gap included
-  Stamp log_floor;            // pulls from before here cannot be answered from the log
+  Stamp sealed;  // `to` of the last batch sent
+  Stamp head;    // everything stamped up to here has been sent; later stamps exceed it
+  crdt::VersionVector applied;   // what the sender's store covers, its own gap included
+  Stamp log_floor;               // pulls from before here cannot be answered from the log
   std::vector<RegionId> lapsed;  // silent beyond the horizon: must heal by slots from the sender
   struct Digest {
     SlotId slot = 0;
@@ -85,21 +85,20 @@ struct PullReply {
 struct SlotRequest {
   uint64_t id = 0;
   SlotRange slots;
-  bool whole = false;  // send the data in any case
+  bool whole = false;                       // send the data in any case
   std::vector<std::vector<Stamp>> changed;  // one list a slot, from slots.first on; may be short
 };
 struct SlotReply {
   uint64_t id = 0;
-  SlotRange answered;  // these slots are dealt with
+  SlotRange answered;                                     // these slots are dealt with
   std::vector<std::shared_ptr<const std::string>> slots;  // those that differed
-  crdt::VersionVector covered;  // the least that the others cover
+  crdt::VersionVector covered;                            // the least that the others cover
 };
 
 // "I have healed by slots from you": ends being lapsed.
 struct Healed {};
 
-using Body =
-    std::variant<BatchMessage, Beacon, Pull, PullReply, SlotRequest, SlotReply, Healed>;
+using Body = std::variant<BatchMessage, Beacon, Pull, PullReply, SlotRequest, SlotReply, Healed>;
 
 struct Message {
   Sender sender;

@@ -141,8 +141,8 @@ natsStatus NatsTransport::Impl::connect(natsConnection** connection, const char*
 }
 
 natsStatus NatsTransport::Impl::subscribe(Inbox& inbox, const std::string& subject) {
-  natsStatus s = natsConnection_Subscribe(&inbox.subscription, in_, subject.c_str(), on_message,
-                                          &inbox);
+  natsStatus s =
+      natsConnection_Subscribe(&inbox.subscription, in_, subject.c_str(), on_message, &inbox);
   if (s == NATS_OK) s = natsSubscription_SetPendingLimits(inbox.subscription, -1, kPendingBytesMax);
   return s;
 }
@@ -150,8 +150,7 @@ natsStatus NatsTransport::Impl::subscribe(Inbox& inbox, const std::string& subje
 std::string NatsTransport::Impl::start() {
   natsStatus s = connect(&in_, "in");
   if (s == NATS_OK) s = connect(&out_, "out");
-  const std::string self =
-      std::to_string(options_.region) + '.' + hex(options_.node);
+  const std::string self = std::to_string(options_.region) + '.' + hex(options_.node);
   if (s == NATS_OK) s = subscribe(broadcasts_, options_.prefix + ".out.>");
   if (s == NATS_OK) s = subscribe(directed_, options_.prefix + ".in." + self + ".>");
   if (s != NATS_OK) {
@@ -344,7 +343,11 @@ void NatsTransport::send(const Address& to, std::shared_ptr<const Message> messa
   impl_->enqueue(std::move(subject), std::move(message));
 }
 
-void NatsTransport::flush(Millis limit_ms) { impl_->flush(limit_ms); }
-NatsTransport::Stats NatsTransport::stats() const { return impl_->stats(); }
+void NatsTransport::flush(Millis limit_ms) {
+  impl_->flush(limit_ms);
+}
+NatsTransport::Stats NatsTransport::stats() const {
+  return impl_->stats();
+}
 
 }  // namespace atoll::geo

@@ -3,8 +3,8 @@
 // NATS is only the wire: it may lose, repeat and delay what it likes (the protocol repairs that),
 // so there is no JetStream and no acknowledgement here. Subjects, under a prefix:
 //
-//     <prefix>.out.<region id>.<node>.<shard>                       batches and beacons of a producer
-//     <prefix>.in.<region id>.<node>.<shard>.<from region>.<node>.<shard>   to one shard
+//     <prefix>.out.<region id>.<node>.<shard>                 a producer's batches and beacons
+//     <prefix>.in.<region id>.<node>.<shard>.<from region>.<node>.<shard>        to one shard
 //
 // Two connections, one that publishes and one that subscribes: libnats 3.4 with both on one
 // connection at full rate deadlocks until the server's write deadline. Encoding, compression and
@@ -49,7 +49,7 @@ class NatsTransport {
   struct Stats {
     bool connected = false;
     uint64_t messages_out = 0, bytes_out = 0, messages_in = 0, bytes_in = 0;
-    uint64_t dropped = 0;       // from our queue, or refused by an absent connection
+    uint64_t dropped = 0;        // from our queue, or refused by an absent connection
     uint64_t slow_consumer = 0;  // dropped by libnats on the way in
     uint64_t reconnects = 0;
   };

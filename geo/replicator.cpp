@@ -8,44 +8,30 @@ namespace atoll::geo {
 namespace {
 
 constexpr Millis kComplainEveryMs = 10'000;
-constexpr int kAwayAfterBeacons = 5;
-constexpr int kAloneAfterBeacons = 3;  // an unclean start without any peer heals by itself
-constexpr uint32_t kSlotsPerRequest = 1024;
 constexpr size_t kSealedMarksMax = 4096;
 
 bool listed(const std::vector<RegionId>& list, RegionId region) {
   return std::find(list.begin(), list.end(), region) != list.end();
 }
 
-SlotRange intersection(const SlotRange& a, const SlotRange& b) {
-  return {std::max(a.first, b.first), std::min(a.last, b.last)};
-}
-
-void keep_least(std::optional<crdt::VersionVector>& least, const crdt::VersionVector& other) {
-  if (!least) {
-    least.emplace();
-    for (const auto& c : other.items()) least->raise(c.region, c.solid());
-    return;
-  }
-  crdt::VersionVector both;
-  for (const auto& c : least->items()) {
-    const crdt::Coverage* o = other.find(c.region);
-    if (o != nullptr) both.raise(c.region, std::min(c.upto, o->solid()));
-  }
-  least = both;
-}
-
 }  // namespace
 
 const char* peer_state_name(PeerState state) {
   switch (state) {
-    case PeerState::kConnecting: return "connecting";
-    case PeerState::kLive: return "live";
-    case PeerState::kPulling: return "pulling";
-    case PeerState::kHealing: return "healing";
-    case PeerState::kAway: return "away";
-    case PeerState::kPaused: return "paused";
-    case PeerState::kLapsed: return "lapsed";
+    case PeerState::kConnecting:
+      return "connecting";
+    case PeerState::kLive:
+      return "live";
+    case PeerState::kPulling:
+      return "pulling";
+    case PeerState::kHealing:
+      return "healing";
+    case PeerState::kAway:
+      return "away";
+    case PeerState::kPaused:
+      return "paused";
+    case PeerState::kLapsed:
+      return "lapsed";
   }
   return "unknown";
 }
@@ -55,8 +41,8 @@ Counters& Counters::operator+=(const Counters& o) {
        {&Counters::batches_sent, &Counters::bytes_sent, &Counters::batches_applied,
         &Counters::bytes_applied, &Counters::duplicates, &Counters::gaps, &Counters::slot_gaps,
         &Counters::pulls, &Counters::heals, &Counters::slots_joined, &Counters::digest_mismatches,
-        &Counters::malformed, &Counters::id_conflicts, &Counters::refused,
-        &Counters::aside_dropped, &Counters::skew_alarms}) {
+        &Counters::malformed, &Counters::id_conflicts, &Counters::refused, &Counters::aside_dropped,
+        &Counters::skew_alarms}) {
     this->*field += o.*field;
   }
   return *this;
@@ -102,7 +88,7 @@ bool Replicator::contested(const Sender& s, Millis now) {
   Region& r = it->second;
   const bool other_name = !r.name.empty() && r.name != s.region_name;
   const bool other_node = r.node != 0 && r.node != s.address.node;
-  const bool alive = r.heard_at >= 0 && now - r.heard_at < kAwayAfterBeacons * options_.beacon_interval;
+  const bool alive = r.heard_at >= 0 && now - r.heard_at < away_after();
   if (alive && (other_name || other_node)) return true;
   if (other_name) {
     r.name = s.region_name;
@@ -118,7 +104,8 @@ bool Replicator::admit(const Sender& s, Millis now) {
     ++counters_.id_conflicts;
     complain("own id", Host::Level::kError,
              "Another node claims this region's id " + std::to_string(self.region) + " (region '" +
-                 s.region_name + "'): its messages are ignored. Give every region its own region-id.",
+                 s.region_name +
+                 "'): its messages are ignored. Give every region its own region-id.",
              now);
     return false;
   }
@@ -151,8 +138,9 @@ bool Replicator::admit(const Sender& s, Millis now) {
   const bool skewed = std::abs(r.skew_ms) > options_.max_clock_skew;
   if (skewed && !r.alarmed) {
     ++counters_.skew_alarms;
-    host_.report(Host::Level::kWarning, "The clock of region '" + r.name + "' differs from ours by " +
-                                            std::to_string(r.skew_ms) + " ms.");
+    host_.report(Host::Level::kWarning, "The clock of region '" + r.name +
+                                            "' differs from ours by " + std::to_string(r.skew_ms) +
+                                            " ms.");
   }
   r.alarmed = skewed;
   r.paused_there = listed(s.paused, self.region);
@@ -168,7 +156,8 @@ Replicator::Region& Replicator::region(RegionId id, const std::string& name, Mil
   if (fresh) {
     it->second.name = name;
     it->second.known_since = now;
-    host_.report(Host::Level::kInfo, "Region '" + name + "' (id " + std::to_string(id) + ") joined.");
+    host_.report(Host::Level::kInfo,
+                 "Region '" + name + "' (id " + std::to_string(id) + ") joined.");
     remember();
   }
   return it->second;
@@ -194,8 +183,9 @@ Replicator::Feed& Replicator::feed_of(const Sender& s, Millis now) {
       const Sender& old = f.second.sender;
       return old.address.region == s.address.region && old.slots.overlaps(s.slots);
     });
-    std::erase_if(heals_, [&](const Heal& h) { return h.from.region == s.address.region &&
-                                                      find_feed(h.from.producer()) == nullptr; });
+    std::erase_if(heals_, [&](const Heal& h) {
+      return h.from.region == s.address.region && find_feed(h.from.producer()) == nullptr;
+    });
     it = feeds_.try_emplace(producer).first;
   }
   if (!store_.knows_producer(producer)) {
@@ -379,205 +369,6 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
   compare_digests(feed, m, now);
 }
 
-void Replicator::heal_self_gap(Feed& feed, Millis now) {
-  if (feed.gap_healed || canary_.no_gap) return;
-  if (Heal* heal = start_heal(feed, feed.sender.slots, "we restarted without our last writes", now)) {
-    heal->closes_gap = true;
-  }
-}
-
-// Whether the feeds of a region reach over all our slots and all hold something.
-bool Replicator::fed_completely(RegionId id, const std::function<bool(const Feed&)>& holds) const {
-  size_t reached = 0;
-  for (const auto& [producer, feed] : feeds_) {
-    if (feed.sender.address.region != id || !feed.sender.slots.overlaps(options_.slots)) continue;
-    if (!holds(feed)) return false;
-    reached += intersection(feed.sender.slots, options_.slots).size();
-  }
-  return reached == options_.slots.size();
-}
-
-void Replicator::close_self_gap_if_healed(Millis now) {
-  if (!self_gap_) return;
-  size_t healed = 0;
-  for (const auto& [id, r] : regions_) {
-    if (r.lapsed) continue;
-    if (!fed_completely(id, [](const Feed& f) { return f.gap_healed; })) {
-      if (!canary_.no_gap) return;
-    }
-    ++healed;
-  }
-  if (healed == 0 && now - started_at_ < kAloneAfterBeacons * options_.beacon_interval) return;
-  self_gap_ = false;
-  if (store_.has_unsealed()) host_.seal();  // what came back is sent before the gap closes
-  store_.set_gap({options_.self.region, {}, {}, {}});
-  host_.report(Host::Level::kInfo, "Healed after an unclean restart: nothing is in doubt any more.");
-}
-
-// A region that is gone may have told another more than us.
-void Replicator::check_lost_origins(Feed& feed, const Beacon& m, Millis now) {
-  const crdt::VersionVector mine = store_.coverage();
-  for (const crdt::Coverage& c : m.applied.items()) {
-    if (c.region == options_.self.region || c.region == feed.sender.address.region) continue;
-    const auto it = regions_.find(c.region);
-    if (it == regions_.end() || it->second.paused || it->second.paused_there) continue;
-    const Region& r = it->second;
-    const Millis silent = now - std::max(r.heard_at, r.known_since);
-    if (silent < kAwayAfterBeacons * options_.beacon_interval) continue;
-    if (c.solid() <= mine.at(c.region)) continue;
-    start_heal(feed, feed.sender.slots, "region '" + r.name + "' is gone and had told it more", now);
-    return;
-  }
-}
-
-void Replicator::compare_digests(Feed& feed, const Beacon& m, Millis now) {
-  if (canary_.no_digest_repair || store_.stability().upto.ms() > m.digests_at) return;
-  for (const Beacon::Digest& d : m.digests) {
-    if (!options_.slots.contains(d.slot) || store_.slot_evicted(d.slot)) continue;
-    const uint32_t key = static_cast<uint32_t>(feed.sender.address.region) << 16 | d.slot;
-    if (store_.changed(d.slot) != d.changed ||
-        store_.slot_digest(d.slot, m.digests_at) == d.digest) {
-      suspects_.erase(key);
-      continue;
-    }
-    auto [it, fresh] = suspects_.try_emplace(key, now);
-    if (fresh || now - it->second < options_.beacon_interval / 2) continue;
-    ++counters_.digest_mismatches;
-    if (Heal* heal = start_heal(feed, {d.slot, d.slot}, "digests of equal vectors differ", now)) {
-      heal->whole = true;
-      suspects_.erase(it);
-    }
-  }
-}
-
-// ---- Healing by slots ----
-
-bool Replicator::healing_from(const Address& from) const {
-  return std::any_of(heals_.begin(), heals_.end(),
-                     [&](const Heal& h) { return h.from == from; });
-}
-
-Replicator::Heal* Replicator::start_heal(const Feed& from, SlotRange slots, const std::string& why,
-                                         Millis now) {
-  if (canary_.no_slot_heal || healing_from(from.sender.address)) return nullptr;
-  Heal heal;
-  heal.from = from.sender.address;
-  heal.slots = intersection(slots, options_.slots);
-  heal.next = heal.slots.first;
-  heal.why = why;
-  if (heal.slots.first > heal.slots.last) return nullptr;
-  ++counters_.heals;
-  host_.report(Host::Level::kInfo,
-               "Healing " + std::to_string(heal.slots.size()) + " slots from region '" +
-                   name_of(heal.from.region) + "': " + why + ".");
-  heals_.push_back(std::move(heal));
-  heals_.back().asked_at = now - options_.pull_timeout;  // tick() asks
-  return &heals_.back();
-}
-
-void Replicator::continue_heal(Heal& heal, Millis now) {
-  SlotRequest request;
-  request.id = heal.id = next_request_++;
-  request.slots.first = static_cast<SlotId>(heal.next);
-  request.slots.last = static_cast<SlotId>(
-      std::min<uint32_t>(heal.slots.last, heal.next + kSlotsPerRequest - 1));
-  request.whole = heal.whole;
-  if (!heal.whole) {
-    for (uint32_t s = request.slots.first; s <= request.slots.last; ++s) {
-      request.changed.push_back(store_.changed(static_cast<SlotId>(s)));
-    }
-  }
-  heal.asked_at = now;
-  host_.send(heal.from, message(std::move(request), now));
-}
-
-void Replicator::handle(Feed& feed, const SlotRequest& m, Millis now) {
-  if (m.slots.first > m.slots.last || !options_.slots.contains(m.slots.first)) return;
-  SlotReply reply;
-  reply.id = m.id;
-  reply.answered.first = m.slots.first;
-  const SlotId last = std::min(m.slots.last, options_.slots.last);
-  std::optional<crdt::VersionVector> least;
-  size_t bytes = 0;
-  for (uint32_t i = m.slots.first; i <= last; ++i) {
-    const auto slot = static_cast<SlotId>(i);
-    const size_t n = i - m.slots.first;
-    const bool same = !m.whole && n < m.changed.size() && m.changed[n] == store_.changed(slot);
-    if (!same) {
-      auto encoded = std::make_shared<std::string>();
-      store_.encode_slot(slot, *encoded);
-      bytes += encoded->size();
-      reply.slots.push_back(std::move(encoded));
-    }
-    keep_least(least, store_.coverage(slot));
-    reply.answered.last = slot;
-    if (bytes >= kSlotsBytesMax) break;
-  }
-  if (least) reply.covered = *least;
-  host_.send(feed.sender.address, message(std::move(reply), now));
-}
-
-void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
-  const auto it = std::find_if(heals_.begin(), heals_.end(),
-                               [&](const Heal& h) { return h.id != 0 && h.id == m.id; });
-  if (it == heals_.end() || m.answered.first != it->next || m.answered.last < m.answered.first) {
-    return;
-  }
-  for (const auto& bytes : m.slots) {
-    SlotId slot = 0;
-    std::string error = "malformed slot";
-    if (!crdt::Store::peek_slot(*bytes, slot) || !m.answered.overlaps({slot, slot}) ||
-        !store_.merge_slot(*bytes, crdt::Store::SlotSource::kRegion, &error)) {
-      on_malformed(error, now);
-      it->id = 0;  // tick() asks again
-      return;
-    }
-    ++counters_.slots_joined;
-    host_.slot_joined(slot);
-  }
-  keep_least(it->least, m.covered);
-  it->next = m.answered.last + 1u;
-  it->id = 0;
-  ack_due_ = true;
-  if (it->next > it->slots.last) {
-    finish_heal(static_cast<size_t>(it - heals_.begin()), now);
-  } else {
-    continue_heal(*it, now);
-  }
-}
-
-// Every slot of the range is joined, so whatever the source had seen of them we have.
-void Replicator::finish_heal(size_t index, Millis now) {
-  const Heal heal = heals_[index];
-  heals_.erase(heals_.begin() + static_cast<std::ptrdiff_t>(index));
-  Feed* feed = find_feed(heal.from.producer());
-  const auto positions = store_.positions();
-  for (const auto& p : positions) {
-    const SlotRange ours = intersection(p.slots, options_.slots);
-    const bool within = heal.slots.first <= ours.first && ours.last <= heal.slots.last;
-    if (within && heal.least) store_.advance(p.producer, heal.least->at(p.region));
-  }
-  Region& r = regions_[heal.from.region];
-  r.repaired_at = now;
-  r.repaired = "slots: " + heal.why;
-  if (heal.ends_lapse) host_.send(heal.from, message(Healed{}, now));
-  if (feed == nullptr) return;
-  if (heal.closes_gap) {
-    feed->gap_healed = true;
-    close_self_gap_if_healed(now);
-  }
-  drain_aside(*feed, now);
-  if (feed->sealed > position(*feed)) pull(*feed, now);
-}
-
-void Replicator::handle(Feed& feed, const Healed&, Millis now) {
-  Region& r = regions_[feed.sender.address.region];
-  if (!r.lapsed) return;
-  r.lapsed = false;
-  host_.report(Host::Level::kInfo, "Region '" + r.name + "' has healed and takes part again.");
-  pull(feed, now);
-}
-
 // ---- Outgoing ----
 
 Message Replicator::message(Body body, Millis now) const {
@@ -635,7 +426,8 @@ void Replicator::add_digests(Beacon& beacon, Millis now) {
     if (store_.slot_evicted(slot)) continue;
     std::vector<Stamp> changed = store_.changed(slot);
     if (changed.empty()) continue;
-    beacon.digests.push_back({slot, store_.slot_digest(slot, beacon.digests_at), std::move(changed)});
+    beacon.digests.push_back(
+        {slot, store_.slot_digest(slot, beacon.digests_at), std::move(changed)});
   }
 }
 
@@ -655,7 +447,7 @@ void Replicator::tick(Millis now) {
   std::erase_if(heals_, [&](const Heal& h) {
     const auto it = regions_.find(h.from.region);
     return it == regions_.end() || it->second.paused || it->second.paused_there ||
-           now - it->second.heard_at > 2 * kAwayAfterBeacons * options_.beacon_interval;
+           now - it->second.heard_at > 2 * away_after();
   });
   close_self_gap_if_healed(now);
   check_horizon(now);
@@ -672,7 +464,7 @@ void Replicator::check_horizon(Millis now) {
   for (auto& [id, r] : regions_) {
     if (r.lapsed) continue;
     const Millis silent = now - std::max(r.heard_at, r.known_since);
-    if (silent < kAwayAfterBeacons * options_.beacon_interval) continue;
+    if (silent < away_after()) continue;
     uint64_t behind = 0;
     for (const auto& [region, applied] : applied_by_regions()) {
       if (region != id) continue;
@@ -683,8 +475,9 @@ void Replicator::check_horizon(Millis now) {
     if (silent < options_.horizon && behind < options_.horizon_bytes) continue;
     r.lapsed = true;
     host_.report(Host::Level::kWarning,
-                 "Region '" + r.name + "' has been silent beyond the horizon: deletions no longer "
-                 "wait for it. It will heal by slots when it is back.");
+                 "Region '" + r.name +
+                     "' has been silent beyond the horizon: deletions no longer "
+                     "wait for it. It will heal by slots when it is back.");
   }
 }
 
@@ -714,107 +507,6 @@ void Replicator::update_stability() {
   if (least <= store_.stability().upto || store_.has_unsealed()) return;
   stable.upto = least;
   store_.set_stability(stable);
-}
-
-// ---- Operator ----
-
-void Replicator::set_paused(RegionId id, bool paused, Millis now) {
-  const auto it = regions_.find(id);
-  if (it == regions_.end() || it->second.paused == paused) return;
-  it->second.paused = paused;
-  if (paused) std::erase_if(heals_, [&](const Heal& h) { return h.from.region == id; });
-  send_beacon(false, now);  // the other side hears of it at once
-}
-
-void Replicator::forget(RegionId id) {
-  regions_.erase(id);
-  std::erase_if(feeds_, [&](const auto& f) { return f.second.sender.address.region == id; });
-  std::erase_if(heals_, [&](const Heal& h) { return h.from.region == id; });
-  remember();
-}
-
-std::vector<std::pair<RegionId, Stamp>> Replicator::applied_by_regions() const {
-  std::vector<std::pair<RegionId, Stamp>> out;
-  for (const auto& [id, r] : regions_) {
-    Stamp least = Stamp::max();
-    const bool complete = fed_completely(id, [&](const Feed& f) {
-      least = std::min(least, f.acked);
-      return true;
-    });
-    out.emplace_back(id, complete ? least : Stamp{});
-  }
-  return out;
-}
-
-std::vector<std::pair<RegionId, Stamp>> Replicator::seen() const {
-  std::map<RegionId, Stamp> latest;
-  for (const auto& [producer, feed] : feeds_) {
-    Stamp& s = latest[feed.sender.address.region];
-    s = std::max(s, std::min(feed.sealed, position(feed)));
-  }
-  return {latest.begin(), latest.end()};
-}
-
-Stamp Replicator::trim_limit() const {
-  Stamp least = Stamp::max();
-  for (const auto& [id, applied] : applied_by_regions()) {
-    if (!regions_.at(id).lapsed) least = std::min(least, applied);
-  }
-  return least;
-}
-
-std::vector<PeerStatus> Replicator::peers(Millis now) const {
-  std::vector<PeerStatus> out;
-  const auto applied = applied_by_regions();
-  for (const auto& [id, r] : regions_) {
-    PeerStatus p;
-    p.region = id;
-    p.name = r.name;
-    p.paused_here = r.paused;
-    p.paused_there = r.paused_there;
-    p.last_heard_ms_ago = r.heard_at < 0 ? -1 : now - r.heard_at;
-    p.skew_ms = r.skew_ms;
-    p.last_repair_at = r.repaired_at;
-    p.last_repair = r.repaired;
-    for (const auto& [region, stamp] : applied) {
-      if (region == id) p.applied = stamp;
-    }
-    if (store_.last_write() > p.applied) {
-      p.lag_ms = std::max<Millis>(0, now - (p.applied ? p.applied.ms() : started_at_));
-    }
-    p.lag_bytes = 0;
-    const auto mark = std::upper_bound(sealed_marks_.begin(), sealed_marks_.end(), p.applied,
-                                       [](Stamp s, const auto& m) { return s < m.first; });
-    if (mark != sealed_marks_.end()) {
-      const uint64_t before = mark == sealed_marks_.begin() ? 0 : std::prev(mark)->second;
-      p.lag_bytes = sealed_bytes_ - before;
-    }
-    bool pulling = false;
-    Stamp least = Stamp::max();
-    for (const auto& [producer, feed] : feeds_) {
-      if (feed.sender.address.region != id) continue;
-      pulling |= feed.sealed > position(feed);
-      least = std::min(least, position(feed));
-      if (feed.sealed > position(feed)) {
-        p.behind_ms = std::max<Millis>(p.behind_ms, feed.sealed.ms() - position(feed).ms());
-      }
-    }
-    p.position = least == Stamp::max() ? Stamp{} : least;
-    const bool heals = std::any_of(heals_.begin(), heals_.end(),
-                                   [&](const Heal& h) { return h.from.region == id; });
-    const bool silent = r.heard_at < 0 || now - r.heard_at > kAwayAfterBeacons * options_.beacon_interval;
-    if (r.paused || r.paused_there) {
-      p.state = PeerState::kPaused;
-    } else if (r.lapsed) {
-      p.state = PeerState::kLapsed;
-    } else if (silent) {
-      p.state = r.heard_at < 0 ? PeerState::kConnecting : PeerState::kAway;
-    } else {
-      p.state = heals ? PeerState::kHealing : pulling ? PeerState::kPulling : PeerState::kLive;
-    }
-    out.push_back(std::move(p));
-  }
-  return out;
 }
 
 }  // namespace atoll::geo

@@ -45,6 +45,7 @@
 namespace atoll::geo {
 
 inline constexpr size_t kAsideBytesMax = 8 * 1024 * 1024;
+inline constexpr int kAwayAfterBeacons = 5;
 
 // One page of this shard's own log.
 struct LogPage {
@@ -117,13 +118,13 @@ struct PeerStatus {
   PeerState state = PeerState::kConnecting;
   bool paused_here = false, paused_there = false;
   Millis last_heard_ms_ago = -1;
-  Millis lag_ms = 0;           // how far it is behind this shard's writes
-  uint64_t lag_bytes = 0;      // what it has not applied of this shard's batches
-  Millis behind_ms = 0;        // how far this shard is behind its writes
-  Millis skew_ms = 0;          // its wall clock minus ours
-  Stamp applied;               // what it has of us
-  Stamp position;              // what we have of it
-  Millis last_repair_at = 0;   // wall clock; 0: never
+  Millis lag_ms = 0;          // how far it is behind this shard's writes
+  uint64_t lag_bytes = 0;     // what it has not applied of this shard's batches
+  Millis behind_ms = 0;       // how far this shard is behind its writes
+  Millis skew_ms = 0;         // its wall clock minus ours
+  Stamp applied;              // what it has of us
+  Stamp position;             // what we have of it
+  Millis last_repair_at = 0;  // wall clock; 0: never
   std::string last_repair;
 };
 
@@ -159,7 +160,7 @@ class Replicator {
   struct Canary {
     bool no_pull = false;
     bool no_slot_heal = false;
-    bool no_gap = false;       // do not heal after an unclean restart
+    bool no_gap = false;           // do not heal after an unclean restart
     bool hasty_stability = false;  // own vector only
     bool no_digest_repair = false;
   };
@@ -169,11 +170,11 @@ class Replicator {
   struct Heal {
     Address from;
     SlotRange slots;
-    uint32_t next = 0;   // first slot not yet dealt with
-    uint64_t id = 0;     // of the request under way
+    uint32_t next = 0;  // first slot not yet dealt with
+    uint64_t id = 0;    // of the request under way
     Millis asked_at = 0;
     bool whole = false;
-    bool closes_gap = false;   // part of healing after an unclean restart
+    bool closes_gap = false;  // part of healing after an unclean restart
     bool ends_lapse = false;
     std::optional<crdt::VersionVector> least;  // what the source covers of every slot so far
     std::string why;
@@ -187,7 +188,7 @@ class Replicator {
     Sender sender;
     Millis heard_at = 0;
     Stamp sealed, head, log_floor;
-    Stamp acked;  // what it has of us, by its latest word
+    Stamp acked;                                 // what it has of us, by its latest word
     std::optional<crdt::VersionVector> applied;  // as told in its stream, once we are that far
     std::vector<RegionId> lapsed;
     bool pulling = false;
@@ -210,6 +211,8 @@ class Replicator {
     std::string repaired;
   };
 
+  // A region that was not heard for this long is away.
+  Millis away_after() const { return kAwayAfterBeacons * options_.beacon_interval; }
   bool admit(const Sender& sender, Millis now);
   bool contested(const Sender& sender, Millis now);
   Feed& feed_of(const Sender& sender, Millis now);
@@ -266,7 +269,7 @@ class Replicator {
   SlotId digest_cursor_ = 0;
   std::unordered_map<uint32_t, Millis> suspects_;  // region << 16 | slot: first mismatch
   std::unordered_map<std::string, Millis> complained_;
-  uint64_t sealed_bytes_ = 0;  // ever
+  uint64_t sealed_bytes_ = 0;                            // ever
   std::deque<std::pair<Stamp, uint64_t>> sealed_marks_;  // (to, sealed_bytes_ then)
 };
 
