@@ -1,4 +1,4 @@
-// The contract of SEMANTICS.md for strings, counters, expiry and DEL, rule by rule: in two and in
+// The contract of README.md for strings, counters, expiry and DEL, rule by rule: in two and in
 // three regions, whatever the order in which the writes arrive.
 #include <gtest/gtest.h>
 
@@ -484,6 +484,9 @@ TEST(Rules, ANewWindowCountsWhereTheExpiredOneIsStillHeld) {
     const crdt::Stability too_early{crdt::Stamp::make(kStart + 50, 0, 255), {1, 2}};
     EXPECT_FALSE(crdt::forget_expired(early.state, anew.state, too_early));
     EXPECT_FALSE(crdt::forget_expired(early.state, first.state, too_early));
+    EXPECT_EQ(early.state, before);
+    // Nor where the other side holds the expired window too.
+    EXPECT_FALSE(crdt::forget_expired(early.state, first.state, stable));
     EXPECT_EQ(early.state, before);
   }
 }

@@ -278,7 +278,10 @@ void StabilityModel::heal(Region& r, Region& from) {
   for (const Coverage& c : from.now.vector.items()) {
     if (c.region == r.id() || c.has_gap()) continue;
     Coverage& mine = r.now.vector.slot_for(c.region);
-    if (!mine.has_gap()) mine.upto = std::max(mine.upto, c.upto);
+    // They have no hole up to there, so whoever holds all of theirs has none either.
+    if (mine.has_gap() && c.upto < mine.gap_until) continue;
+    mine.upto = std::max(mine.upto, c.upto);
+    mine.gap_after = mine.gap_until = {};
   }
 }
 
