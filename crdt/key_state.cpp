@@ -320,7 +320,9 @@ bool remove_covered(KeyState& state, const VersionVector& covered) {
              }) > 0;
   if (state.base && covered.covers(state.base)) {
     if (state.ttl_base <= state.base) {
-      state.ttl.clear();
+      // On a tombstone, a TTL that they had not seen is that of the counter which began anew.
+      const bool anew = state.kind == BaseKind::kDeleted && !state.contributions.empty();
+      std::erase_if(state.ttl, [&](const TtlMark& m) { return !anew || covered.covers(m.stamp); });
       state.ttl_base = {};
     }
     state.kind = BaseKind::kNone;

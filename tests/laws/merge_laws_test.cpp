@@ -181,6 +181,22 @@ TEST(MergeLaws, CoveredAbsenceKeepsUnseenIncrements) {
   EXPECT_EQ(crdt::visible_value(state), "5");
 }
 
+// The tombstone under a counter that began anew may be gone elsewhere; the new window's TTL stays.
+TEST(MergeLaws, CoveredTombstoneLeavesTheNewCountersTtl) {
+  Site a(1), b(2, kStart + 5);
+  a.set("10");
+  a.del();
+  b.merge(a);
+  VersionVector seen;
+  seen.raise(1, a.last_stamp());
+  b.incr(1);
+  b.expire(kStart + 1000);
+  KeyState state = b.state;
+  EXPECT_TRUE(crdt::remove_covered(state, seen));
+  EXPECT_EQ(crdt::visible_value(state), "1");
+  EXPECT_EQ(crdt::deadline_of(state), kStart + 1000);
+}
+
 // A gap in the coverage says that absence proves nothing there.
 TEST(MergeLaws, AbsenceInAGapRemovesNothing) {
   Site a(1);
