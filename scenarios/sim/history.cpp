@@ -103,6 +103,23 @@ Op& History::add(Op op, Millis now) {
   return ops_.back();
 }
 
+// Totals are sums of distinct powers of two: masks. What a base had observed of contributions that
+// have been collected since, its writer remembers.
+uint64_t History::known(size_t key, const crdt::KeyState& state) const {
+  uint64_t mask = 0;
+  for (const crdt::Contribution& c : state.contributions) {
+    mask |= c.total.is_float ? static_cast<uint64_t>(c.total.real * 2)
+                             : static_cast<uint64_t>(c.total.integer);
+  }
+  for (const uint32_t id : by_key_[key]) {
+    const Op& op = ops_[id];
+    const bool flush = op.kind == OpKind::kFlush && state.base.region() == op.region &&
+                       state.base <= op.stamp && !op.covers.covers(state.base);
+    if (op.is_base() && (op.stamp == state.base || flush)) mask |= op.known;
+  }
+  return mask;
+}
+
 void History::sealed(const std::vector<uint32_t>& ops, Disk::Seq seq) {
   for (const uint32_t id : ops) ops_[id].holders[ops_[id].region].seq = seq;
 }
@@ -172,7 +189,7 @@ bool History::observed_base(const Op& writer, const Op& base) {
 }
 
 bool History::observed_increment(const Op& writer, const Op& increment) {
-  if ((writer.observed.increments >> increment.bit & 1) != 0) return true;
+  if ((writer.known >> increment.bit & 1) != 0) return true;
   return writer.stamp > increment.stamp && !increment.lost &&
          writer.covers.covers(increment.stamp);
 }

@@ -58,6 +58,7 @@ struct Op {
   Stamp stamp;
   int bit = 0;                 // kIncrement
   Seen observed;               // bases: what was visible before
+  uint64_t known = 0;          // bases: increments of the key that the writer knew of, bit by bit
   crdt::VersionVector covers;  // bases: what the writer's store had seen
   bool acknowledged = false;
   bool lost = false;           // for a time nobody held it
@@ -87,6 +88,8 @@ class History {
   int next_bit(size_t key) const;
   Op& add(Op op, Millis now);
   Op& op(uint32_t id) { return ops_[id]; }
+  // The increments that a writer of `key` knows of which finds this state.
+  uint64_t known(size_t key, const crdt::KeyState& state) const;
   size_t size() const { return ops_.size() - 1; }
 
   void sealed(const std::vector<uint32_t>& ops, Disk::Seq seq);

@@ -76,16 +76,18 @@ void Node::recover(Shard& shard) {
     const auto* known = store.position(p.producer);
     if (known == nullptr || known->upto > p.upto) store.restore_position(p);
   }
-  for (const LogRecord& r : disk.own) {
-    if (r.shard == shard.index_) store.replay(r.bytes);
-  }
+  // Own and others' records together, by rising `to`.
+  std::multimap<Stamp, std::pair<uint64_t, const LogRecord*>> log;
+  for (const LogRecord& r : disk.own) log.emplace(r.to, std::pair{uint64_t{0}, &r});
   for (const auto& [producer, records] : disk.remote) {
-    for (const LogRecord& r : records) {
-      if (r.shard != shard.index_) continue;
-      store.replay(r.bytes);
-      const auto* p = store.position(producer);
-      if (p != nullptr && r.from <= p->upto && r.to > p->upto) store.advance(producer, r.to);
-    }
+    for (const LogRecord& r : records) log.emplace(r.to, std::pair{producer, &r});
+  }
+  for (const auto& [to, each] : log) {
+    const auto& [producer, record] = each;
+    if (record->shard != shard.index_) continue;
+    store.replay(record->bytes);
+    const auto* p = store.position(producer);
+    if (p != nullptr && record->from <= p->upto && to > p->upto) store.advance(producer, to);
   }
 }
 

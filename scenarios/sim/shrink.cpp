@@ -1,5 +1,7 @@
 // Shrinking: fewer faults, fewer regions, fewer writes, as long as some seed near still fails.
+#include <cctype>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "scenarios/sim/simulator.h"
@@ -55,9 +57,19 @@ const std::vector<std::function<void(Profile&)>>& simplifications() {
   return all;
 }
 
+// What went wrong without names and numbers: a smaller run must fail in the same way.
+std::string kind_of(const std::string& what) {
+  std::string out;
+  for (const char c : what.substr(0, what.find_first_of(",["))) {
+    if (std::isdigit(static_cast<unsigned char>(c)) == 0) out += c;
+  }
+  return out.substr(0, 40);
+}
+
 }  // namespace
 
 Profile shrink(uint64_t& seed, Profile profile) {
+  const std::string kind = kind_of(run(seed, profile).what);
   for (const auto& simplify : simplifications()) {
     Profile simpler = profile;
     simplify(simpler);
@@ -66,7 +78,8 @@ Profile shrink(uint64_t& seed, Profile profile) {
       continue;
     }
     for (uint64_t n = 0; n < kSeedsTried; ++n) {
-      if (run(seed + n, simpler).ok) continue;
+      const Outcome outcome = run(seed + n, simpler);
+      if (outcome.ok || kind_of(outcome.what) != kind) continue;
       seed += n;
       profile = simpler;
       break;

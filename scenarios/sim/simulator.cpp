@@ -190,6 +190,10 @@ class Simulator {
     op.shard = shard.index();
     if (op.is_base()) {
       op.observed = look(shard.store(), all_keys()[key]);
+      crdt::KeyState state;
+      if (all_keys()[key].counts() && shard.store().state(all_keys()[key].ref(), state)) {
+        op.known = history_.known(key, state) | op.observed.increments;
+      }
       op.covers = shard.store().coverage(all_keys()[key].slot);
     }
     return op;
