@@ -382,8 +382,14 @@ void Node::set_attention(uint32_t bits, bool on) {
 }
 
 void Node::on_storage_progress(const persist::Progress& progress) {
+  const bool failed_before = (attention() & kDiskFailing) != 0;
   update_disk_attention();
   if (owned_storage_->fsync() != persist::Fsync::kAlways) return;
+  if (!failed_before && !owned_storage_->healthy()) {
+    for (auto& shard : shards_) {
+      shard->post([s = shard.get()] { s->drop_held_replies(); });
+    }
+  }
   for (auto& shard : shards_) {
     shard->post([s = shard.get(), durable = progress.durable] { s->on_log_progress(durable); });
   }

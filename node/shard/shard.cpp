@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 #include "node/shard/cycle_clock.h"
 #include "node/shard/disabled_rules.h"
@@ -159,7 +160,7 @@ void Shard::send(ShardIndex target, std::unique_ptr<Forward> forward) {
 
 void Shard::flush_mail() {
   for (auto& forward : answered_) {
-    forward->ticket = ticket_;
+    forward->ticket = owed_ticket();
     const ShardIndex origin = forward->origin;
     outgoing_[origin].push_back(std::move(forward));
   }
@@ -176,6 +177,8 @@ void Shard::flush_mail() {
 void Shard::begin_turn() {
   if (turn_begun_) return;
   turn_begun_ = true;
+  sealed_in_turn_ = false;
+  disk_failing_ = (node_.attention() & kDiskFailing) != 0;
   store_.set_now(std::max(store_.now(), node_.wall_ms()));
   size_t others = 0;
   for (size_t i = 0; i < node_.shard_count(); ++i) {
@@ -210,7 +213,7 @@ void Shard::end_turn() {
 bool Shard::seal_is_due() {
   if (!store_.has_unsealed()) return false;
   if (node_.logging() && settings_->appendfsync == config::AppendFsync::kAlways) return true;
-  if (store_.unsealed_bytes() >= kSealBytes) return true;
+  if (store_.unsealed_bytes() >= static_cast<size_t>(settings_->geo_batch_bytes)) return true;
   const crdt::Millis now = steady_ms();
   if (unsealed_since_ == 0) unsealed_since_ = now;
   return now - unsealed_since_ >= settings_->geo_flush_interval.count();
@@ -238,6 +241,7 @@ persist::Ticket Shard::seal() {
                                    static_cast<uint16_t>(node_.shard_count())};
     persist::Record record{span, link_ ? batch.bytes : std::move(batch.bytes)};
     ticket_ = node_.storage()->append_own(std::move(record));
+    sealed_in_turn_ = true;
     if (node_.storage()->congested()) node_.set_attention(kLogCongested, true);
   }
   if (link_) sealed_.push_back(std::move(batch));
@@ -264,13 +268,28 @@ void Shard::settle_replies() {
 void Shard::hold_until_durable(Client& client) {
   client.touched = false;
   if (!node_.logging()) return;
-  client.ticket = std::max(client.ticket, ticket_);
+  client.ticket = std::max(client.ticket, owed_ticket());
   const persist::Storage* storage = node_.storage();
   if (storage->durable_ticket() >= client.ticket) return;
   net::Connection& connection = client.connection();
   connection.hold_output();
   if (client.holds.empty()) holding_.push_back(client.session.id);
   client.holds.push_back({connection.output_position(), client.ticket});
+}
+
+// What a reply of this turn depends on. While the disk fails writes are refused, and reads and
+// refusals are answered: they would wait for ever.
+persist::Ticket Shard::owed_ticket() const {
+  return disk_failing_ && !sealed_in_turn_ ? persist::Ticket{0} : ticket_;
+}
+
+void Shard::drop_held_replies() {
+  for (const uint64_t id : std::exchange(holding_, {})) {
+    Client* client = find_client(id);
+    if (client == nullptr) continue;
+    client->holds.clear();
+    client->connection().close_now();
+  }
 }
 
 void Shard::on_log_progress(persist::Ticket durable) {

@@ -47,7 +47,6 @@ class SnapshotPass;
 
 class Shard {
  public:
-  static constexpr size_t kSealBytes = 32 * 1024;
   static constexpr crdt::Millis kBusyTickMs = 10;
   static constexpr crdt::Millis kIdleTickMs = 100;
 
@@ -83,6 +82,9 @@ class Shard {
   persist::Ticket ticket() const { return ticket_; }
   // The log has progressed, or failed, or recovered.
   void on_log_progress(persist::Ticket durable);
+  // The disk fails, and nobody can say whether what was held will be durable: those connections
+  // close, as they would if redis-server ended there.
+  void drop_held_replies();
 
   // ---- Parts ----
   Node& node() { return node_; }
@@ -147,6 +149,7 @@ class Shard {
   void flush_mail();
   void settle_replies();
   void hold_until_durable(Client& client);
+  persist::Ticket owed_ticket() const;
   void schedule_tick();
   void tick();
   void expire_cycle();
@@ -168,6 +171,8 @@ class Shard {
   boost::asio::steady_timer seal_timer_;
   bool seal_timer_armed_ = false;
   bool turn_begun_ = false;
+  bool disk_failing_ = false;    // as of this turn's begin
+  bool sealed_in_turn_ = false;
   bool active_expire_ = true;
   bool stopping_ = false;
   crdt::Millis unsealed_since_ = 0;  // steady milliseconds of the first delta not sealed; 0: none

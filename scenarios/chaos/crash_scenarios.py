@@ -4,6 +4,7 @@ import time
 
 import checks
 from checks import Crash, demand
+from processes import wait_until
 from scenario import scenario
 from workload import Counters, Load, OwnedKeys, everything
 
@@ -111,6 +112,46 @@ def disk_lost(run):
         cluster.start_node("eu")
         time.sleep(4)
         run.calm(cluster, load, {"eu": crash})
+
+
+@scenario(timeout_s=120)
+def disk_lost_behind_a_cut(run):
+    """A region loses its disk, and who knows its last writes cannot be reached when it comes back.
+
+    Workload:  eu counts to 150 and sets keys, then begins anew and counts 10 more.
+    Faults:    ap misses the second half of it; eu loses its disk and hears from ap alone.
+    Invariant: all 160 count, and all keys are there, once us is back with the other half.
+    """
+    with run.cluster() as cluster:
+        _count(cluster, "eu", "early", 100)
+        run.calm(cluster)
+        cluster.links.cut("eu", "ap")
+        cluster.links.cut("us", "ap")
+        _count(cluster, "eu", "late", 50)
+        wait_until(lambda: cluster.client("us").get("tally") == b"150", 10, "us has all of eu's")
+        run.say("eu loses its disk; ap knows 100 of its 150, us all of them and is cut off")
+        cluster.nodes["eu"].kill()
+        shutil.rmtree(cluster.nodes["eu"].data_dir)
+        cluster.links.isolate("us")
+        cluster.links.heal("eu", "ap")
+        cluster.start_node("eu")
+        wait_until(lambda: cluster.client("eu").get("tally") == b"100", 20, "eu heals from ap")
+        _count(cluster, "eu", "after", 10)
+        time.sleep(1)
+        data = run.calm(cluster)
+        demand([f"tally is {data.get(b'tally')!r}"] if data.get(b"tally") != b"160" else [],
+               "160 increments were acknowledged")
+        keys = [b"%s:%d" % (tag, i) for tag, count in
+                ((b"early", 100), (b"late", 50), (b"after", 10)) for i in range(count)]
+        demand([f"{key.decode()} is missing" for key in keys if key not in data],
+               "every key that was set is there")
+
+
+def _count(cluster, region, tag, count):
+    client = cluster.client(region)
+    for i in range(count):
+        client.incr("tally")
+        client.set(f"{tag}:{i}", i)
 
 
 @scenario(timeout_s=120)

@@ -29,6 +29,8 @@ def main():
     parser.add_argument("--seed", type=int, help="default: from the clock; printed first")
     parser.add_argument("--seconds", type=float, help="how long a soak lasts")
     parser.add_argument("--disable-rule", help="a rule of the nodes to switch off")
+    parser.add_argument("--set", action="append", default=[], metavar="name=value",
+                        help="an option of every node, instead of the scenario's own")
     parser.add_argument("--expect-violation", action="store_true")
     given = parser.parse_args()
     if given.list or not given.name:
@@ -41,7 +43,8 @@ def main():
     chosen = SCENARIOS[given.name]
     print(f"{chosen.name}, seed {seed}\n{chosen.text}\n", flush=True)
     run = Run(seed, given.disable_rule, given.seconds,
-              calm_deadline_s=15 if given.expect_violation else 30)
+              calm_deadline_s=15 if given.expect_violation else 30,
+              settings=dict(option.replace("-", "_").split("=", 1) for option in given.set))
     try:
         chosen.body(run)
     except checks.Violation as violation:

@@ -41,8 +41,9 @@ def scenario(timeout_s=180, long=False):
 class Run:
     """One execution: a seed, the rule that is switched off (if any), and a clock for messages."""
 
-    def __init__(self, seed, disabled_rule=None, seconds=None, calm_deadline_s=60):
+    def __init__(self, seed, disabled_rule=None, seconds=None, calm_deadline_s=60, settings=None):
         self.seed = seed
+        self._settings = settings or {}
         self.random = random.Random(seed)
         self.seconds = seconds
         self._calm_deadline_s = calm_deadline_s
@@ -55,6 +56,7 @@ class Run:
     def cluster(self, **options):
         if self._disabled_rule:
             options["debug_disable_rule"] = self._disabled_rule
+        options.update(self._settings)
         self.say("starting regions")
         return Cluster(**options)
 
