@@ -33,7 +33,15 @@ bool Store::visible(const Entry& entry) const {
   return entry.exists() && entry.deadline() > now_;
 }
 
-void Store::prefetch(const KeyRef& ref) const { slot(ref.slot).table.prefetch(ref.hash); }
+void Store::prefetch_slot(const KeyRef& ref) const {
+  __builtin_prefetch(&slot(ref.slot));
+  __builtin_prefetch(
+      &changed_[static_cast<size_t>(ref.slot - options_.slots.first) * regions_.size()]);
+}
+
+void Store::prefetch_cell(const KeyRef& ref) const {
+  slot(ref.slot).table.prefetch(ref.hash);
+}
 
 void Store::prefetch_entry(const KeyRef& ref) const {
   slot(ref.slot).table.prefetch_entry(ref.hash);
@@ -70,7 +78,9 @@ std::string_view Store::value(const Entry& entry) const {
   return scratch_;
 }
 
-Millis Store::deadline(const Entry& entry) const { return entry.deadline(); }
+Millis Store::deadline(const Entry& entry) const {
+  return entry.deadline();
+}
 
 bool Store::state(const KeyRef& ref, KeyState& out) const {
   const Table& t = slot(ref.slot).table;
@@ -281,8 +291,7 @@ bool Store::del(const KeyRef& ref) {
   }
   const Stamp stamp = clock_.next(now_);
   const Stamp replaced = e->stamp();
-  Entry* tombstone =
-      Entry::create(ref.db, ref.key, {}, static_cast<uint8_t>(BaseKind::kDeleted));
+  Entry* tombstone = Entry::create(ref.db, ref.key, {}, static_cast<uint8_t>(BaseKind::kDeleted));
   tombstone->set_stamp(stamp);
   e = put_entry(s, ref, index, tombstone);
   const BatchWriter::Head h = head(DeltaKind::kDelete, ref, stamp);
@@ -321,8 +330,8 @@ bool Store::add_in_place(Entry& entry, const KeyRef& ref, int64_t amount, AddRes
     if (c.total.is_float) return false;
     if (!c.seen_last && c.birth <= w->base_floor) continue;
     if (c.last > c.seen_last) sum += static_cast<__int128>(c.total.integer) - c.seen_total.integer;
-    const bool open = c.birth.region() == options_.region && c.birth >= incarnation_ &&
-                      !c.closed && !c.seen_last;
+    const bool open =
+        c.birth.region() == options_.region && c.birth >= incarnation_ && !c.closed && !c.seen_last;
     if (open) mine = &c;
   }
   int64_t total = 0;

@@ -108,8 +108,9 @@ class Store {
   HybridClock& clock() { return clock_; }
 
   // ---- Reading ----
-  // Two steps of fetching a key ahead of time: its table cell, then its entry.
-  void prefetch(const KeyRef& ref) const;
+  // Three steps of fetching a key ahead of time, each of which needs the one before to be done.
+  void prefetch_slot(const KeyRef& ref) const;
+  void prefetch_cell(const KeyRef& ref) const;
   void prefetch_entry(const KeyRef& ref) const;
   // The visible entry, or null. peek() leaves the access clock alone, find() touches it.
   const Entry* find(const KeyRef& ref);
@@ -236,6 +237,8 @@ class Store {
   // ---- Metrics ----
   uint64_t tombstones() const { return tombstones_; }     // deleted keys and flush marks
   uint64_t pending() const { return pending_; }           // TTL marks that wait for their base
+  // Whether collect_step() may have something to do.
+  bool needs_collection() const { return garbage_ + tombstones_ + repaired_slots_ != 0; }
   uint64_t guarded() const { return garbage_; }           // entries with metadata to collect
   StoreStats& stats() { return stats_; }
   void on_conflict(std::function<void(Conflict&&)> sink) { conflict_sink_ = std::move(sink); }
@@ -359,6 +362,7 @@ class Store {
   std::vector<Stamp> changed_;      // [slot * regions_.size() + index]
   size_t memory_bytes_ = 0;
   size_t dirty_slots_ = 0;
+  size_t repaired_slots_ = 0;
   uint64_t tombstones_ = 0, pending_ = 0, garbage_ = 0;
   size_t expire_cursor_ = 0, collect_cursor_ = 0;
   AccessPolicy access_policy_;

@@ -340,9 +340,11 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Stab
   Discarded lost;
   bool changed = forget_expired(mine, theirs, sender);
   forget_expired(theirs, mine, stable_);
-  changed |= merge_from(mine, theirs, sender, seen_of(s, ref.slot), &lost);
+  const VersionVector seen = seen_of(s, ref.slot);
+  changed |= merge_from(mine, theirs, sender, seen, &lost);
+  // A base that was seen here before lost to one that observed it: no conflict.
   if (lost.base && lost.loser_kind == BaseKind::kValue && had_value &&
-      lost.winner.region() == options_.region) {
+      lost.winner.region() == options_.region && !seen.covers(lost.loser)) {
     note_conflict(ref, "SET || SET", lost.winner, lost.loser, lost.loser_value);
   }
   bool saturated = false;
@@ -423,8 +425,8 @@ void Store::apply_flush(Slot& s, const FlushMark& mark) {
       e->unpack(mine);
       delete_flushed(mine, mark.seen);
       const std::string key(e->key());
-      put_state(s, KeyRef{key, e->db(), 0, hash_key(e->db(), key)}, i, mine);
-      ++i;
+      const KeyRef ref{key, e->db(), 0, hash_key(e->db(), key)};
+      if (put_state(s, ref, i, mine) != nullptr) ++i;
     }
   }
 }

@@ -217,7 +217,10 @@ void Store::join_slot(SlotImage& image) {
     Stamp& changed = changed_ref(image.slot, stamp.region());
     changed = std::max(changed, stamp);
   }
-  if (s.repaired == nullptr) s.repaired = std::make_unique<VersionVector>();
+  if (s.repaired == nullptr) {
+    s.repaired = std::make_unique<VersionVector>();
+    ++repaired_slots_;
+  }
   for (const Coverage& c : image.coverage.items()) {
     if (c.region == options_.region) continue;
     Coverage& repaired = s.repaired->slot_for(c.region);

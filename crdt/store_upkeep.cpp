@@ -84,10 +84,12 @@ void Store::collect_slot(Slot& s) {
   if (s.repaired != nullptr) {
     const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
     const std::unique_ptr<VersionVector> repaired = std::move(s.repaired);
+    --repaired_slots_;
     const VersionVector without = coverage(id);
     for (const Coverage& c : repaired->items()) {
       if (c.upto <= without.at(c.region)) continue;
       s.repaired = std::make_unique<VersionVector>(*repaired);
+      ++repaired_slots_;
       break;
     }
   }

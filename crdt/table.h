@@ -51,7 +51,16 @@ class Table {
   }
   // Fetches the entry that the home cell points at; follows prefetch() some time later.
   void prefetch_entry(uint64_t hash) const {
-    if (capacity_ != 0) __builtin_prefetch(pointer(cells_[home_of(hash)]));
+    if (capacity_ == 0) return;
+    // The first cell with the key's tag is nearly always the key's.
+    const uint64_t tag = hash & kTagMask;
+    for (uint32_t i = home_of(hash); cells_[i] != 0; i = i + 1 == capacity_ ? 0 : i + 1) {
+      if ((cells_[i] & kTagMask) != tag) continue;
+      const char* entry = reinterpret_cast<const char*>(pointer(cells_[i]));
+      __builtin_prefetch(entry);
+      __builtin_prefetch(entry + 64);
+      return;
+    }
   }
 
   uint32_t find(uint64_t hash, DbId db, std::string_view key) const {
@@ -107,9 +116,7 @@ class Table {
   // Up to here a cell's own 16 bits of hash tell its home; beyond, the key is hashed again.
   static constexpr uint32_t kTaggedMax = 1u << 14;
 
-  static Entry* pointer(uint64_t cell) {
-    return reinterpret_cast<Entry*>(cell & ~kTagMask);
-  }
+  static Entry* pointer(uint64_t cell) { return reinterpret_cast<Entry*>(cell & ~kTagMask); }
   uint32_t home_of(uint64_t hash) const {
     if (capacity_ <= kTaggedMax) {
       return static_cast<uint32_t>(((hash >> 48) * capacity_) >> 16);

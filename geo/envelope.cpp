@@ -51,6 +51,7 @@ void put(wire::Content* out, const Beacon& m) {
   b->set_sealed(m.sealed.raw);
   b->set_head(m.head.raw);
   for (const auto& c : m.applied.items()) put(b->add_applied(), c);
+  for (const auto& c : m.durable.items()) put(b->add_durable(), c);
   b->set_log_floor(m.log_floor.raw);
   for (const RegionId r : m.lapsed) b->add_lapsed(r);
   b->set_digests_at(m.digests_at);
@@ -169,6 +170,7 @@ Body read_body(wire::Content& content, Checked& check) {
       Beacon out{Stamp{b.sealed()},
                  Stamp{b.head()},
                  check.vector(b.applied()),
+                 check.vector(b.durable()),
                  Stamp{b.log_floor()},
                  {},
                  b.want_ack(),

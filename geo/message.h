@@ -57,6 +57,7 @@ struct Beacon {
   Stamp sealed;  // `to` of the last batch sent
   Stamp head;    // everything stamped up to here has been sent; later stamps exceed it
   crdt::VersionVector applied;   // what the sender's store covers, its own gap included
+  crdt::VersionVector durable;   // what of that survives a crash; the base of stability
   Stamp log_floor;               // pulls from before here cannot be answered from the log
   std::vector<RegionId> lapsed;  // silent beyond the horizon: must heal by slots from the sender
   struct Digest {

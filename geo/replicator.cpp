@@ -63,6 +63,7 @@ Replicator::Replicator(crdt::Store& store, Host& host, const Options& options, c
     store_.set_gap({options_.self.region, {}, start.last_known, start.first});
   }
   beacon_at_ = now;
+  next_request_ = start.first.raw + 1;  // replies to an earlier run match nothing
 }
 
 // ---- Incoming ----
@@ -159,8 +160,23 @@ Replicator::Region& Replicator::region(RegionId id, const std::string& name, Mil
     host_.report(Host::Level::kInfo,
                  "Region '" + name + "' (id " + std::to_string(id) + ") joined.");
     remember();
+  } else if (it->second.name.empty()) {
+    it->second.name = name;
+    remember();
   }
   return it->second;
+}
+
+// A region that lost its disk does not know who there is. One that it has not heard of yet may be
+// the only one that has its last writes: what others have seen names it, and the gap waits for it.
+void Replicator::learn_regions(const crdt::VersionVector& seen, Millis now) {
+  for (const crdt::Coverage& c : seen.items()) {
+    if (c.region == options_.self.region || !c.upto || regions_.contains(c.region)) continue;
+    regions_[c.region].known_since = now;
+    host_.report(Host::Level::kInfo, "Region id " + std::to_string(c.region) +
+                                         " has written: our last writes may be there.");
+    remember();
+  }
 }
 
 void Replicator::remember() {
@@ -191,9 +207,16 @@ Replicator::Feed& Replicator::feed_of(const Sender& s, Millis now) {
   if (!store_.knows_producer(producer)) {
     store_.register_producer(producer, s.address.region, s.slots);
   }
-  it->second.sender = s;
-  it->second.heard_at = now;
-  return it->second;
+  Feed& feed = it->second;
+  if (feed.sender.incarnation < s.incarnation) {
+    feed.aside.clear();
+    feed.aside_bytes = 0;
+    feed.pulling = false;
+    feed.durable.reset();
+  }
+  feed.sender = s;
+  feed.heard_at = now;
+  return feed;
 }
 
 Replicator::Feed* Replicator::find_feed(uint64_t producer) {
@@ -203,6 +226,11 @@ Replicator::Feed* Replicator::find_feed(uint64_t producer) {
 
 void Replicator::on_message(const Message& m, Millis now) {
   if (!admit(m.sender, now) || !m.sender.slots.overlaps(options_.slots)) return;
+  // What an earlier run of a sender still has under way is refused: it may have lost those writes
+  // and, having asked everybody, be sure that nobody holds them.
+  if (const Feed* known = find_feed(m.sender.address.producer())) {
+    if (m.sender.incarnation < known->sender.incarnation) return;
+  }
   Feed& feed = feed_of(m.sender, now);
   std::visit([&](const auto& body) { handle(feed, body, now); }, m.body);
 }
@@ -345,25 +373,32 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
   const RegionId origin = feed.sender.address.region;
   // What it has seen of us raises our clock: no stamp of ours may repeat one that it has.
   store_.clock().observe(m.applied.at(options_.self.region));
+  // And its own clock does: behind a fast clock elsewhere, an idle region would hold back
+  // stability.
+  store_.clock().observe(m.head);
   feed.acked = std::max(feed.acked, m.applied.at(options_.self.region));
   // A gap holds as soon as we hear of it; that it is closed, once we have what closed it.
   if (const crdt::Coverage* theirs = m.applied.find(origin)) {
     if (theirs->has_gap() || position(feed) >= m.sealed) store_.set_gap(*theirs);
   }
-  if (regions_[origin].lapsed) return;
+  // Before what follows: two regions may each have lapsed for the other.
   if (listed(m.lapsed, options_.self.region)) {
     if (Heal* heal = start_heal(feed, feed.sender.slots, "we were away beyond its horizon", now)) {
       heal->ends_lapse = true;
     }
     return;
   }
-  if (self_gap_) heal_self_gap(feed, now);
+  if (regions_[origin].lapsed) return;
+  if (self_gap_) {
+    learn_regions(m.applied, now);
+    heal_self_gap(feed, now);
+  }
   if (m.sealed > position(feed)) {
     pull(feed, now);
     return;
   }
   store_.advance(feed.sender.address.producer(), m.head);
-  feed.applied = m.applied;
+  feed.durable = m.durable;
   if (m.want_ack) ack_due_ = true;
   check_lost_origins(feed, m, now);
   compare_digests(feed, m, now);
@@ -408,6 +443,7 @@ void Replicator::send_beacon(bool with_digests, Millis now) {
   beacon.sealed = store_.sealed_upto();
   beacon.head = store_.has_unsealed() ? beacon.sealed : store_.clock().floor(store_.now());
   beacon.applied = store_.coverage();
+  beacon.durable = host_.durable_coverage().value_or(beacon.applied);
   beacon.log_floor = host_.log_floor();
   for (const auto& [id, r] : regions_) {
     if (r.lapsed) beacon.lapsed.push_back(id);
@@ -495,12 +531,12 @@ void Replicator::update_stability() {
       least = std::min(least, c == nullptr ? Stamp{} : c->solid());
     }
   };
-  fold(store_.coverage());
+  fold(host_.durable_coverage().value_or(store_.coverage()));
   for (const auto& [id, r] : regions_) {
     if (r.lapsed || canary_.hasty_stability) continue;
-    if (!fed_completely(id, [](const Feed& f) { return f.applied.has_value(); })) return;
+    if (!fed_completely(id, [](const Feed& f) { return f.durable.has_value(); })) return;
     for (const auto& [producer, feed] : feeds_) {
-      if (feed.sender.address.region == id) fold(*feed.applied);
+      if (feed.sender.address.region == id) fold(*feed.durable);
     }
   }
   if (canary_.hasty_stability) least = store_.clock().last();

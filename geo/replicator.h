@@ -18,7 +18,8 @@
 //  6. After an unclean restart a region does not know what it had shipped. It announces a gap in
 //     its own stamps, in which nobody may conclude a deletion, heals by slots from every region
 //     that has something of the lost tail, sends those values again, and closes the gap.
-//  7. Stability is the least of what all regions say they have applied, each in its own stream.
+//  7. Stability is the least of what all regions say they have applied and cannot lose in a crash,
+//     each in its own stream.
 //  8. A region silent beyond the horizon no longer counts for stability; when it is back it must
 //     heal by slots before its batches are taken.
 //
@@ -72,6 +73,11 @@ class Host {
   virtual void seal() = 0;
   enum class Level { kInfo, kWarning, kError };
   virtual void report(Level level, const std::string& text) = 0;
+  // What of the store's coverage no crash can take back; nothing: all of it (there is no log, and a
+  // restart begins with nothing, which then cannot be stale). Stability must rest on this alone: a
+  // region that falls back behind what it had claimed would send states whose contributions others
+  // have collected.
+  virtual std::optional<crdt::VersionVector> durable_coverage() { return std::nullopt; }
   // The set of known regions changed: it must survive a restart.
   virtual void remember_regions(const std::vector<std::pair<RegionId, std::string>>& regions) = 0;
 };
@@ -189,7 +195,7 @@ class Replicator {
     Millis heard_at = 0;
     Stamp sealed, head, log_floor;
     Stamp acked;                                 // what it has of us, by its latest word
-    std::optional<crdt::VersionVector> applied;  // as told in its stream, once we are that far
+    std::optional<crdt::VersionVector> durable;  // as told in its stream, once we are that far
     std::vector<RegionId> lapsed;
     bool pulling = false;
     Millis pull_sent_at = 0;
@@ -246,6 +252,7 @@ class Replicator {
   Message message(Body body, Millis now) const;
   Stamp position(const Feed& feed) const;
   Region& region(RegionId id, const std::string& name, Millis now);
+  void learn_regions(const crdt::VersionVector& seen, Millis now);
   std::string name_of(RegionId id) const;
   void remember();
   void complain(const std::string& key, Host::Level level, const std::string& text, Millis now);

@@ -30,8 +30,10 @@ void keep_least(std::optional<crdt::VersionVector>& least, const crdt::VersionVe
 
 void Replicator::heal_self_gap(Feed& feed, Millis now) {
   if (feed.gap_healed || canary_.no_gap) return;
-  if (Heal* heal =
-          start_heal(feed, feed.sender.slots, "we restarted without our last writes", now)) {
+  if (Heal* heal = start_heal(feed, feed.sender.slots,
+                              start_.last_known ? "we restarted without our last writes"
+                                                : "this region starts with nothing on its disk",
+                              now)) {
     heal->closes_gap = true;
   }
 }

@@ -78,6 +78,7 @@ class Dispatcher {
   };
 
   // dispatch.cpp: parsing and checks
+  void prefetch_batch();
   struct BatchEnd {
     size_t consumed = 0;
     size_t missing = 0;

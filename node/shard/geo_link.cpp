@@ -27,7 +27,9 @@ GeoLink::GeoLink(GeoReplication& replication, Shard& shard, const Recovered& rec
   disable_rules(shard_.settings().debug_disable_rule, replicator_->canary());
 }
 
-GeoLink::~GeoLink() { *alive_ = false; }
+GeoLink::~GeoLink() {
+  *alive_ = false;
+}
 
 geo::Options GeoLink::options() const {
   const config::Settings& s = shard_.settings();
@@ -74,7 +76,9 @@ void GeoLink::publish_picture(crdt::Millis now) {
   replication_.publish(shard_.index(), std::move(p));
 }
 
-crdt::Stamp GeoLink::trim_limit() const { return replicator_->trim_limit(); }
+crdt::Stamp GeoLink::trim_limit() const {
+  return replicator_->trim_limit();
+}
 
 void GeoLink::drain() {
   shard_.seal();
@@ -95,8 +99,7 @@ void GeoLink::send(const geo::Address& to, const geo::Message& message) {
   }
 }
 
-void GeoLink::read_log(crdt::Stamp from, size_t bytes_max,
-                       std::function<void(geo::LogPage)> done) {
+void GeoLink::read_log(crdt::Stamp from, size_t bytes_max, std::function<void(geo::LogPage)> done) {
   if (backlog_.reaches_back(from)) return done(backlog_.read(from, bytes_max));
   persist::Storage* storage = replication_.node().storage();
   if (!replication_.node().logging() || from < log_starts_) return done(geo::LogPage{});
@@ -105,8 +108,8 @@ void GeoLink::read_log(crdt::Stamp from, size_t bytes_max,
   request.max_bytes = bytes_max;
   request.shard = static_cast<persist::ShardId>(shard_.index());
   Shard* shard = &shard_;
-  const bool queued = storage->read_own(
-      request, [shard, alive = alive_, from, done](persist::LogPage&& read) {
+  const bool queued =
+      storage->read_own(request, [shard, alive = alive_, from, done](persist::LogPage&& read) {
         geo::LogPage page;
         page.reaches_back = read.error.empty() && read.reaches_back;
         page.upto = std::max(from, crdt::Stamp{read.scanned_to});
@@ -131,6 +134,24 @@ crdt::Stamp GeoLink::log_floor() {
   return std::max(log_starts_, crdt::Stamp{storage->own_floor()});
 }
 
+std::optional<crdt::VersionVector> GeoLink::durable_coverage() {
+  if (!replication_.node().logging()) return std::nullopt;
+  const crdt::Store& store = shard_.store();
+  const bool due = claims_.empty() || shard_.now() - claims_.back().at >= kClaimMs;
+  if (due && claims_.size() < kClaimsMax) {
+    crdt::VersionVector now = store.coverage();
+    // Deltas that are not sealed are not in the log.
+    if (store.has_unsealed()) now.slot_for(store.region()).upto = store.sealed_upto();
+    claims_.push_back({std::max(shard_.ticket(), joined_ticket_), shard_.now(), std::move(now)});
+  }
+  const persist::Ticket durable = replication_.node().storage()->durable_ticket();
+  while (!claims_.empty() && claims_.front().ticket <= durable) {
+    durable_ = std::move(claims_.front().coverage);
+    claims_.pop_front();
+  }
+  return durable_;
+}
+
 void GeoLink::log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to,
                          std::string_view bytes) {
   persist::Record record;
@@ -144,23 +165,33 @@ void GeoLink::slot_joined(crdt::SlotId slot) {
   if (!replication_.node().logging()) return;
   std::string bytes;
   shard_.store().encode_slot(slot, bytes);
-  if (replication_.node().storage()->put_slot(slot, std::move(bytes)) == 0) {
+  const persist::Ticket ticket = replication_.node().storage()->put_slot(slot, std::move(bytes));
+  if (ticket != 0) {
+    joined_ticket_ = ticket;
+  } else {
     spdlog::error("Slot {} is too large for the snapshot and is only in memory", slot);
   }
 }
 
-void GeoLink::seal() { shard_.seal(); }
+void GeoLink::seal() {
+  shard_.seal();
+}
 
 void GeoLink::report(Level level, const std::string& text) {
   switch (level) {
-    case Level::kInfo: spdlog::info("{}", text); break;
-    case Level::kWarning: spdlog::warn("{}", text); break;
-    case Level::kError: spdlog::error("{}", text); break;
+    case Level::kInfo:
+      spdlog::info("{}", text);
+      break;
+    case Level::kWarning:
+      spdlog::warn("{}", text);
+      break;
+    case Level::kError:
+      spdlog::error("{}", text);
+      break;
   }
 }
 
-void GeoLink::remember_regions(
-    const std::vector<std::pair<crdt::RegionId, std::string>>& regions) {
+void GeoLink::remember_regions(const std::vector<std::pair<crdt::RegionId, std::string>>& regions) {
   persist::Storage* storage = replication_.node().storage();
   if (shard_.index() == 0 && storage != nullptr) {
     storage->put_meta(kRegionsMeta, encode_regions(regions));

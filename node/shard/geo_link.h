@@ -3,7 +3,9 @@
 // *Threads*: the shard's. *Owns*: the replicator and the backlog.
 #pragma once
 
+#include <deque>
 #include <memory>
+#include <optional>
 
 #include "geo/replicator.h"
 #include "node/shard/backlog.h"
@@ -30,6 +32,7 @@ class GeoLink : public ReplicationLink, public geo::Host {
   void read_log(crdt::Stamp from, size_t bytes_max,
                 std::function<void(geo::LogPage)> done) override;
   crdt::Stamp log_floor() override;
+  std::optional<crdt::VersionVector> durable_coverage() override;
   void log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to,
                   std::string_view bytes) override;
   void slot_joined(crdt::SlotId slot) override;
@@ -43,6 +46,8 @@ class GeoLink : public ReplicationLink, public geo::Host {
 
  private:
   static constexpr crdt::Millis kPictureMs = 50;
+  static constexpr crdt::Millis kClaimMs = 100;
+  static constexpr size_t kClaimsMax = 1000;  // a disk that fails for longer makes no new claims
 
   void publish_picture(crdt::Millis now);
   geo::Options options() const;
@@ -53,6 +58,15 @@ class GeoLink : public ReplicationLink, public geo::Host {
   Backlog backlog_;
   std::unique_ptr<geo::Replicator> replicator_;
   crdt::Millis pictured_at_ = 0;
+  // Coverage as it was when the log was told of it, waiting for the disk.
+  struct Claim {
+    persist::Ticket ticket;
+    crdt::Millis at;
+    crdt::VersionVector coverage;
+  };
+  std::deque<Claim> claims_;
+  crdt::VersionVector durable_;
+  persist::Ticket joined_ticket_ = 0;
   // Reads of the log come back by post; this tells them that the link is gone.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

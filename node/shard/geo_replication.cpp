@@ -317,7 +317,7 @@ std::string GeoReplication::peer(std::string_view name, std::string_view action)
     }
   }
   if (region == 0) {
-    return "ERR unknown region '" + std::string(name) + "'; known are: " +
+    return "unknown region '" + std::string(name) + "'; known are: " +
            (known.empty() ? "none yet" : known);
   }
   if (action == "pause" || action == "resume") {
@@ -331,7 +331,7 @@ std::string GeoReplication::peer(std::string_view name, std::string_view action)
     on_every_link([region](GeoLink& link, crdt::Millis) { link.replicator().forget(region); });
     return {};
   }
-  return "ERR GEO PEER takes PAUSE, RESUME or FORGET";
+  return "GEO PEER takes PAUSE, RESUME or FORGET";
 }
 
 // ---- Waiting ----

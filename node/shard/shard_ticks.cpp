@@ -47,7 +47,7 @@ Choice choice_of(config::EvictionPolicy policy) {
 }  // namespace
 
 void Shard::schedule_tick() {
-  const bool busy = link_ != nullptr || snapshot_done_ != nullptr || store_.guarded() > 0 ||
+  const bool busy = link_ != nullptr || snapshot_done_ != nullptr || store_.needs_collection() ||
                     node_.attention() != 0 || over_memory();
   ticker_.expires_after(std::chrono::milliseconds(busy ? kBusyTickMs : kIdleTickMs));
   ticker_.async_wait([this](const boost::system::error_code& error) {
@@ -60,7 +60,7 @@ void Shard::schedule_tick() {
 
 void Shard::tick() {
   if (active_expire_) expire_cycle();
-  if (store_.guarded() > 0) store_.collect_step(kExpireCells);
+  if (store_.needs_collection()) store_.collect_step(kExpireCells);
   if (over_memory()) eviction_cycle();
   if (snapshot_done_) snapshot_step();
   node_.check_pause();

@@ -50,6 +50,7 @@ TEST(Envelope, EveryFieldOfABeaconArrives) {
   b.head = Stamp{12};
   b.applied.set({1, Stamp{100}, {}, {}});
   b.applied.set({2, Stamp{200}, Stamp{150}, Stamp{180}});
+  b.durable.set({1, Stamp{90}, {}, {}});
   b.log_floor = Stamp{5};
   b.lapsed = {9};
   b.want_ack = true;
@@ -67,6 +68,7 @@ TEST(Envelope, EveryFieldOfABeaconArrives) {
   EXPECT_EQ(r.sealed, b.sealed);
   EXPECT_EQ(r.head, b.head);
   EXPECT_EQ(r.applied, b.applied);
+  EXPECT_EQ(r.durable, b.durable);
   EXPECT_EQ(r.log_floor, b.log_floor);
   EXPECT_EQ(r.lapsed, b.lapsed);
   EXPECT_TRUE(r.want_ack);
