@@ -287,6 +287,9 @@ bool collect(KeyState& state, const Stability& stable) {
                 // What a flush observed may be later than the base that it deleted.
                 return (c.fully_seen() && stable.covers(c.last)) || !counted(state, c);
               }) > 0;
+    // All that the floor voids has been seen everywhere, and is void or gone.
+    changed |= state.base_floor.raw != 0;
+    state.base_floor = {};
   }
   const bool ttl_stable =
       !state.ttl.empty() && (!state.ttl_base || stable.covers(state.ttl_base)) &&

@@ -217,6 +217,7 @@ std::string History::judge_increments(size_t key, const std::vector<const Op*>& 
     for (const Op* x : bases) {
       if (x->sure()) last = std::max(last, x->stamp);
     }
+    if (!last) return {};
     for (const Op* x : bases) {
       if (x->stamp >= last || x->kind == OpKind::kFlush) winners.push_back(x);
     }

@@ -292,6 +292,7 @@ Shard::Shard(Node& node, int index, SlotRange slots)
                                   .replicated = true}) {}
 
 void Shard::begin(const geo::Start& start) {
+  durable_ = store_.coverage();
   backlog_floor_ = start.first;
   replicator_ = std::make_unique<geo::Replicator>(store_, *this, node_.options(*this), start,
                                                   store_.now());
@@ -308,6 +309,20 @@ void Shard::end_turn(bool due) {
   if (due) seal();
   for (const crdt::Batch& batch : sealed_) replicator_->on_sealed(batch, store_.now());
   sealed_.clear();
+}
+
+// All that is queued is in the marks; what a beacon alone moved has no deltas and needs no disk.
+std::optional<crdt::VersionVector> Shard::durable_coverage() {
+  const Disk::Seq queued = node_.disk_.queued();
+  if (!store_.has_unsealed()) {
+    if (!marks_.empty() && marks_.back().seq == queued) marks_.pop_back();
+    marks_.push_back({queued, store_.coverage()});
+  }
+  while (!marks_.empty() && marks_.front().seq <= node_.disk_.durable()) {
+    durable_ = std::move(marks_.front().coverage);
+    marks_.pop_front();
+  }
+  return durable_;
 }
 
 void Shard::tick() {

@@ -41,6 +41,7 @@ class Shard : public geo::Host {
   void slot_joined(SlotId slot) override;
   void seal() override;
   void report(Level level, const std::string& text) override;
+  std::optional<crdt::VersionVector> durable_coverage() override;
   void remember_regions(const std::vector<std::pair<RegionId, std::string>>& regions) override;
 
  private:
@@ -55,6 +56,13 @@ class Shard : public geo::Host {
   size_t backlog_bytes_ = 0;
   Stamp backlog_floor_;
   const Packet* receiving_ = nullptr;
+  // What the store covered when this was queued for the disk.
+  struct Mark {
+    Disk::Seq seq = 0;
+    crdt::VersionVector coverage;
+  };
+  std::deque<Mark> marks_;
+  crdt::VersionVector durable_;
   // The snapshot pass under way.
   bool snapshotting_ = false;
   uint32_t snapshot_next_ = 0;

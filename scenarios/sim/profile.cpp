@@ -39,6 +39,7 @@ void choose_faults(Random& r, Profile& p) {
   if (r.one_in(5)) p.clock_step_every = r.between(300, 2000);
   if (r.one_in(6)) p.pause_every = r.between(500, 2000);
   if (r.one_in(5)) p.long_away_at = r.between(200, 2000);
+  if (r.one_in(8)) p.late_join = r.between(200, 2000);
 }
 
 }  // namespace
@@ -90,6 +91,7 @@ std::string Profile::text() const {
   add("step", clock_step_every);
   add("pause", pause_every);
   add("away", long_away_at);
+  add("late_join", late_join);
   add("snapshot", snapshot_every);
   add("ttl", static_cast<int>(ttl));
   add("flush", static_cast<int>(flush));

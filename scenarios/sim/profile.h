@@ -50,6 +50,7 @@ struct Profile {
   Millis clock_step_every = 0;
   Millis pause_every = 0;    // GEO PEER PAUSE
   Millis long_away_at = 0;   // one region is cut off from here until the calm
+  Millis late_join = 0;      // the last region joins, empty, at this time
   Millis snapshot_every = 300;
 
   bool ttl = true;

@@ -26,14 +26,17 @@ class Simulator {
     for (size_t i = 1; i <= profile_.regions.size(); ++i) {
       nodes_.push_back(std::make_unique<Node>(static_cast<RegionId>(i), profile_, random_,
                                               network_, history_));
-      down_until_.push_back(random_.one_in(4) ? random_.between(0, 1000) : 0);
+      down_until_.push_back(random_.between(0, 100));
     }
+    if (profile_.late_join != 0) down_until_.back() = profile_.late_join;
+    in_service_.resize(nodes_.size());
   }
 
   Outcome run() {
     while (now_ < profile_.faults_ms) {
       now_ += random_.between(1, 4);
-      inject();
+      if (in_service_[0]) inject();
+      put_into_service();
       turn();
     }
     become_calm();
@@ -71,7 +74,7 @@ class Simulator {
     for (size_t i = 0; i < nodes_.size(); ++i) {
       Node& node = *nodes_[i];
       if (!node.running()) continue;
-      if (!calm_ && random_.per_mille(profile_.ops_per_mille)) burst(node);
+      if (!calm_ && in_service_[i] && random_.per_mille(profile_.ops_per_mille)) burst(node);
       if (due(profile_.snapshot_every)) node.start_snapshot();
       node.tick();
       node.end_turn();
@@ -83,6 +86,41 @@ class Simulator {
 
   // On average once in `every` milliseconds, whatever the step.
   bool due(Millis every) { return every != 0 && random_.below(static_cast<uint64_t>(every)) < 3; }
+
+  // Clients come to a region when it and the others know each other and it has what they have: what
+  // regions wrote that had never met was nobody's to keep. Faults begin with the first clients.
+  void put_into_service() {
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      if (in_service_[i] || !knows_others(*nodes_[i])) continue;
+      bool ready = true;
+      for (size_t other = 0; other < nodes_.size(); ++other) {
+        const bool late = profile_.late_join != 0 && other + 1 == nodes_.size();
+        if (other != i && !(late && !in_service_[other])) ready &= knows(*nodes_[other], i + 1);
+      }
+      in_service_[i] = ready;
+    }
+  }
+
+  static bool knows(Node& node, size_t region) {
+    if (!node.running()) return false;
+    for (const auto& shard : node.shards()) {
+      if (shard->replicator().healing()) return false;
+      const auto regions = shard->replicator().applied_by_regions();
+      const bool has = std::any_of(regions.begin(), regions.end(),
+                                   [&](const auto& r) { return r.first == region; });
+      if (!has) return false;
+    }
+    return true;
+  }
+
+  bool knows_others(Node& node) const {
+    for (size_t other = 1; other <= nodes_.size(); ++other) {
+      const bool late = profile_.late_join != 0 && other == nodes_.size();
+      if (other == node.region() || (late && !in_service_[other - 1])) continue;
+      if (!knows(node, other)) return false;
+    }
+    return true;
+  }
 
   // ---- Faults ----
 
@@ -423,6 +461,7 @@ class Simulator {
   History history_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<Millis> down_until_;
+  std::vector<bool> in_service_;  // takes commands of clients
   Millis now_ = 0;
   Millis synced_at_ = 0;
   RegionId away_ = 0;
