@@ -341,6 +341,34 @@ bool remove_covered(KeyState& state, const VersionVector& covered) {
   return changed;
 }
 
+bool forget_absent(KeyState& state, const KeyState& theirs, const VersionVector& covered) {
+  const auto listed = [&](const Contribution& c) {
+    return find_birth(theirs.contributions, c.birth) != nullptr;
+  };
+  const bool changed = std::erase_if(state.contributions, [&](const Contribution& c) {
+                         return covered.covers(c.last) && !listed(c);
+                       }) > 0;
+  if (!state.base || theirs.base >= state.base || !covered.covers(state.base)) return changed;
+  // What was observed in part keeps its base, or the whole would count again.
+  const bool in_part = std::any_of(
+      state.contributions.begin(), state.contributions.end(),
+      [&](const Contribution& c) { return c.seen_last && !listed(c); });
+  if (in_part) return changed;
+  for (Contribution& c : state.contributions) {
+    c.seen_last = {};
+    c.seen_total = {};
+  }
+  if (state.ttl_base <= state.base) {
+    state.ttl.clear();
+    state.ttl_base = {};
+  }
+  state.kind = BaseKind::kNone;
+  state.base = {};
+  state.value.clear();
+  state.base_floor = {};
+  return true;
+}
+
 Millis deadline_of(const StateView& state) {
   if (state.ttl.empty() || state.ttl_base != state.base) return kNoDeadline;
   Millis longest = INT64_MIN;

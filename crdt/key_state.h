@@ -143,6 +143,10 @@ bool collectable(const KeyState& state, const Stability& stable);
 // the state changed; it may become bottom.
 bool remove_covered(KeyState& state, const VersionVector& covered);
 
+// The same where the other side still has the key: what it had seen of ours and no longer lists, it
+// has collected, without this region's say if we had lapsed. Returns true when the state changed.
+bool forget_absent(KeyState& state, const KeyState& theirs, const VersionVector& covered);
+
 // ---- Reading ----
 
 // Deadline in force, or kNoDeadline.

@@ -336,7 +336,7 @@ class Store {
   static bool parse_slot(std::string_view bytes, SlotImage& image, std::string* error);
   void load_slot(SlotImage& image);
   void join_slot(SlotImage& image);
-  void join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const Stability& sender,
+  void join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const SlotImage& image,
                   const VersionVector& mine);
 
   // Upkeep.

@@ -155,7 +155,7 @@ void Store::load_slot(SlotImage& image) {
 }
 
 // Joins one key of the other side. `mine` is what this side covered before the join.
-void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const Stability& sender,
+void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const SlotImage& image,
                        const VersionVector& mine) {
   // What this region itself wrote and lost in a crash: it comes back here, and goes to everyone.
   bool lost_here = theirs.base.region() == options_.region && !mine.covers(theirs.base);
@@ -169,8 +169,11 @@ void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const Stabi
   if (index == Table::kNone) {
     remove_covered(theirs, mine);  // absent and covered: it was deleted here
     if (theirs.is_bottom()) return;
+  } else if (KeyState here; s.table.at(index)->has_garbage() || !theirs.base) {
+    s.table.at(index)->unpack(here);
+    if (forget_absent(here, theirs, image.coverage)) put_state(s, ref, index, here);
   }
-  apply_state(s, ref, theirs, sender);
+  apply_state(s, ref, theirs, image.stable);
   if (!lost_here || !options_.replicated) return;
   index = s.table.find(ref.hash, ref.db, ref.key);
   if (index == Table::kNone) return;
@@ -192,7 +195,7 @@ void Store::join_slot(SlotImage& image) {
   for (SlotImage::Item& item : image.items) {
     const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
     theirs.insert(ref.hash);
-    join_entry(s, ref, item.state, image.stable, mine);
+    join_entry(s, ref, item.state, image, mine);
   }
   // What we have and they lack, although they had seen it, was deleted there.
   for (uint32_t i = 0; i < s.table.capacity();) {

@@ -215,7 +215,8 @@ std::string History::judge_increments(size_t key, const std::vector<const Op*>& 
   } else {
     Stamp last;
     for (const Op* x : bases) {
-      if (x->sure()) last = std::max(last, x->stamp);
+      // A flush of nothing writes nothing.
+      if (x->sure() && x->kind != OpKind::kFlush) last = std::max(last, x->stamp);
     }
     if (!last) return {};
     for (const Op* x : bases) {
@@ -229,7 +230,9 @@ std::string History::judge_increments(size_t key, const std::vector<const Op*>& 
     if (counts && !winners.empty() && std::all_of(winners.begin(), winners.end(), observed)) {
       return "counts " + text(i) + ", observed by " + text(*winners.front());
     }
-    if (!counts && i.sure() && std::none_of(winners.begin(), winners.end(), observed)) {
+    // Regions that had lapsed for each other collected what any of their bases had observed.
+    const auto& excuses = profile_.lapses() ? bases : winners;
+    if (!counts && i.sure() && std::none_of(excuses.begin(), excuses.end(), observed)) {
       return "lost " + text(i) + (base != nullptr ? ", base " + text(*base) : "");
     }
   }

@@ -340,6 +340,18 @@ class Simulator {
 
   // What keeps the regions from being in step; empty when nothing does.
   std::string unsettled() const {
+    const Millis at = latest();
+    for (uint32_t i = kSlots.first; i <= kSlots.last; ++i) {
+      const auto slot = static_cast<SlotId>(i);
+      if (any_evicted(slot)) continue;
+      const uint64_t first = nodes_[0]->shard_of(slot).store().slot_digest(slot, at);
+      for (const auto& node : nodes_) {
+        if (node->shard_of(slot).store().slot_digest(slot, at) != first) {
+          return "slot " + std::to_string(slot) + " differs between region 1 and " +
+                 std::to_string(node->region()) + difference(slot, *node, at);
+        }
+      }
+    }
     for (const auto& node : nodes_) {
       for (const auto& shard : node->shards()) {
         const crdt::Store& s = shard->store();
@@ -352,18 +364,6 @@ class Simulator {
         if (!left.empty()) return who + left;
         const size_t keys = s.visible_keys(0) + s.visible_keys(1);
         if (s.memory_bytes() > keys * kBytesPerKeyMax + 64 * 1024) return who + "memory not freed";
-      }
-    }
-    const Millis at = latest();
-    for (uint32_t i = kSlots.first; i <= kSlots.last; ++i) {
-      const auto slot = static_cast<SlotId>(i);
-      if (any_evicted(slot)) continue;
-      const uint64_t first = nodes_[0]->shard_of(slot).store().slot_digest(slot, at);
-      for (const auto& node : nodes_) {
-        if (node->shard_of(slot).store().slot_digest(slot, at) != first) {
-          return "slot " + std::to_string(slot) + " differs between region 1 and " +
-                 std::to_string(node->region()) + difference(slot, *node, at);
-        }
       }
     }
     return {};
