@@ -137,7 +137,11 @@ void Replicator::continue_heal(Heal& heal, Millis now) {
   request.whole = heal.whole;
   if (!heal.whole) {
     for (uint32_t s = request.slots.first; s <= request.slots.last; ++s) {
-      request.changed.push_back(store_.changed(static_cast<SlotId>(s)));
+      // What this region has written since hides what it lost: such a slot is fetched in any case.
+      const auto slot = static_cast<SlotId>(s);
+      const bool hides =
+          heal.closes_gap && store_.changed(slot, options_.self.region) >= start_.first;
+      request.changed.push_back(hides ? std::vector<Stamp>{} : store_.changed(slot));
     }
   }
   heal.asked_at = now;

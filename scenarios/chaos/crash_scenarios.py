@@ -135,7 +135,10 @@ def disk_lost_behind_a_cut(run):
         cluster.links.isolate("us")
         cluster.links.heal("eu", "ap")
         cluster.start_node("eu")
-        wait_until(lambda: cluster.client("eu").get("tally") == b"100", 20, "eu heals from ap")
+        end = time.monotonic() + 15
+        while (tally := cluster.client("eu").get("tally")) != b"100":
+            demand([f"tally is {tally!r}"] if time.monotonic() > end else [], "eu heals from ap")
+            time.sleep(0.05)
         _count(cluster, "eu", "after", 10)
         time.sleep(1)
         data = run.calm(cluster)
