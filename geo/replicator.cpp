@@ -441,7 +441,11 @@ void Replicator::send_beacon(bool with_digests, Millis now) {
   Beacon beacon;
   beacon.want_ack = std::exchange(want_ack_, false);
   beacon.sealed = store_.sealed_upto();
-  beacon.head = store_.has_unsealed() ? beacon.sealed : store_.clock().floor(store_.now());
+  beacon.head = beacon.sealed;
+  if (!store_.has_unsealed()) {
+    const Stamp passed = store_.clock().floor(store_.now());
+    beacon.head = std::max(beacon.sealed, std::min(passed, host_.clock_bound()));
+  }
   beacon.applied = store_.coverage();
   beacon.durable = host_.durable_coverage().value_or(beacon.applied);
   beacon.log_floor = host_.log_floor();
@@ -510,6 +514,9 @@ void Replicator::check_horizon(Millis now) {
     }
     if (silent < options_.horizon && behind < options_.horizon_bytes) continue;
     r.lapsed = true;
+    for (auto& [producer, feed] : feeds_) {
+      if (feed.sender.address.region == id) feed.readmitted = false;
+    }
     host_.report(Host::Level::kWarning,
                  "Region '" + r.name +
                      "' has been silent beyond the horizon: deletions no longer "

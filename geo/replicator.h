@@ -20,8 +20,9 @@
 //     that has something of the lost tail, sends those values again, and closes the gap.
 //  7. Stability is the least of what all regions say they have applied and cannot lose in a crash,
 //     each in its own stream.
-//  8. A region silent beyond the horizon no longer counts for stability; when it is back it must
-//     heal by slots before its batches are taken.
+//  8. A region silent beyond the horizon no longer counts for stability. When it is back it heals by
+//     slots, and the others then heal from it: its old batches are never taken, because they carry
+//     states whose deletion has been collected.
 //
 // Invariants: (1) a position never passes a stamp whose delta is not merged; (2) nothing is
 // applied from a peer of another protocol, with a contested region id, or paused; (3) every
@@ -78,6 +79,11 @@ class Host {
   // region that falls back behind what it had claimed would send states whose contributions others
   // have collected.
   virtual std::optional<crdt::VersionVector> durable_coverage() { return std::nullopt; }
+  // The gap in which this run began (Start::tail_complete) is closed. Until then a restart, however
+  // orderly, must begin with it again.
+  virtual void gap_closed() {}
+  // No run after this one will stamp anything below. Nothing above may be told as passed.
+  virtual Stamp clock_bound() { return Stamp::max(); }
   // The set of known regions changed: it must survive a restart.
   virtual void remember_regions(const std::vector<std::pair<RegionId, std::string>>& regions) = 0;
 };
@@ -182,6 +188,7 @@ class Replicator {
     bool whole = false;
     bool closes_gap = false;  // part of healing after an unclean restart
     bool ends_lapse = false;
+    bool readmits = false;  // ends the source's lapse here
     std::optional<crdt::VersionVector> least;  // what the source covers of every slot so far
     std::string why;
   };
@@ -200,6 +207,7 @@ class Replicator {
     bool pulling = false;
     Millis pull_sent_at = 0;
     bool gap_healed = false;
+    bool readmitted = false;  // its region had lapsed, and we have healed from this shard of it
     std::deque<Aside> aside;
     size_t aside_bytes = 0;
   };

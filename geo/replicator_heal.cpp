@@ -63,6 +63,7 @@ void Replicator::close_self_gap_if_healed(Millis now) {
   self_gap_ = false;
   if (store_.has_unsealed()) host_.seal();  // what came back is sent before the gap closes
   store_.set_gap({options_.self.region, {}, {}, {}});
+  host_.gap_closed();
   host_.report(Host::Level::kInfo,
                "Healed after an unclean restart: nothing is in doubt any more.");
 }
@@ -223,16 +224,22 @@ void Replicator::finish_heal(size_t index, Millis now) {
     feed->gap_healed = true;
     close_self_gap_if_healed(now);
   }
+  if (heal.readmits) {
+    feed->readmitted = true;
+    if (r.lapsed && fed_completely(heal.from.region, [](const Feed& f) { return f.readmitted; })) {
+      r.lapsed = false;
+      host_.report(Host::Level::kInfo, "Region '" + r.name + "' has healed and takes part again.");
+    }
+  }
   drain_aside(*feed, now);
   if (feed->sealed > position(*feed)) pull(*feed, now);
 }
 
 void Replicator::handle(Feed& feed, const Healed&, Millis now) {
-  Region& r = regions_[feed.sender.address.region];
-  if (!r.lapsed) return;
-  r.lapsed = false;
-  host_.report(Host::Level::kInfo, "Region '" + r.name + "' has healed and takes part again.");
-  pull(feed, now);
+  if (!regions_[feed.sender.address.region].lapsed) return;
+  if (Heal* heal = start_heal(feed, feed.sender.slots, "it was away beyond our horizon", now)) {
+    heal->readmits = true;
+  }
 }
 
 }  // namespace atoll::geo

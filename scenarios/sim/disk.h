@@ -37,6 +37,8 @@ class Disk {
     std::vector<crdt::Store::Position> positions;
     std::vector<std::pair<RegionId, std::string>> regions;
     std::optional<Stamp> clean_incarnation;  // left by a clean shutdown
+    std::optional<Stamp> gap_after;          // of a gap that is not closed
+    Stamp clock_bound;                       // no run stamped or told anything later
   };
 
   Seq append_own(LogRecord record);

@@ -230,8 +230,10 @@ std::string History::judge_increments(size_t key, const std::vector<const Op*>& 
     if (counts && !winners.empty() && std::all_of(winners.begin(), winners.end(), observed)) {
       return "counts " + text(i) + ", observed by " + text(*winners.front());
     }
-    // Regions that had lapsed for each other collected what any of their bases had observed.
-    const auto& excuses = profile_.lapses() ? bases : winners;
+    // Regions that had lapsed for each other collected what any of their bases had observed; and
+    // a region that lost its disk writes bases that have observed nothing.
+    const bool forgetful = profile_.lapses() || profile_.disk_loss_every != 0;
+    const auto& excuses = forgetful ? bases : winners;
     if (!counts && i.sure() && std::none_of(excuses.begin(), excuses.end(), observed)) {
       return "lost " + text(i) + (base != nullptr ? ", base " + text(*base) : "");
     }

@@ -9,6 +9,7 @@ namespace atoll::sim {
 namespace {
 
 constexpr Millis kTickMs = 10;
+constexpr Millis kBoundAheadMs = 1000;
 constexpr uint32_t kSlotsPerSnapshotStep = 16;
 
 SlotRange range_of(int shard, int count) {
@@ -117,15 +118,20 @@ void Node::start(Millis now) {
     if (end) last_known = std::min(last_known, end);
   }
   last_known = last_known == Stamp::max() ? disk.own_floor : std::max(disk.own_floor, last_known);
-  const bool complete = fresh || disk.clean_incarnation.has_value();
+  const bool complete = disk.clean_incarnation.has_value() && !disk.gap_after;
+  if (disk.gap_after) last_known = std::min(last_known, *disk.gap_after);
+  highest = std::max(highest, disk.clock_bound);
   if (!complete) highest = std::max(highest, Stamp::make(wall_ms + kMaxSkewMs, 0, 0));
   crdt::HybridClock clock(region_);
   clock.observe(highest);
   const Stamp first = clock.next(wall_ms);
-  incarnation_ = complete && disk.clean_incarnation ? *disk.clean_incarnation : first;
+  incarnation_ = complete ? *disk.clean_incarnation : first;
   disk.clean_incarnation.reset();
+  bound_asked_ = disk.clock_bound;
+  gaps_open_ = complete ? 0 : own_profile_.shards;
+  if (!complete) disk_.change([last_known](Disk::Content& c) { c.gap_after = last_known; });
   geo::Start start;
-  start.tail_complete = complete && !fresh;
+  start.tail_complete = complete;
   start.last_known = last_known;
   start.first = first;
   start.regions = disk.regions;
@@ -323,6 +329,23 @@ std::optional<crdt::VersionVector> Shard::durable_coverage() {
     marks_.pop_front();
   }
   return durable_;
+}
+
+void Shard::gap_closed() {
+  if (--node_.gaps_open_ == 0) {
+    node_.disk_.change([](Disk::Content& c) { c.gap_after.reset(); });
+  }
+}
+
+Stamp Shard::clock_bound() {
+  const Millis last = store_.clock().floor(store_.now()).ms();
+  if (last + kBoundAheadMs / 2 > node_.bound_asked_.ms()) {
+    const Stamp bound = Stamp::make(last + kBoundAheadMs, 0, 0);
+    node_.bound_asked_ = bound;
+    node_.disk_.change(
+        [bound](Disk::Content& c) { c.clock_bound = std::max(c.clock_bound, bound); });
+  }
+  return node_.disk_.content().clock_bound;
 }
 
 void Shard::tick() {

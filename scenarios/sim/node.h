@@ -42,6 +42,8 @@ class Shard : public geo::Host {
   void seal() override;
   void report(Level level, const std::string& text) override;
   std::optional<crdt::VersionVector> durable_coverage() override;
+  void gap_closed() override;
+  Stamp clock_bound() override;
   void remember_regions(const std::vector<std::pair<RegionId, std::string>>& regions) override;
 
  private:
@@ -122,6 +124,8 @@ class Node {
   std::vector<std::pair<RegionId, std::string>> regions_;
   std::deque<uint32_t> unanswered_;  // under `always`
   Stamp incarnation_;
+  Stamp bound_asked_;
+  int gaps_open_ = 0;
   Millis now_ = 0;
   Millis clock_step_ = 0;
   Millis sealed_at_ = 0;
