@@ -421,6 +421,19 @@ void Store::set_deadline(const KeyRef& ref, Millis deadline) {
   writer_.body(h, ref.key, scratch_);
 }
 
+// What a flush leaves of an entry without contributions: a tombstone under the base's own stamp, as
+// delete_flushed() does for states. Were it erased, an older base of another region, which this one
+// had beaten everywhere else, would count here.
+void Store::bury(Slot& s, uint32_t index, SlotId id) {
+  const Entry* e = s.table.at(index);
+  const std::string key(e->key());
+  const KeyRef ref{key, e->db(), id, hash_key(e->db(), key)};
+  KeyState state;
+  state.kind = BaseKind::kDeleted;
+  state.base = e->stamp();
+  put_state(s, ref, index, state);
+}
+
 void Store::flush(DbId db) {
   for (size_t n = 0; n < slots_.size(); ++n) {
     Slot& s = slots_[n];
@@ -442,6 +455,8 @@ void Store::flush(DbId db) {
         const KeyRef ref{key, e->db(), id, hash_key(e->db(), key)};
         write_through_state(ref, {}, kNoDeadline, BaseKind::kDeleted);
         ++i;
+      } else if (options_.replicated) {
+        bury(s, i++, id);
       } else {
         erase_at(s, i);  // moves a later entry here, or none
         if (s.table.capacity() == 0) break;

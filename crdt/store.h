@@ -325,6 +325,7 @@ class Store {
   void apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Stability& sender);
   void apply_ttl(Slot& s, const KeyRef& ref, const Delta& delta, const Stability& sender);
   void apply_flush(Slot& s, const FlushMark& mark);
+  void bury(Slot& s, uint32_t index, SlotId id);
   void add_flush(Slot& s, const FlushMark& mark);
   const FlushMark* flushed(const Slot& s, DbId db, Stamp base) const;
   void note_conflict(const KeyRef& ref, const char* rule, Stamp winner, Stamp loser,

@@ -412,6 +412,7 @@ void Store::add_flush(Slot& s, const FlushMark& mark) {
 }
 
 void Store::apply_flush(Slot& s, const FlushMark& mark) {
+  const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
   for (uint32_t i = 0; i < s.table.capacity();) {
     Entry* e = s.table.at(i);
     const bool hit = e != nullptr && (mark.db == kEveryDb || e->db() == mark.db) &&
@@ -419,7 +420,7 @@ void Store::apply_flush(Slot& s, const FlushMark& mark) {
     if (!hit) {
       ++i;
     } else if (!e->has(Entry::kIsWide)) {
-      erase_at(s, i);
+      bury(s, i++, id);
     } else {
       KeyState mine;
       e->unpack(mine);
