@@ -1,3 +1,5 @@
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 
 #include "node/shard/cycle_clock.h"
@@ -55,10 +57,16 @@ net::InputProgress Dispatcher::on_input(Client& client, std::span<char> input) {
     progress.consumed += end.consumed;
     prefetch_batch();
     for (const Parsed& parsed : batch_) {
+      if (client.connection().closing()) break;
       take(client, parsed.command, command::Args(args_.data() + parsed.first_arg, parsed.arg_count),
            parsed.hashed ? &parsed.ref : nullptr);
     }
     if (end.failed) {
+      // What came before the malformed request is answered first; then it is read again.
+      if (client.replies.size() != 0) {
+        wait(client, Waiting::kDrain);
+        return progress;
+      }
       resp::Writer(client.reply_buffer(), client.protocol).error("ERR " + client.parser.error());
       client.connection().close_after_reply();
       progress.consumed = input.size();
@@ -95,6 +103,15 @@ Dispatcher::BatchEnd Dispatcher::parse_batch(Client& client, std::span<char> inp
   return end;
 }
 
+// A browser that a page has sent here: what follows in the request must not run as commands.
+static bool looks_like_http(std::string_view name) {
+  const auto is = [&](std::string_view word) {
+    return std::equal(name.begin(), name.end(), word.begin(), word.end(),
+                      [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; });
+  };
+  return is("post") || is("host:");
+}
+
 bool Dispatcher::look_ahead(Client& client, Parsed& parsed) {
   parsed.command = index_.find(args_[parsed.first_arg]);
   if (parsed.command == nullptr || !parsed.command->plain) return false;
@@ -127,7 +144,14 @@ void Dispatcher::take(Client& client, const Command* command, command::Args args
                       const crdt::KeyRef* ref) {
   client.skip_this = client.skip_next;
   client.skip_next = false;
-  if (command == nullptr) return refuse(client, nullptr, command::unknown_command_error(args));
+  if (command == nullptr) {
+    if (looks_like_http(args[0])) {
+      spdlog::warn("A client speaks HTTP, perhaps made to by a web page: its connection is closed");
+      client.connection().close_after_reply();
+      return;
+    }
+    return refuse(client, nullptr, command::unknown_command_error(args));
+  }
   const Command* row = index_.resolve(*command, args);
   if (row == nullptr) return refuse(client, command, command::unknown_subcommand_error(args));
   if (std::string error = check(client, *row, args, ref); !error.empty()) {

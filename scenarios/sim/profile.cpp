@@ -1,5 +1,7 @@
 #include "scenarios/sim/profile.h"
 
+#include <algorithm>
+
 #include "scenarios/sim/random.h"
 
 namespace atoll::sim {
@@ -65,6 +67,18 @@ Profile profile_of(uint64_t seed) {
   }
   p.ops_per_mille = static_cast<int>(r.between(50, 500));
   p.burst = static_cast<int>(r.between(1, 6));
+  return p;
+}
+
+Profile proven(Profile p) {
+  p.crash_every = p.disk_loss_every = p.pause_every = p.clock_step_every = 0;
+  p.evictions = false;
+  p.horizon = Profile{}.horizon;
+  p.horizon_bytes = Profile{}.horizon_bytes;
+  p.log_bytes = p.backlog_bytes = 1u << 20;
+  for (RegionProfile& r : p.regions) {
+    r.clock_offset = std::clamp<crdt::Millis>(r.clock_offset, -450, 450);
+  }
   return p;
 }
 
