@@ -449,10 +449,8 @@ void Store::flush(DbId db) {
       }
       any = true;
       const Wide* w = e->wide();
-      const bool counts = w != nullptr && !w->contributions.empty();
-      if (options_.replicated && (counts || !seen.covers(e->stamp()))) {
-        // A counter is reset key by key: only its contributions say what was observed. So is what
-        // lies in a region's gap: the vector does not say that it has been seen.
+      if (options_.replicated && w != nullptr && !w->contributions.empty()) {
+        // A counter is reset key by key: only its contributions say what was observed.
         const std::string key(e->key());
         const KeyRef ref{key, e->db(), id, hash_key(e->db(), key)};
         write_through_state(ref, {}, kNoDeadline, BaseKind::kDeleted);

@@ -169,10 +169,8 @@ void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const SlotI
   if (index == Table::kNone) {
     remove_covered(theirs, mine);  // absent and covered: it was deleted here
     if (theirs.is_bottom()) return;
-  } else {
-    KeyState here;
+  } else if (KeyState here; s.table.at(index)->has_garbage() || !theirs.base) {
     s.table.at(index)->unpack(here);
-    forget_absent(theirs, here, mine);
     if (forget_absent(here, theirs, image.coverage)) put_state(s, ref, index, here);
   }
   apply_state(s, ref, theirs, image.stable);

@@ -391,7 +391,6 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
   if (regions_[origin].lapsed) return;
   if (self_gap_) {
     learn_regions(m.applied, now);
-    widen_self_gap(feed, m.applied.at(options_.self.region));
     heal_self_gap(feed, now);
   }
   if (m.sealed > position(feed)) {

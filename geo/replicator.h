@@ -250,7 +250,6 @@ class Replicator {
   bool healing_from(const Address& from) const;
   void compare_digests(Feed& feed, const Beacon& m, Millis now);
   void check_lost_origins(Feed& feed, const Beacon& m, Millis now);
-  void widen_self_gap(const Feed& feed, Stamp known_there);
   void heal_self_gap(Feed& feed, Millis now);
   void close_self_gap_if_healed(Millis now);
   bool fed_completely(RegionId region, const std::function<bool(const Feed&)>& holds) const;

@@ -28,15 +28,6 @@ void keep_least(std::optional<crdt::VersionVector>& least, const crdt::VersionVe
 
 // ---- What calls for healing ----
 
-// An earlier run may have stamped later than this one began: its clock had followed a faster one,
-// and then the disk was lost.
-void Replicator::widen_self_gap(const Feed& feed, Stamp known_there) {
-  crdt::Coverage gap = store_.gap(options_.self.region);
-  if (feed.gap_healed || !gap.has_gap() || known_there < gap.gap_until) return;
-  gap.gap_until = Stamp{known_there.raw + 1};
-  store_.set_gap(gap);
-}
-
 void Replicator::heal_self_gap(Feed& feed, Millis now) {
   if (feed.gap_healed || canary_.no_gap) return;
   if (Heal* heal = start_heal(feed, feed.sender.slots,

@@ -35,8 +35,8 @@ class Simulator {
   Outcome run() {
     while (now_ < profile_.faults_ms) {
       now_ += random_.between(1, 4);
+      if (in_service_[0]) inject();
       put_into_service();
-      if (began_) inject();
       turn();
     }
     become_calm();
@@ -99,7 +99,6 @@ class Simulator {
       }
       in_service_[i] = ready;
     }
-    began_ |= std::find(in_service_.begin(), in_service_.end(), true) != in_service_.end();
   }
 
   static bool knows(Node& node, size_t region) {
@@ -158,7 +157,6 @@ class Simulator {
 
   void take_down(void (Node::*how)(), uint64_t& count) {
     const size_t i = any_node();
-    if (how == &Node::lose_disk) in_service_[i] = false;  // until it has what others have of it
     (*nodes_[i].*how)();
     ++count;
     down_until_[i] = now_ + random_.between(1, random_.one_in(3) ? 1500 : 100);
@@ -424,7 +422,6 @@ class Simulator {
     for (size_t i = 0; i < all_keys().size(); ++i) {
       const Key& key = all_keys()[i];
       for (const auto& node : nodes_) {
-        if (node->shard_of(key.slot).store().slot_evicted(key.slot)) continue;  // a miss says nothing
         const Seen seen = look(node->shard_of(key.slot).store(), key);
         std::string wrong = history_.judge(i, seen);
         if (!wrong.empty()) {
@@ -469,7 +466,6 @@ class Simulator {
   Millis synced_at_ = 0;
   RegionId away_ = 0;
   bool calm_ = false;
-  bool began_ = false;  // faults, and clients
   Stats stats_;
 };
 
