@@ -1,9 +1,6 @@
 # Flags and helpers that every Atoll target shares.
 add_library(atoll_flags INTERFACE)
 target_include_directories(atoll_flags INTERFACE ${CMAKE_SOURCE_DIR})
-# The C library owns the name ::atoll; cmake/include/cstdlib explains how the namespace avoids it.
-target_include_directories(atoll_flags BEFORE INTERFACE ${CMAKE_SOURCE_DIR}/cmake/include)
-target_compile_definitions(atoll_flags INTERFACE atoll=atoll_cache)
 target_compile_options(atoll_flags INTERFACE
   -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor
   -fno-omit-frame-pointer)

@@ -13,7 +13,7 @@
 
 #include "crdt/stamp.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 inline uint64_t zigzag(int64_t v) {
   return (static_cast<uint64_t>(v) << 1) ^ static_cast<uint64_t>(v >> 63);
@@ -120,4 +120,4 @@ class Reader {
   bool ok_ = true;
 };
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

@@ -5,7 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 namespace {
 
@@ -382,4 +382,4 @@ std::vector<Batch> coalesce(const std::vector<std::string_view>& batches) {
   return out;
 }
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

@@ -27,7 +27,7 @@
 
 #include "crdt/key_state.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 inline constexpr uint8_t kBatchVersion = 1;
 
@@ -142,4 +142,4 @@ std::vector<Batch> coalesce(const std::vector<std::string_view>& batches);
 void encode_seen(const VersionVector& seen, std::string& out);
 bool decode_seen(Reader& in, VersionVector& seen);
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

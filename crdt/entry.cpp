@@ -8,7 +8,7 @@
 #include <cstring>
 #include <new>
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 namespace {
 
@@ -215,4 +215,4 @@ int64_t AccessPolicy::idle_seconds(uint32_t access, Millis now) const {
   return std::max<int64_t>(0, now / 1000 - static_cast<int64_t>(access));
 }
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

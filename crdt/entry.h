@@ -21,7 +21,7 @@
 
 #include "crdt/key_state.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 struct Wide {
   std::vector<Contribution> contributions;
@@ -132,4 +132,4 @@ struct AccessPolicy {
   uint8_t frequency(uint32_t access, Millis now) const;  // decayed
 };
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

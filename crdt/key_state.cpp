@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <limits>
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 namespace {
 
@@ -543,4 +543,4 @@ std::string format_real(long double value) {
   return std::string(s);
 }
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

@@ -38,7 +38,7 @@
 #include "crdt/bytes.h"
 #include "crdt/version_vector.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 inline constexpr Millis kNoDeadline = INT64_MAX;  // also what PERSIST writes
 
@@ -181,4 +181,4 @@ std::optional<int64_t> parse_integer(std::string_view text);       // Redis' str
 std::optional<long double> parse_real(std::string_view text);      // finite only
 std::string format_real(long double value);                        // as Redis prints INCRBYFLOAT
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

@@ -4,7 +4,7 @@
 
 #include "crdt/store.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 namespace {
 
@@ -60,4 +60,4 @@ KeyRef make_ref(DbId db, std::string_view key) {
   return KeyRef{key, db, slot_of(key), hash_key(db, key)};
 }
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <functional>
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 using RegionId = uint8_t;   // 1..255; 0 is "no region" and never stamps anything
 using SlotId = uint16_t;    // 0..16383
@@ -86,11 +86,11 @@ class HybridClock {
   RegionId region_;
 };
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt
 
 template <>
-struct std::hash<atoll::crdt::Stamp> {
-  size_t operator()(const atoll::crdt::Stamp& s) const noexcept {
+struct std::hash<atl::crdt::Stamp> {
+  size_t operator()(const atl::crdt::Stamp& s) const noexcept {
     return std::hash<uint64_t>{}(s.raw);
   }
 };

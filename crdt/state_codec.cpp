@@ -3,7 +3,7 @@
 
 #include "crdt/key_state.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 namespace {
 
@@ -156,4 +156,4 @@ bool decode_state(Reader& in, KeyState& s) {
   return in.ok();
 }
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 Store::Store(const Options& options)
     : options_(options),
@@ -484,4 +484,4 @@ Batch Store::seal() {
   return batch;
 }
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

@@ -35,7 +35,7 @@
 #include "crdt/entry.h"
 #include "crdt/table.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 // Hash slot of a key, as Redis Cluster defines it (CRC16 of the {hash tag}, or of the key).
 SlotId slot_of(std::string_view key);
@@ -375,4 +375,4 @@ class Store {
   mutable std::string scratch_;
 };
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

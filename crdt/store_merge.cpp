@@ -4,7 +4,7 @@
 
 #include "crdt/store.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 namespace {
 
@@ -440,4 +440,4 @@ void Store::note_conflict(const KeyRef& ref, const char* rule, Stamp winner, Sta
                           std::string(loser_value.substr(0, kConflictValueBytes)), now_});
 }
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

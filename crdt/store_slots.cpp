@@ -5,7 +5,7 @@
 
 #include "crdt/store.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 namespace {
 
@@ -254,4 +254,4 @@ void Store::mark_clean(SlotId id) {
   s.dirty = false;
 }
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

@@ -3,7 +3,7 @@
 
 #include "crdt/store.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 // ---- Expiry ----
 
@@ -218,4 +218,4 @@ bool Store::evict_one(EvictionPool pool, EvictionOrder order, int samples, uint6
   return true;
 }
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

@@ -2,7 +2,7 @@
 
 #include <xxhash.h>
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 uint64_t hash_key(DbId db, std::string_view key) {
   return XXH3_64bits_withSeed(key.data(), key.size(), db);
@@ -54,4 +54,4 @@ void Table::resize(uint32_t capacity) {
   }
 }
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

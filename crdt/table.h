@@ -20,7 +20,7 @@
 
 #include "crdt/entry.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 uint64_t hash_key(DbId db, std::string_view key);
 
@@ -150,4 +150,4 @@ class Table {
   uint32_t used_ = 0;
 };
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

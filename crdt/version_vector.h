@@ -15,7 +15,7 @@
 
 #include "crdt/stamp.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 
 struct Coverage {
   RegionId region = 0;
@@ -86,4 +86,4 @@ struct Stability {
   }
 };
 
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

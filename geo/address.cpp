@@ -2,11 +2,11 @@
 
 #include "geo/message.h"
 
-namespace atoll::geo {
+namespace atl::geo {
 
 uint64_t Address::producer() const {
   const uint64_t words[] = {region, node, shard, shard_count};
   return XXH3_64bits(words, sizeof words);
 }
 
-}  // namespace atoll::geo
+}  // namespace atl::geo

@@ -7,7 +7,7 @@
 
 #include "geo/envelope.pb.h"
 
-namespace atoll::geo {
+namespace atl::geo {
 
 namespace {
 
@@ -355,4 +355,4 @@ Assembler::Result Assembler::add(std::string_view source, std::string_view paylo
                                                                            : Result::kError;
 }
 
-}  // namespace atoll::geo
+}  // namespace atl::geo

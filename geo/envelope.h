@@ -16,7 +16,7 @@
 
 #include "geo/message.h"
 
-namespace atoll::geo {
+namespace atl::geo {
 
 inline constexpr size_t kPartBytes = 240 * 1024;              // NATS' default limit is 1 MB
 inline constexpr size_t kContentBytesMax = size_t{1} << 30;   // of one message
@@ -52,4 +52,4 @@ class Assembler {
   size_t bytes_ = 0;
 };
 
-}  // namespace atoll::geo
+}  // namespace atl::geo

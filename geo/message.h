@@ -14,7 +14,7 @@
 
 #include "crdt/store.h"
 
-namespace atoll::geo {
+namespace atl::geo {
 
 using crdt::Millis;
 using crdt::RegionId;
@@ -106,4 +106,4 @@ struct Message {
   Body body;
 };
 
-}  // namespace atoll::geo
+}  // namespace atl::geo

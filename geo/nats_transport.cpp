@@ -11,7 +11,7 @@
 #include <random>
 #include <thread>
 
-namespace atoll::geo {
+namespace atl::geo {
 
 namespace {
 
@@ -350,4 +350,4 @@ NatsTransport::Stats NatsTransport::stats() const {
   return impl_->stats();
 }
 
-}  // namespace atoll::geo
+}  // namespace atl::geo

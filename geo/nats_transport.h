@@ -26,7 +26,7 @@
 #include "geo/envelope.h"
 #include "geo/message.h"
 
-namespace atoll::geo {
+namespace atl::geo {
 
 inline constexpr size_t kQueueBytesMax = 64 * 1024 * 1024;
 
@@ -73,4 +73,4 @@ class NatsTransport {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace atoll::geo
+}  // namespace atl::geo

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-namespace atoll::geo {
+namespace atl::geo {
 
 namespace {
 
@@ -552,4 +552,4 @@ void Replicator::update_stability() {
   store_.set_stability(stable);
 }
 
-}  // namespace atoll::geo
+}  // namespace atl::geo

@@ -44,7 +44,7 @@
 
 #include "geo/message.h"
 
-namespace atoll::geo {
+namespace atl::geo {
 
 inline constexpr size_t kAsideBytesMax = 8 * 1024 * 1024;
 inline constexpr int kAwayAfterBeacons = 5;
@@ -288,4 +288,4 @@ class Replicator {
   std::deque<std::pair<Stamp, uint64_t>> sealed_marks_;  // (to, sealed_bytes_ then)
 };
 
-}  // namespace atoll::geo
+}  // namespace atl::geo

@@ -3,7 +3,7 @@
 
 #include "geo/replicator.h"
 
-namespace atoll::geo {
+namespace atl::geo {
 
 namespace {
 
@@ -242,4 +242,4 @@ void Replicator::handle(Feed& feed, const Healed&, Millis now) {
   }
 }
 
-}  // namespace atoll::geo
+}  // namespace atl::geo

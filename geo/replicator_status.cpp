@@ -4,7 +4,7 @@
 
 #include "geo/replicator.h"
 
-namespace atoll::geo {
+namespace atl::geo {
 
 void Replicator::set_paused(RegionId id, bool paused, Millis now) {
   const auto it = regions_.find(id);
@@ -105,4 +105,4 @@ std::vector<PeerStatus> Replicator::peers(Millis now) const {
   return out;
 }
 
-}  // namespace atoll::geo
+}  // namespace atl::geo

@@ -28,9 +28,9 @@
 
 namespace {
 
-using atoll::config::Config;
-using atoll::config::Settings;
-using atoll::shard::Node;
+using atl::config::Config;
+using atl::config::Settings;
+using atl::shard::Node;
 
 constexpr std::string_view kUsage =
     "Usage: atoll <command>\n"
@@ -99,7 +99,7 @@ std::string default_pidfile(const Settings& settings) {
 int serve(const std::vector<std::string>& args) {
   for (const std::string& arg : args) {
     if (arg == "--help" || arg == "-h") {
-      std::cout << atoll::config::help_text();
+      std::cout << atl::config::help_text();
       return 0;
     }
   }
@@ -113,16 +113,16 @@ int serve(const std::vector<std::string>& args) {
     std::cerr << "Can't become a daemon: " << std::strerror(errno) << std::endl;
     return 1;
   }
-  if (const std::string error = atoll::shard::set_up_logging(*settings); !error.empty()) {
+  if (const std::string error = atl::shard::set_up_logging(*settings); !error.empty()) {
     std::cerr << error << std::endl;
     return 1;
   }
   std::signal(SIGPIPE, SIG_IGN);
-  spdlog::info("Atoll {} starting, {} thread(s)", atoll::shard::kVersion, settings->threads);
+  spdlog::info("Atoll {} starting, {} thread(s)", atl::shard::kVersion, settings->threads);
   raise_descriptor_limit(settings->maxclients);
   const PidFile pidfile(default_pidfile(*settings));
-  atoll::shard::NodeOptions options;
-  if (settings->geo_enabled()) options.replication = atoll::shard::make_geo_replication;
+  atl::shard::NodeOptions options;
+  if (settings->geo_enabled()) options.replication = atl::shard::make_geo_replication;
   Node node(config, std::move(options));
   if (const auto error = node.start()) {
     spdlog::critical("{}", *error);
@@ -140,7 +140,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> rest(args.begin() + (args.empty() ? 0 : 1), args.end());
   if (command == "server") return serve(rest);
   if (command == "--version" || command == "-v" || command == "version") {
-    std::cout << "atoll " << atoll::shard::kVersion << std::endl;
+    std::cout << "atoll " << atl::shard::kVersion << std::endl;
     return 0;
   }
   if (command == "help" || command == "--help" || command == "-h") {
@@ -149,12 +149,12 @@ int main(int argc, char** argv) {
   }
   const bool markdown = rest.size() == 1 && rest[0] == "--markdown";
   if (command == "commands" && markdown) {
-    atoll::shard::register_all_commands();
-    std::cout << atoll::command::command_table_markdown();
+    atl::shard::register_all_commands();
+    std::cout << atl::command::command_table_markdown();
     return 0;
   }
   if (command == "config" && markdown) {
-    std::cout << atoll::config::markdown_table();
+    std::cout << atl::config::markdown_table();
     return 0;
   }
   std::cerr << "Unknown command: " << command << "\n\n" << kUsage;

@@ -8,7 +8,7 @@
 #include <string>
 #include <utility>
 
-namespace atoll::persist {
+namespace atl::persist {
 
 namespace {
 
@@ -155,4 +155,4 @@ std::shared_ptr<rocksdb::Logger> make_logger() {
   return std::make_shared<SpdlogLogger>();
 }
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

@@ -9,7 +9,7 @@
 
 #include "persist/disk_faults.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 
 /// The default file system with two changes. (1) Each write, sync and creation asks `faults`
 /// first, if there are any. (2) Every failure of those is presented to RocksDB as a plain input or
@@ -22,4 +22,4 @@ std::shared_ptr<rocksdb::FileSystem> make_file_system(DiskFaults* faults);
 /// files in the directory.
 std::shared_ptr<rocksdb::Logger> make_logger();
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

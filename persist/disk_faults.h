@@ -8,7 +8,7 @@
 
 #include <string_view>
 
-namespace atoll::persist {
+namespace atl::persist {
 
 enum class DiskOperation { kOpen, kAppend, kSync, kRename };
 enum class DiskVerdict { kProceed, kNoSpace, kIoError };
@@ -23,4 +23,4 @@ class DiskFaults {
   virtual DiskVerdict decide(DiskOperation operation, std::string_view path) = 0;
 };
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

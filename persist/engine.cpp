@@ -10,7 +10,7 @@
 #include "persist/disk.h"
 #include "persist/format.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 
 namespace {
 
@@ -195,4 +195,4 @@ std::string explain(const rocksdb::Status& status, const std::string& path) {
   return "cannot open " + path + " (" + text + ")";
 }
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

@@ -15,7 +15,7 @@
 
 #include "persist/storage.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 
 /// Threads: open() and shut() by one thread at a time; readers hold a Reading for as long as they
 /// use what it gives, and so keep shut() waiting. The thread that opens and shuts may use
@@ -89,4 +89,4 @@ std::string explain(const rocksdb::Status& status, const std::string& path);
 /// The status in RocksDB's words, for last_error().
 std::string text_of(const rocksdb::Status& status);
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

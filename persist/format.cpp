@@ -4,7 +4,7 @@
 
 #include <limits>
 
-namespace atoll::persist::format {
+namespace atl::persist::format {
 
 namespace {
 
@@ -189,4 +189,4 @@ std::optional<std::string_view> unseal(std::string_view key, std::string_view va
   return bytes;
 }
 
-}  // namespace atoll::persist::format
+}  // namespace atl::persist::format

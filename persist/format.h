@@ -14,7 +14,7 @@
 
 #include "persist/storage.h"
 
-namespace atoll::persist::format {
+namespace atl::persist::format {
 
 inline constexpr char kOwnFamily = 'o';
 inline constexpr char kRemoteFamily = 'r';
@@ -83,4 +83,4 @@ std::optional<ParsedRecord> parse_record(std::string_view key, std::string_view 
 std::string seal(std::string_view key, std::string_view bytes);
 std::optional<std::string_view> unseal(std::string_view key, std::string_view value);
 
-}  // namespace atoll::persist::format
+}  // namespace atl::persist::format

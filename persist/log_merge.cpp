@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-namespace atoll::persist {
+namespace atl::persist {
 
 namespace {
 
@@ -66,4 +66,4 @@ rocksdb::Status LogMerge::status() const {
   return search_;
 }
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

@@ -11,7 +11,7 @@
 
 #include "persist/format.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 
 /// Threads: one. Lifetime: shorter than the database's. Cost: next() looks at one key per producer.
 class LogMerge {
@@ -41,4 +41,4 @@ class LogMerge {
   Source* current_ = nullptr;
 };
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

@@ -8,7 +8,7 @@
 
 #include "persist/format.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 
 namespace {
 
@@ -153,4 +153,4 @@ void Reader::compact_now(const Range& range) {
   compact(range.begin, range.end);
 }
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

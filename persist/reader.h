@@ -14,7 +14,7 @@
 #include "persist/engine.h"
 #include "persist/storage.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 
 /// Threads: read(), compact() and stop() by every thread.
 /// Bounds: kReadsMax waiting reads, kRangesMax waiting compactions (more are dropped: RocksDB
@@ -58,4 +58,4 @@ class Reader {
   std::thread thread_;
 };
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

@@ -13,7 +13,7 @@
 
 #include "persist/format.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 
 namespace {
 
@@ -285,4 +285,4 @@ Outcome recover(Engine& engine, Recovered* recovered) {
   return {};
 }
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

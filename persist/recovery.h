@@ -14,7 +14,7 @@
 #include "persist/size_index.h"
 #include "persist/storage.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 
 /// What is known of the log after recovery, and kept up to date by the writer.
 struct LogSizes {
@@ -35,4 +35,4 @@ Outcome recover(Engine& engine, Recovered* recovered);
 /// What a record of this many bytes costs in the log.
 std::uint64_t log_cost(std::size_t bytes);
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

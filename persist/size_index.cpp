@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace atoll::persist {
+namespace atl::persist {
 
 void SizeIndex::add(Stamp to, std::uint64_t bytes) {
   bytes_ += bytes;
@@ -39,4 +39,4 @@ Stamp SizeIndex::trim_point(std::uint64_t keep_bytes) const {
   return point;
 }
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

@@ -8,7 +8,7 @@
 
 #include "persist/storage.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 
 /// Threads: none of its own; the caller locks.
 /// Bounds: one bucket per kBucketBytes of live log.
@@ -36,4 +36,4 @@ class SizeIndex {
   std::uint64_t bytes_ = 0;
 };
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

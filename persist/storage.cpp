@@ -13,7 +13,7 @@
 #include "persist/recovery.h"
 #include "persist/writer.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 
 namespace {
 
@@ -330,4 +330,4 @@ std::vector<ProducerId> Storage::remote_producers() const {
   });
 }
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

@@ -27,7 +27,7 @@
 #include <utility>
 #include <vector>
 
-namespace atoll::persist {
+namespace atl::persist {
 
 class DiskFaults;
 
@@ -269,4 +269,4 @@ struct [[nodiscard]] OpenResult {
   std::string error;
 };
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <utility>
 
-namespace atoll::persist {
+namespace atl::persist {
 
 namespace {
 
@@ -408,4 +408,4 @@ void Writer::publish(State state) {
   if (listener != nullptr) (*listener)({written(), durable(), state == State::kHealthy});
 }
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

@@ -31,7 +31,7 @@
 #include "persist/recovery.h"
 #include "persist/storage.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 
 enum class WriteKind : std::uint8_t {
   kOwn,
@@ -175,4 +175,4 @@ class Writer {
   std::thread thread_;
 };
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-namespace atoll::tests {
+namespace atl::tests {
 
 class Random {
  public:
@@ -85,4 +85,4 @@ uint64_t count_wrong(uint64_t count, uint64_t enough, Check&& check) {
   return wrong;
 }
 
-}  // namespace atoll::tests
+}  // namespace atl::tests

@@ -5,7 +5,7 @@
 #include "node/admin/replies.h"
 #include "node/command/check.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 namespace {
 
 // Redis' categories, in its order.
@@ -163,4 +163,4 @@ std::span<const CommandSpec> acl_commands() {
   return kAclCommands;
 }
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

@@ -1,6 +1,6 @@
 #include "node/admin/admin.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 
 void register_admin_commands() {
   command::register_commands(connection_commands());
@@ -13,4 +13,4 @@ void register_admin_commands() {
   command::register_commands(geo_commands());
 }
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

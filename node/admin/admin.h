@@ -14,7 +14,7 @@
 
 #include "node/command/command.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 
 // The Redis whose behaviour clients may expect: HELLO, LOLWUT and INFO report it.
 inline constexpr std::string_view kRedisVersion = "7.2.0";
@@ -31,4 +31,4 @@ std::span<const command::CommandSpec> geo_commands();         // GEO, WAITREGION
 // Adds all of them to the command table. Call once, before the first look-up.
 void register_admin_commands();
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

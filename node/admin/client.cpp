@@ -6,7 +6,7 @@
 #include "node/admin/replies.h"
 #include "node/command/check.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 namespace {
 
 using command::ClientFilter;
@@ -461,4 +461,4 @@ std::span<const CommandSpec> client_commands() {
   return kClientCommands;
 }
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

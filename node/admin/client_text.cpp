@@ -1,6 +1,6 @@
 #include "node/admin/client_text.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 
 std::string client_line(const command::ClientInfo& client) {
   std::string line;
@@ -46,4 +46,4 @@ std::string client_line(const command::ClientInfo& client) {
   return line;
 }
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

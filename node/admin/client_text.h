@@ -5,9 +5,9 @@
 
 #include "node/command/node_services.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 
 // Without the newline.
 std::string client_line(const command::ClientInfo& client);
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

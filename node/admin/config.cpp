@@ -3,7 +3,7 @@
 #include "node/admin/replies.h"
 #include "node/command/check.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 namespace {
 
 void config_get(Context& ctx) {
@@ -110,4 +110,4 @@ std::span<const CommandSpec> config_commands() {
   return kConfigCommands;
 }
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

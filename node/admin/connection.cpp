@@ -3,7 +3,7 @@
 #include "node/admin/replies.h"
 #include "node/command/check.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 namespace {
 
 constexpr std::string_view kNoCluster = "ERR This instance has cluster support disabled";
@@ -275,4 +275,4 @@ std::span<const CommandSpec> connection_commands() {
   return kConnectionCommands;
 }
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

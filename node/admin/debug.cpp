@@ -10,7 +10,7 @@
 #include "node/admin/replies.h"
 #include "node/command/check.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 namespace {
 
 bool is_local(const std::string& address) {
@@ -213,4 +213,4 @@ std::span<const CommandSpec> debug_commands() {
   return kDebugCommands;
 }
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

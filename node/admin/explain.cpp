@@ -2,7 +2,7 @@
 
 #include "node/admin/stamp_text.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 namespace {
 
 std::string shown(std::string_view value) {
@@ -129,4 +129,4 @@ void write_explained(resp::Writer& out, const Explained& explained, const Region
   layout.ttl(state);
 }
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

@@ -8,7 +8,7 @@
 #include "crdt/store.h"
 #include "node/resp/writer.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 
 // Values longer than this are cut, and their length is told.
 inline constexpr size_t kExplainValueBytes = 256;
@@ -27,4 +27,4 @@ using RegionNames = std::function<std::string(crdt::RegionId)>;
 // ttl-base, ttl.
 void write_explained(resp::Writer& out, const Explained& explained, const RegionNames& names);
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

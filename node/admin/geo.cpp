@@ -7,7 +7,7 @@
 #include "node/admin/stamp_text.h"
 #include "node/command/check.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 namespace {
 
 using crdt::Conflict;
@@ -250,4 +250,4 @@ std::span<const CommandSpec> geo_commands() {
   return kGeoCommands;
 }
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

@@ -7,7 +7,7 @@
 #include "node/admin/replies.h"
 #include "node/command/check.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 namespace {
 
 using command::LatencySample;
@@ -256,4 +256,4 @@ std::span<const CommandSpec> latency_commands() {
   return kLatencyCommands;
 }
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-namespace atoll::admin {
+namespace atl::admin {
 namespace {
 
 std::string upper_case(std::string_view text) {
@@ -77,4 +77,4 @@ std::string err(std::string_view reason) {
   return "ERR " + std::string(reason);
 }
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

@@ -9,7 +9,7 @@
 #include "node/command/args.h"
 #include "node/command/node_services.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 
 using command::Arg;
 using command::ArgType;
@@ -53,4 +53,4 @@ std::string lower_case(std::string_view text);
 // "ERR " in front of what the node said.
 std::string err(std::string_view reason);
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

@@ -4,7 +4,7 @@
 #include "node/admin/replies.h"
 #include "node/command/check.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 namespace {
 
 constexpr std::string_view kNoCluster = "ERR This instance has cluster support disabled";
@@ -239,4 +239,4 @@ std::span<const CommandSpec> server_commands() {
   return kServerCommands;
 }
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

@@ -3,7 +3,7 @@
 #include <chrono>
 #include <cstdio>
 
-namespace atoll::admin {
+namespace atl::admin {
 
 std::string format_time(crdt::Millis unix_ms) {
   using std::chrono::days;
@@ -35,4 +35,4 @@ std::string format_stamp(crdt::Stamp stamp, std::string_view region_name) {
   return text + std::string(region_name) + "(" + std::to_string(stamp.region()) + ")";
 }
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

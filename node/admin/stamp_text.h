@@ -6,7 +6,7 @@
 
 #include "crdt/stamp.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 
 // "2026-11-21T01:40:12.345Z"; a time outside the years 1970 to 9999 is printed as "<n>ms".
 std::string format_time(crdt::Millis unix_ms);
@@ -16,4 +16,4 @@ std::string format_stamp(crdt::Stamp stamp);
 // The same with the region's name where it has one: "...Z/7@eu(2)".
 std::string format_stamp(crdt::Stamp stamp, std::string_view region_name);
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

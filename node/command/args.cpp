@@ -5,7 +5,7 @@
 #include <climits>
 #include <cstdio>
 
-namespace atoll::command {
+namespace atl::command {
 
 bool is_word(std::string_view word, std::string_view lower) {
   if (word.size() != lower.size()) return false;
@@ -185,4 +185,4 @@ bool holds(Condition condition, std::string_view comparand, const Found& found) 
   return is_word(comparand, {digest, kDigestChars}) == wanted;
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

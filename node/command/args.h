@@ -9,7 +9,7 @@
 
 #include "node/command/command.h"
 
-namespace atoll::command {
+namespace atl::command {
 
 inline constexpr std::string_view kSyntaxError = "ERR syntax error";
 inline constexpr std::string_view kNotAnInteger = "ERR value is not an integer or out of range";
@@ -159,4 +159,4 @@ inline constexpr std::string_view kDeadlineRule =
 inline constexpr std::string_view kPersistRule =
     "PERSIST is an infinite deadline: it beats every concurrent EXPIRE.";
 
-}  // namespace atoll::command
+}  // namespace atl::command

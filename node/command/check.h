@@ -18,7 +18,7 @@
 
 #include "node/command/command.h"
 
-namespace atoll::command {
+namespace atl::command {
 
 constexpr bool name_sound(std::string_view name) {
   if (name.empty()) return false;
@@ -92,4 +92,4 @@ constexpr bool rows_sound(std::span<const CommandSpec> rows) {
   return !rows.empty();
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

@@ -21,7 +21,7 @@
 #include "crdt/store.h"
 #include "node/resp/writer.h"
 
-namespace atoll::command {
+namespace atl::command {
 
 using Args = std::span<const std::string_view>;  // args[0] is the command's name as sent
 
@@ -193,4 +193,4 @@ std::string arity_error(const CommandSpec& spec);
 std::vector<std::string_view> flag_names(const CommandSpec& spec);
 std::vector<std::string> category_names(const CommandSpec& spec);
 
-}  // namespace atoll::command
+}  // namespace atl::command

@@ -8,7 +8,7 @@
 #include "node/command/families.h"
 #include "node/command/glob.h"
 
-namespace atoll::command {
+namespace atl::command {
 namespace {
 
 int64_t length(size_t size) {
@@ -501,4 +501,4 @@ std::span<const CommandSpec> command_commands() {
   return kCommandCommands;
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

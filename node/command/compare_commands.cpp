@@ -3,7 +3,7 @@
 #include "node/command/check.h"
 #include "node/command/families.h"
 
-namespace atoll::command {
+namespace atl::command {
 namespace {
 
 void digest_command(Context& ctx) {
@@ -108,4 +108,4 @@ std::span<const CommandSpec> compare_commands() {
   return kCompareCommands;
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

@@ -9,7 +9,7 @@
 #include "node/command/check.h"
 #include "node/command/families.h"
 
-namespace atoll::command {
+namespace atl::command {
 namespace {
 
 void increment(Context& ctx, int64_t amount) {
@@ -198,4 +198,4 @@ std::span<const CommandSpec> counter_commands() {
   return kCounterCommands;
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

@@ -7,7 +7,7 @@
 #include "node/command/check.h"
 #include "node/command/families.h"
 
-namespace atoll::command {
+namespace atl::command {
 namespace {
 
 struct ExpireFlags {
@@ -345,4 +345,4 @@ std::span<const CommandSpec> expire_commands() {
   return kExpireCommands;
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

@@ -5,7 +5,7 @@
 
 #include "node/command/command.h"
 
-namespace atoll::command {
+namespace atl::command {
 
 std::span<const CommandSpec> string_commands();     // whole values: GET, SET, MSET, ...
 std::span<const CommandSpec> substring_commands();  // APPEND, SETRANGE, GETRANGE, STRLEN, LCS
@@ -20,4 +20,4 @@ std::span<const CommandSpec> command_commands();    // COMMAND
 // LCS is long enough to have a file of its own (lcs.cpp).
 void longest_common_subsequence(Context& ctx);
 
-}  // namespace atoll::command
+}  // namespace atl::command

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-namespace atoll::command {
+namespace atl::command {
 namespace {
 
 char fold(char c, GlobCase letters) {
@@ -82,4 +82,4 @@ bool glob_match(std::string_view pattern, std::string_view text, GlobCase letter
   return p == pattern.size();
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace atoll::command {
+namespace atl::command {
 
 enum class GlobCase : uint8_t { kExact, kIgnore };
 
@@ -20,4 +20,4 @@ enum class GlobCase : uint8_t { kExact, kIgnore };
 bool glob_match(std::string_view pattern, std::string_view text,
                 GlobCase letters = GlobCase::kExact);
 
-}  // namespace atoll::command
+}  // namespace atl::command

@@ -5,7 +5,7 @@
 #include "node/command/check.h"
 #include "node/command/families.h"
 
-namespace atoll::command {
+namespace atl::command {
 namespace {
 
 void del_command(Context& ctx) {
@@ -436,4 +436,4 @@ std::span<const CommandSpec> key_commands() {
   return kKeyCommands;
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

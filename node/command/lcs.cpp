@@ -10,7 +10,7 @@
 #include "node/command/args.h"
 #include "node/command/families.h"
 
-namespace atoll::command {
+namespace atl::command {
 namespace {
 
 struct LcsOptions {
@@ -156,4 +156,4 @@ void longest_common_subsequence(Context& ctx) {
   }
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

@@ -5,7 +5,7 @@
 
 #include "node/command/command.h"
 
-namespace atoll::command {
+namespace atl::command {
 namespace {
 
 std::string upper(std::string_view text) {
@@ -84,4 +84,4 @@ std::string command_table_markdown() {
   return out;
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

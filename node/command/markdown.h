@@ -3,10 +3,10 @@
 
 #include <string>
 
-namespace atoll::command {
+namespace atl::command {
 
 // One section per group, one row per command (subcommands as rows of their own): syntax, what it
 // does, what two regions doing it at once means, differences from Redis. Markdown, ends in '\n'.
 std::string command_table_markdown();
 
-}  // namespace atoll::command
+}  // namespace atl::command

@@ -18,7 +18,7 @@
 
 #include "node/command/command.h"
 
-namespace atoll::command {
+namespace atl::command {
 
 // One line of CLIENT LIST and CLIENT INFO.
 struct ClientInfo {
@@ -164,4 +164,4 @@ class NodeServices {
                             std::function<void(int64_t)> done) = 0;
 };
 
-}  // namespace atoll::command
+}  // namespace atl::command

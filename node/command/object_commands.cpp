@@ -6,7 +6,7 @@
 #include "node/command/families.h"
 #include "node/command/node_services.h"
 
-namespace atoll::command {
+namespace atl::command {
 namespace {
 
 constexpr std::string_view kLfuOff =
@@ -346,4 +346,4 @@ std::span<const CommandSpec> object_commands() {
   return kObjectCommands;
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

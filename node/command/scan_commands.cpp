@@ -16,7 +16,7 @@
 #include "node/command/families.h"
 #include "node/command/glob.h"
 
-namespace atoll::command {
+namespace atl::command {
 
 namespace {
 
@@ -174,4 +174,4 @@ std::span<const CommandSpec> scan_commands() {
   return kScanCommands;
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

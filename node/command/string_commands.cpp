@@ -6,7 +6,7 @@
 #include "node/command/check.h"
 #include "node/command/families.h"
 
-namespace atoll::command {
+namespace atl::command {
 namespace {
 
 void reply_value(Context& ctx, const Found& found) {
@@ -451,4 +451,4 @@ std::span<const CommandSpec> string_commands() {
   return kStringCommands;
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

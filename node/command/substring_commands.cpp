@@ -9,7 +9,7 @@
 #include "node/command/check.h"
 #include "node/command/families.h"
 
-namespace atoll::command {
+namespace atl::command {
 namespace {
 
 // Whether a value of `offset` + `length` bytes is allowed.
@@ -228,4 +228,4 @@ std::span<const CommandSpec> substring_commands() {
   return kSubstringCommands;
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

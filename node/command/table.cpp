@@ -8,7 +8,7 @@
 #include "node/command/check.h"
 #include "node/command/families.h"
 
-namespace atoll::command {
+namespace atl::command {
 namespace {
 
 // Other folders' families, gathered before the table is first asked.
@@ -222,4 +222,4 @@ std::vector<std::string> category_names(const CommandSpec& spec) {
   return names;
 }
 
-}  // namespace atoll::command
+}  // namespace atl::command

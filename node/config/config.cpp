@@ -9,7 +9,7 @@
 #include "node/config/source.h"
 #include "node/config/text.h"
 
-namespace atoll::config {
+namespace atl::config {
 namespace {
 
 std::string refused(std::string_view option, std::string_view reason) {
@@ -140,4 +140,4 @@ void Config::subscribe(Listener listener) {
   listeners_.push_back(std::move(listener));
 }
 
-}  // namespace atoll::config
+}  // namespace atl::config

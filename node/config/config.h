@@ -29,7 +29,7 @@
 
 #include "node/config/settings.h"
 
-namespace atoll::config {
+namespace atl::config {
 
 // Why a start is refused.
 struct LoadError {
@@ -112,4 +112,4 @@ bool is_secret(std::string_view option);
 std::string help_text();
 std::string markdown_table();
 
-}  // namespace atoll::config
+}  // namespace atl::config

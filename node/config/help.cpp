@@ -6,7 +6,7 @@
 #include "node/config/option.h"
 #include "node/config/text.h"
 
-namespace atoll::config {
+namespace atl::config {
 namespace {
 
 constexpr std::size_t kHelpWidth = 96;
@@ -199,4 +199,4 @@ std::string markdown_table() {
   return out;
 }
 
-}  // namespace atoll::config
+}  // namespace atl::config

@@ -21,7 +21,7 @@
 
 #include "node/config/settings.h"
 
-namespace atoll::config {
+namespace atl::config {
 
 enum class Kind : std::uint8_t {
   kYesNo,
@@ -128,4 +128,4 @@ struct Conflict {
 };
 std::optional<Conflict> find_conflict(const Settings& settings);
 
-}  // namespace atoll::config
+}  // namespace atl::config

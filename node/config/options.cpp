@@ -5,7 +5,7 @@
 #include "node/config/option.h"
 #include "node/config/text.h"
 
-namespace atoll::config {
+namespace atl::config {
 namespace {
 
 constexpr std::int64_t kIntMax = std::numeric_limits<int>::max();
@@ -603,4 +603,4 @@ bool is_secret(std::string_view option) {
   return row != nullptr && row->secrecy == Secrecy::kSecret;
 }
 
-}  // namespace atoll::config
+}  // namespace atl::config

@@ -6,7 +6,7 @@
 #include "node/config/option.h"
 #include "node/config/text.h"
 
-namespace atoll::config {
+namespace atl::config {
 
 Settings default_settings() {
   Settings settings;
@@ -30,4 +30,4 @@ std::optional<Conflict> find_conflict(const Settings& settings) {
   return std::nullopt;
 }
 
-}  // namespace atoll::config
+}  // namespace atl::config

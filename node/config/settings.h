@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-namespace atoll::config {
+namespace atl::config {
 
 enum class EvictionPolicy : std::uint8_t {
   kVolatileLru,
@@ -140,4 +140,4 @@ struct Settings {
 // Every field at the default of its row in the table.
 Settings default_settings();
 
-}  // namespace atoll::config
+}  // namespace atl::config

@@ -14,7 +14,7 @@
 #include "node/config/option.h"
 #include "node/config/text.h"
 
-namespace atoll::config {
+namespace atl::config {
 namespace {
 
 using Directives = std::vector<Directive>;
@@ -224,4 +224,4 @@ std::optional<LoadError> settle(const Directives& directives, Settings& into) {
   return std::nullopt;
 }
 
-}  // namespace atoll::config
+}  // namespace atl::config

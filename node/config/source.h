@@ -12,7 +12,7 @@
 
 #include "node/config/config.h"
 
-namespace atoll::config {
+namespace atl::config {
 
 enum class Source : std::uint8_t { kFile, kCommandLine };
 
@@ -53,4 +53,4 @@ FileContent slurp(const std::string& path);
 // Sets `into` to the defaults plus the directives in order, and checks that it all fits together.
 std::optional<LoadError> settle(const std::vector<Directive>& directives, Settings& into);
 
-}  // namespace atoll::config
+}  // namespace atl::config

@@ -7,7 +7,7 @@
 #include <numeric>
 #include <utility>
 
-namespace atoll::config {
+namespace atl::config {
 namespace {
 
 constexpr std::string_view kSpaces = " \t\r\n\v\f";
@@ -308,4 +308,4 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-}  // namespace atoll::config
+}  // namespace atl::config

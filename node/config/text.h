@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-namespace atoll::config {
+namespace atl::config {
 
 // Splits a line into words. "double" quotes know \n \r \t \b \a \\ \" and \xHH, 'single' quotes
 // know \' only; a closing quote must be followed by space or the end.
@@ -47,4 +47,4 @@ bool glob_match(std::string_view pattern, std::string_view text);
 // Levenshtein distance, for "did you mean".
 std::size_t edit_distance(std::string_view a, std::string_view b);
 
-}  // namespace atoll::config
+}  // namespace atl::config

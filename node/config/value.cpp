@@ -5,7 +5,7 @@
 #include "node/config/option.h"
 #include "node/config/text.h"
 
-namespace atoll::config {
+namespace atl::config {
 namespace {
 
 using Error = std::optional<std::string>;
@@ -259,4 +259,4 @@ std::vector<std::string> file_lines(const Option& option, const Settings& settin
   }
 }
 
-}  // namespace atoll::config
+}  // namespace atl::config

@@ -14,7 +14,7 @@
 
 #include "node/net/reactor.h"
 
-namespace atoll::net {
+namespace atl::net {
 namespace {
 
 // Chunks per gathered write.
@@ -429,4 +429,4 @@ ConnectionStats Connection::stats() const {
   return stats;
 }
 
-}  // namespace atoll::net
+}  // namespace atl::net

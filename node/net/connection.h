@@ -25,7 +25,7 @@
 
 #include "node/resp/out_buffer.h"
 
-namespace atoll::net {
+namespace atl::net {
 
 class Connection;
 class Reactor;
@@ -247,4 +247,4 @@ class Connection final : public EventSource {
   ClientGate* gate_;
 };
 
-}  // namespace atoll::net
+}  // namespace atl::net

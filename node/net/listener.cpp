@@ -12,7 +12,7 @@
 #include <cstring>
 #include <utility>
 
-namespace atoll::net {
+namespace atl::net {
 namespace {
 
 // Out of descriptors: a listening socket stays readable, so wait instead of spinning.
@@ -293,4 +293,4 @@ void Listener::deal(AcceptedSocket socket) {
   });
 }
 
-}  // namespace atoll::net
+}  // namespace atl::net

@@ -18,7 +18,7 @@
 
 #include "node/net/reactor.h"
 
-namespace atoll::net {
+namespace atl::net {
 
 struct ListenOptions {
   // IPv4 or IPv6 addresses; "*" and "::*" for any; a leading '-' lets an address be absent.
@@ -79,4 +79,4 @@ class Listener {
   int port_ = 0;
 };
 
-}  // namespace atoll::net
+}  // namespace atl::net

@@ -11,7 +11,7 @@
 #include <system_error>
 #include <utility>
 
-namespace atoll::net {
+namespace atl::net {
 namespace {
 
 constexpr std::chrono::milliseconds kTick{100};
@@ -241,4 +241,4 @@ void Reactor::tick() {
   }
 }
 
-}  // namespace atoll::net
+}  // namespace atl::net

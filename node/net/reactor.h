@@ -49,7 +49,7 @@
 
 #include "node/net/connection.h"
 
-namespace atoll::net {
+namespace atl::net {
 
 // What arrives from a listener: an open non-blocking socket and who is at its ends.
 struct AcceptedSocket {
@@ -165,4 +165,4 @@ class Reactor {
   std::vector<Connection*> working_;     // the list that is being served
 };
 
-}  // namespace atoll::net
+}  // namespace atl::net

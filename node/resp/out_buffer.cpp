@@ -4,7 +4,7 @@
 #include <cassert>
 #include <utility>
 
-namespace atoll::resp {
+namespace atl::resp {
 
 OutBuffer::OutBuffer(OutBuffer&& other) noexcept
     : tail_(std::move(other.tail_)),
@@ -180,4 +180,4 @@ std::string OutBuffer::flatten() const {
   return all;
 }
 
-}  // namespace atoll::resp
+}  // namespace atl::resp

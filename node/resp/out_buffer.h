@@ -22,7 +22,7 @@
 #include <string>
 #include <string_view>
 
-namespace atoll::resp {
+namespace atl::resp {
 
 // Threads: confined to one. Owns its bytes. Bounds: none of its own; the connection watches
 // memory() against the client's output limits.
@@ -124,4 +124,4 @@ class OutBuffer {
   std::deque<Chunk> sealed_;
 };
 
-}  // namespace atoll::resp
+}  // namespace atl::resp

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <utility>
 
-namespace atoll::resp {
+namespace atl::resp {
 namespace {
 
 // Arguments of one request that a connection may keep room for between requests.
@@ -393,4 +393,4 @@ void Parser::restart() {
   }
 }
 
-}  // namespace atoll::resp
+}  // namespace atl::resp

@@ -30,7 +30,7 @@
 #include <string_view>
 #include <vector>
 
-namespace atoll::resp {
+namespace atl::resp {
 
 using ArgVector = std::vector<std::string_view>;
 
@@ -124,4 +124,4 @@ bool split_args(std::span<char> line, ArgVector& args);
 // zeros, no blanks) and fits; Redis' string2ll.
 bool parse_integer(std::string_view text, std::int64_t& value);
 
-}  // namespace atoll::resp
+}  // namespace atl::resp

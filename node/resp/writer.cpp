@@ -8,7 +8,7 @@
 #include <cstring>
 #include <utility>
 
-namespace atoll::resp {
+namespace atl::resp {
 namespace {
 
 // Values up to this size are written with their header in one go.
@@ -279,4 +279,4 @@ void Writer::end_set(Deferred open, std::int64_t count) {
   end(open, resp3() ? '~' : '*', count);
 }
 
-}  // namespace atoll::resp
+}  // namespace atl::resp

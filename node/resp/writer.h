@@ -12,7 +12,7 @@
 
 #include "node/resp/out_buffer.h"
 
-namespace atoll::resp {
+namespace atl::resp {
 
 enum class Protocol : std::uint8_t { kResp2 = 2, kResp3 = 3 };
 
@@ -95,4 +95,4 @@ class Writer {
   std::uint32_t errors_ = 0;
 };
 
-}  // namespace atoll::resp
+}  // namespace atl::resp

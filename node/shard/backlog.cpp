@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace atoll::shard {
+namespace atl::shard {
 
 void Backlog::add(const crdt::Batch& batch, size_t bytes_max) {
   upto_ = batch.header.to;
@@ -34,4 +34,4 @@ geo::LogPage Backlog::read(crdt::Stamp from, size_t bytes_max) const {
   return page;
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -12,7 +12,7 @@
 #include "crdt/delta.h"
 #include "geo/replicator.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 class Backlog {
  public:
@@ -37,4 +37,4 @@ class Backlog {
   crdt::Stamp upto_;
 };
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

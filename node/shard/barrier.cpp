@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
-namespace atoll::shard {
+namespace atl::shard {
 
 Barrier::Barrier(std::vector<ShardIndex> shards, ShardIndex leader, std::function<void()> run)
     : shards_(std::move(shards)), leader_(leader), run_(std::move(run)) {
@@ -62,4 +62,4 @@ size_t BarrierQueue::waiting() const {
   return waiting_.size();
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -29,7 +29,7 @@
 #include <mutex>
 #include <vector>
 
-namespace atoll::shard {
+namespace atl::shard {
 
 using ShardIndex = uint16_t;
 
@@ -76,4 +76,4 @@ class BarrierQueue {
   std::deque<std::shared_ptr<Barrier>> waiting_;  // front: the one that runs
 };
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

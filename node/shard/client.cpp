@@ -6,7 +6,7 @@
 #include "node/shard/node.h"
 #include "node/shard/shard.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 Client::Client(Shard& shard, net::Connection& connection) : shard_(shard), connection_(connection) {
   session.id = connection.id();
@@ -95,4 +95,4 @@ bool Client::matches(const command::ClientFilter& filter, uint64_t caller) const
   return !filter.max_age_s || age.count() >= *filter.max_age_s;
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -15,7 +15,7 @@
 #include "node/resp/parser.h"
 #include "node/shard/forward.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 class Shard;
 
@@ -95,4 +95,4 @@ class Client final : public net::ConnectionHandler {
   net::Connection& connection_;
 };
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -7,7 +7,7 @@
 #include "node/shard/cycle_clock.h"
 #include "node/shard/transaction_commands.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 double cycles_per_us() {
   static const double rate = [] {
@@ -106,4 +106,4 @@ const Command* CommandIndex::resolve(const Command& command, command::Args args)
   return by_spec_.at(spec);
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -17,7 +17,7 @@
 
 #include "node/command/command.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 // Commands that the dispatcher itself takes part in.
 enum class Special : uint8_t { kNone, kExec, kWatch, kMulti, kDiscard, kQuit, kReset };
@@ -54,4 +54,4 @@ class CommandIndex {
   std::array<const Command*, kCells> cells_{};
 };
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -12,7 +12,7 @@
 #endif
 #include <chrono>
 
-namespace atoll::shard {
+namespace atl::shard {
 
 inline uint64_t cycles_now() {
 #if defined(__x86_64__)
@@ -25,4 +25,4 @@ inline uint64_t cycles_now() {
 // Cycles per microsecond. Cost: about 2 ms at the first call, which is made at start.
 double cycles_per_us();
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

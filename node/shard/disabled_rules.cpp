@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
-namespace atoll::shard {
+namespace atl::shard {
 
 namespace {
 
@@ -55,4 +55,4 @@ void disable_rules(const std::vector<std::string>& names, GeoCanary& canary) {
   for (const auto& rule : kGeoRules) canary.*rule.off = named(names, rule.name);
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

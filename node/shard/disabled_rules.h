@@ -11,7 +11,7 @@
 #include "crdt/store.h"
 #include "geo/replicator.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 // Why the names cannot be used, for people.
 std::optional<std::string> check_rules(const std::vector<std::string>& names);
@@ -20,4 +20,4 @@ std::optional<std::string> check_rules(const std::vector<std::string>& names);
 void disable_rules(const std::vector<std::string>& names, crdt::Store::Canary& canary);
 void disable_rules(const std::vector<std::string>& names, geo::Replicator::Canary& canary);
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -7,7 +7,7 @@
 #include "node/shard/node.h"
 #include "node/shard/shard.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 namespace {
 
@@ -288,4 +288,4 @@ void Dispatcher::feed_monitors(Client& client, command::Args args) {
   }
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -23,7 +23,7 @@
 #include "node/shard/client.h"
 #include "node/shard/command_index.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 class Shard;
 
@@ -145,4 +145,4 @@ class Dispatcher {
   friend class Client;
 };
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

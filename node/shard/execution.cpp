@@ -6,7 +6,7 @@
 #include "node/shard/services.h"
 #include "node/shard/shard.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 namespace {
 
@@ -155,4 +155,4 @@ void Dispatcher::run_transaction(Client& client, resp::Writer& out, command::Key
   }
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

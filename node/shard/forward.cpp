@@ -4,7 +4,7 @@
 #include <charconv>
 #include <cstring>
 
-namespace atoll::shard {
+namespace atl::shard {
 
 void OwnedArgs::reserve(size_t bytes, size_t count) {
   if (bytes > capacity_) {
@@ -147,4 +147,4 @@ void ReplyQueue::finish(Entry& entry, resp::OutBuffer& out) {
   }
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -23,7 +23,7 @@
 #include "node/shard/command_index.h"
 #include "persist/storage.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 // Arguments that outlive the input buffer: one allocation for the bytes.
 class OwnedArgs {
@@ -110,4 +110,4 @@ class ReplyQueue {
 // Length of the RESP value at the front of `bytes`, nested ones included; 0 when it is cut short.
 size_t reply_length(std::string_view bytes);
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -8,7 +8,7 @@
 #include "node/shard/disabled_rules.h"
 #include "node/shard/node.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 GeoLink::GeoLink(GeoReplication& replication, Shard& shard, const Recovered& recovered,
                  const std::vector<std::pair<crdt::RegionId, std::string>>& regions)
@@ -222,4 +222,4 @@ std::vector<std::pair<crdt::RegionId, std::string>> decode_regions(std::string_v
   return regions;
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -12,7 +12,7 @@
 #include "node/shard/geo_replication.h"
 #include "node/shard/shard.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 class GeoLink : public ReplicationLink, public geo::Host {
  public:
@@ -74,4 +74,4 @@ class GeoLink : public ReplicationLink, public geo::Host {
 std::string encode_regions(const std::vector<std::pair<crdt::RegionId, std::string>>& regions);
 std::vector<std::pair<crdt::RegionId, std::string>> decode_regions(std::string_view bytes);
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

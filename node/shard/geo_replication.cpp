@@ -10,7 +10,7 @@
 #include "node/shard/geo_link.h"
 #include "node/shard/node.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 namespace {
 
@@ -438,4 +438,4 @@ void GeoReplication::wait_regions(crdt::Stamp write, int64_t n, crdt::Millis tim
   if (!add_waiter(std::move(w)).empty()) (*shared)(0);
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

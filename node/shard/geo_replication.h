@@ -22,7 +22,7 @@
 #include "node/shard/barrier.h"
 #include "node/shard/replication_link.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 inline constexpr size_t kWaitersMax = 10'000;
 inline constexpr std::string_view kRegionsMeta = "regions";
@@ -100,4 +100,4 @@ class GeoReplication : public Replication {
 // For NodeOptions::replication.
 std::unique_ptr<Replication> make_geo_replication(Node& node);
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -17,7 +17,7 @@
 #include "node/shard/services.h"
 #include "node/shard/shard.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 namespace {
 
@@ -510,4 +510,4 @@ void Services::info(std::vector<std::string> sections, std::function<void(std::s
       });
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

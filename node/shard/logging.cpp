@@ -8,7 +8,7 @@
 #include <memory>
 #include <mutex>
 
-namespace atoll::shard {
+namespace atl::shard {
 
 namespace {
 
@@ -83,4 +83,4 @@ void reopen_log() {
   }
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

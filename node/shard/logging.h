@@ -9,7 +9,7 @@
 
 #include "node/config/settings.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 // Directs the default logger to settings.logfile (standard output if empty). Returns an error or
 // "".
@@ -18,4 +18,4 @@ void set_log_level(config::LogLevel level);
 // Opens the log file anew, after it was moved away (SIGHUP).
 void reopen_log();
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

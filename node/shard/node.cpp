@@ -18,7 +18,7 @@
 #include "node/shard/services.h"
 #include "node/shard/transaction_commands.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 namespace {
 
@@ -433,4 +433,4 @@ crdt::Millis Node::steady_ms() {
       .count();
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -31,7 +31,7 @@
 #include "node/shard/snapshots.h"
 #include "persist/storage.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 inline constexpr std::string_view kVersion = "0.1.0";
 
@@ -193,4 +193,4 @@ void Node::gather(Shard& origin, std::function<T(Shard&)> collect,
   }
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

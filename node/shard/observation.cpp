@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
-namespace atoll::shard {
+namespace atl::shard {
 
 namespace {
 
@@ -135,4 +135,4 @@ std::string monitor_line(int64_t unix_us, int db, std::string_view address, comm
   return line;
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -16,7 +16,7 @@
 
 #include "node/command/node_services.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 class SlowLog {
  public:
@@ -51,4 +51,4 @@ class LatencyMonitor {
 // A request as MONITOR prints it: 1339518083.107412 [0 127.0.0.1:60866] "keys" "*"
 std::string monitor_line(int64_t unix_us, int db, std::string_view address, command::Args args);
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -6,7 +6,7 @@
 
 #include "crdt/bytes.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 namespace {
 
@@ -175,4 +175,4 @@ std::string encode_stamp(crdt::Stamp stamp) {
   return bytes;
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -22,7 +22,7 @@
 #include "node/shard/replication_link.h"
 #include "persist/storage.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 inline constexpr std::string_view kIncarnationMeta = "incarnation";
 inline constexpr std::string_view kPositionsMeta = "positions";
@@ -46,4 +46,4 @@ std::vector<crdt::Store::Position> decode_positions(std::string_view bytes);
 
 std::string encode_stamp(crdt::Stamp stamp);
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

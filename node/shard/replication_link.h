@@ -22,7 +22,7 @@
 #include "crdt/store.h"
 #include "node/command/node_services.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 class Shard;
 class Node;
@@ -79,4 +79,4 @@ class Replication {
 // Makes the Replication once the node has recovered; null where there is nothing to replicate to.
 using ReplicationFactory = std::function<std::unique_ptr<Replication>(Node&)>;
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

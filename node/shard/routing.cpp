@@ -5,7 +5,7 @@
 #include "node/shard/node.h"
 #include "node/shard/shard.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 ShardIndex Dispatcher::owner(std::string_view key) const {
   return shard_.node().owner(crdt::slot_of(key));
@@ -237,4 +237,4 @@ void Dispatcher::answer(std::unique_ptr<Forward> forward) {
   }
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

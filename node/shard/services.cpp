@@ -11,7 +11,7 @@
 #include "node/shard/node.h"
 #include "node/shard/shard.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 namespace {
 
@@ -354,4 +354,4 @@ void Services::wait_regions(command::Context& ctx, int64_t n, crdt::Millis timeo
   node().replication()->wait_regions(ctx.session.last_write, n, timeout, std::move(done));
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -14,7 +14,7 @@
 #include "node/command/node_services.h"
 #include "node/shard/client.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 class Node;
 class Shard;
@@ -89,4 +89,4 @@ class Services final : public command::NodeServices {
 // Resident memory of the process in bytes, 0 where /proc is not to be had.
 size_t resident_memory();
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

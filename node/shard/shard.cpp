@@ -13,7 +13,7 @@
 #include "node/shard/node.h"
 #include "node/shard/services.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 namespace {
 
@@ -344,4 +344,4 @@ void Shard::reset_stats() {
   store_.stats() = {};
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -39,7 +39,7 @@
 #include "node/shard/shard_stats.h"
 #include "persist/storage.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 class Node;
 class Services;
@@ -199,4 +199,4 @@ class Shard {
   uint64_t measured_ops_ = 0, measured_in_ = 0, measured_out_ = 0;
 };
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-namespace atoll::shard {
+namespace atl::shard {
 
 inline constexpr size_t kHistogramBuckets = 36;  // powers of two of microseconds
 inline constexpr size_t kErrorCodesMax = 128;    // distinct codes in errorstats
@@ -97,4 +97,4 @@ struct ShardStats : ShardTotals {
   uint64_t net_in_base = 0, net_out_base = 0;  // CONFIG RESETSTAT
 };
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

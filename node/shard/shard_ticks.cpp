@@ -5,7 +5,7 @@
 #include "node/shard/node.h"
 #include "node/shard/shard.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 namespace {
 
@@ -164,4 +164,4 @@ void Shard::measure_rates() {
   measured_at_ = now;
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -10,7 +10,7 @@
 #include "node/shard/recovery.h"
 #include "node/shard/shard.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 namespace {
 
@@ -158,4 +158,4 @@ void Snapshots::tick() {
   if (due) begin([](const std::string&) {});
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -20,7 +20,7 @@
 #include "crdt/store.h"
 #include "persist/storage.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 class Node;
 
@@ -77,4 +77,4 @@ class Snapshots {
   std::atomic<uint64_t> changes_saved_{0};
 };
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

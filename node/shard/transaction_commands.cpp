@@ -3,7 +3,7 @@
 #include "node/command/check.h"
 #include "node/shard/services.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 namespace {
 
@@ -113,4 +113,4 @@ std::span<const command::CommandSpec> transaction_commands() {
   return kTransactionCommands;
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -8,8 +8,8 @@
 
 #include "node/command/command.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 std::span<const command::CommandSpec> transaction_commands();
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -1,6 +1,6 @@
 #include "scenarios/sim/disk.h"
 
-namespace atoll::sim {
+namespace atl::sim {
 
 Disk::Seq Disk::change(std::function<void(Content&)> change) {
   pending_.push_back({++queued_, std::move(change)});
@@ -58,4 +58,4 @@ Stamp Disk::trim_point(size_t keep) const {
   return {};
 }
 
-}  // namespace atoll::sim
+}  // namespace atl::sim

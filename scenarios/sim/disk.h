@@ -15,7 +15,7 @@
 #include "scenarios/sim/profile.h"
 #include "scenarios/sim/random.h"
 
-namespace atoll::sim {
+namespace atl::sim {
 
 struct LogRecord {
   Stamp from, to;
@@ -72,4 +72,4 @@ class Disk {
   Seq durable_ = 0;
 };
 
-}  // namespace atoll::sim
+}  // namespace atl::sim

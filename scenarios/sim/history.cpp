@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace atoll::sim {
+namespace atl::sim {
 
 namespace {
 
@@ -281,4 +281,4 @@ std::string History::judge(size_t key, const Seen& end) const {
   return wrong;
 }
 
-}  // namespace atoll::sim
+}  // namespace atl::sim

@@ -19,7 +19,7 @@
 
 #include "scenarios/sim/disk.h"
 
-namespace atoll::sim {
+namespace atl::sim {
 
 enum class KeyKind : uint8_t { kCounter, kReal, kString, kTtlCounter, kTtlString };
 
@@ -123,4 +123,4 @@ class History {
   std::vector<std::vector<uint32_t>> increments_;     // [key][bit]
 };
 
-}  // namespace atoll::sim
+}  // namespace atl::sim

@@ -1,6 +1,6 @@
 #include "scenarios/sim/network.h"
 
-namespace atoll::sim {
+namespace atl::sim {
 
 Network::Network(const Profile& profile, Random& random) : profile_(profile), random_(random) {
   if (!profile.slow_link) return;
@@ -47,4 +47,4 @@ void Network::heal() {
   }
 }
 
-}  // namespace atoll::sim
+}  // namespace atl::sim

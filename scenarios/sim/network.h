@@ -11,7 +11,7 @@
 #include "scenarios/sim/profile.h"
 #include "scenarios/sim/random.h"
 
-namespace atoll::sim {
+namespace atl::sim {
 
 struct Packet {
   RegionId from = 0, to = 0;
@@ -50,4 +50,4 @@ class Network {
   NetworkStats stats_;
 };
 
-}  // namespace atoll::sim
+}  // namespace atl::sim

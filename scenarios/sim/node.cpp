@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-namespace atoll::sim {
+namespace atl::sim {
 
 namespace {
 
@@ -439,4 +439,4 @@ void Shard::remember_regions(const std::vector<std::pair<RegionId, std::string>>
   node_.disk_.change([regions](Disk::Content& c) { c.regions = regions; });
 }
 
-}  // namespace atoll::sim
+}  // namespace atl::sim

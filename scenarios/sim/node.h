@@ -13,7 +13,7 @@
 #include "scenarios/sim/network.h"
 #include "scenarios/sim/profile.h"
 
-namespace atoll::sim {
+namespace atl::sim {
 
 extern bool tracing;  // print what happens to nodes
 
@@ -132,4 +132,4 @@ class Node {
   Millis ticked_at_ = 0;
 };
 
-}  // namespace atoll::sim
+}  // namespace atl::sim

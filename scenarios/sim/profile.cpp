@@ -4,7 +4,7 @@
 
 #include "scenarios/sim/random.h"
 
-namespace atoll::sim {
+namespace atl::sim {
 
 namespace {
 
@@ -119,4 +119,4 @@ std::string Profile::text() const {
   return out;
 }
 
-}  // namespace atoll::sim
+}  // namespace atl::sim

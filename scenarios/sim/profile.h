@@ -10,7 +10,7 @@
 #include "crdt/store.h"
 #include "geo/replicator.h"
 
-namespace atoll::sim {
+namespace atl::sim {
 
 using crdt::Millis;
 using crdt::RegionId;
@@ -81,4 +81,4 @@ Profile profile_of(uint64_t seed);
 Profile proven(Profile profile);
 
 
-}  // namespace atoll::sim
+}  // namespace atl::sim

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace atoll::sim {
+namespace atl::sim {
 
 class Random {
  public:
@@ -29,4 +29,4 @@ class Random {
   uint64_t state_;
 };
 
-}  // namespace atoll::sim
+}  // namespace atl::sim

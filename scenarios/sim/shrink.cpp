@@ -6,7 +6,7 @@
 
 #include "scenarios/sim/simulator.h"
 
-namespace atoll::sim {
+namespace atl::sim {
 
 namespace {
 
@@ -89,4 +89,4 @@ Profile shrink(uint64_t& seed, Profile profile) {
   return profile;
 }
 
-}  // namespace atoll::sim
+}  // namespace atl::sim

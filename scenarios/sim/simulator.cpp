@@ -9,7 +9,7 @@
 #include "scenarios/sim/network.h"
 #include "scenarios/sim/node.h"
 
-namespace atoll::sim {
+namespace atl::sim {
 
 namespace {
 
@@ -490,4 +490,4 @@ void set_trace(bool on) { tracing = on; }
 
 Outcome run(uint64_t seed, const Profile& profile) { return Simulator(seed, profile).run(); }
 
-}  // namespace atoll::sim
+}  // namespace atl::sim

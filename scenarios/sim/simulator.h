@@ -20,7 +20,7 @@
 
 #include "scenarios/sim/profile.h"
 
-namespace atoll::sim {
+namespace atl::sim {
 
 struct Stats {
   uint64_t operations = 0, acknowledged = 0, lost = 0;
@@ -47,4 +47,4 @@ inline Outcome run(uint64_t seed) { return run(seed, profile_of(seed)); }
 // fails, tried for a few neighbouring seeds each; `seed` becomes the one that fails.
 Profile shrink(uint64_t& seed, Profile profile);
 
-}  // namespace atoll::sim
+}  // namespace atl::sim

@@ -6,7 +6,7 @@
 #include "tests/fuzz/crdt_fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace atoll;
+  using namespace atl;
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   std::string error;
   if (!crdt::BatchReader::validate(bytes, &error)) {

@@ -8,7 +8,7 @@
 
 #include "crdt/store.h"
 
-namespace atoll::fuzz {
+namespace atl::fuzz {
 
 inline constexpr crdt::Millis kNow = 1'700'000'000'000;
 inline constexpr crdt::RegionId kHere = 1;
@@ -66,4 +66,4 @@ inline void exercise(crdt::Store& store) {
   store.collect_step(SIZE_MAX);
 }
 
-}  // namespace atoll::fuzz
+}  // namespace atl::fuzz

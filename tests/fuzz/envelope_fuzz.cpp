@@ -6,8 +6,8 @@
 #include "geo/envelope.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static atoll::geo::Assembler assembler;
-  atoll::geo::Message message;
+  static atl::geo::Assembler assembler;
+  atl::geo::Message message;
   std::string error;
   const std::string_view payload(reinterpret_cast<const char*>(data), size);
   assembler.add("fuzz", payload, message, error);

@@ -16,7 +16,7 @@ void demand(bool condition) {
 }
 
 void parse(std::string_view key, std::string_view value) {
-  namespace format = atoll::persist::format;
+  namespace format = atl::persist::format;
   std::string why;
   const auto record = format::parse_record(key, value, &why);
   if (!record) {
@@ -32,7 +32,7 @@ void parse(std::string_view key, std::string_view value) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  namespace format = atoll::persist::format;
+  namespace format = atl::persist::format;
   if (size == 0) return 0;
   const std::string_view all(reinterpret_cast<const char*>(data) + 1, size - 1);
   const std::string_view key = all.substr(0, data[0]);

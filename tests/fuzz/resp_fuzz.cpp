@@ -17,10 +17,10 @@ struct Outcome {
 };
 
 Outcome run(const std::uint8_t* bytes, std::size_t size, std::size_t piece,
-            atoll::resp::ParserLimits limits) {
-  using atoll::resp::ParseStatus;
-  atoll::resp::Parser parser(limits);
-  atoll::resp::ArgVector args;
+            atl::resp::ParserLimits limits) {
+  using atl::resp::ParseStatus;
+  atl::resp::Parser parser(limits);
+  atl::resp::ArgVector args;
   std::vector<char> buffer;
   Outcome outcome;
   for (std::size_t at = 0; at < size; at += piece) {
@@ -58,7 +58,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size == 0) {
     return 0;
   }
-  atoll::resp::ParserLimits limits;
+  atl::resp::ParserLimits limits;
   limits.authenticated = (data[0] & 1) == 0;
   if ((data[0] & 2) != 0) {
     limits.bulk_len_max = 64;

@@ -5,7 +5,7 @@
 #include "tests/fuzz/crdt_fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace atoll;
+  using namespace atl;
   using crdt::Store;
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   crdt::SlotId slot = 0;

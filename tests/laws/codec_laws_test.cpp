@@ -3,7 +3,7 @@
 
 #include "tests/laws/history.h"
 
-namespace atoll::tests {
+namespace atl::tests {
 namespace {
 
 using crdt::BaseKind;
@@ -203,4 +203,4 @@ TEST(Digest, AKeyThatExistsIsNeverCollectable) {
 }
 
 }  // namespace
-}  // namespace atoll::tests
+}  // namespace atl::tests

@@ -2,7 +2,7 @@
 
 #include <ostream>
 
-namespace atoll::tests {
+namespace atl::tests {
 
 using crdt::BaseKind;
 using crdt::KeyState;
@@ -176,8 +176,8 @@ std::string describe(const KeyState& state) {
   return out + "}";
 }
 
-}  // namespace atoll::tests
+}  // namespace atl::tests
 
-namespace atoll::crdt {
+namespace atl::crdt {
 void PrintTo(const KeyState& state, std::ostream* out) { *out << tests::describe(state); }
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

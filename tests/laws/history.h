@@ -12,7 +12,7 @@
 #include "crdt/key_state.h"
 #include "tests/seed.h"
 
-namespace atoll::tests {
+namespace atl::tests {
 
 inline constexpr crdt::Millis kStart = 1'700'000'000'000;
 
@@ -79,8 +79,8 @@ crdt::KeyState join(const std::vector<crdt::KeyState>& states);
 // For failure messages.
 std::string describe(const crdt::KeyState& state);
 
-}  // namespace atoll::tests
+}  // namespace atl::tests
 
-namespace atoll::crdt {
+namespace atl::crdt {
 void PrintTo(const KeyState& state, std::ostream* out);  // found by GoogleTest
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

@@ -5,7 +5,7 @@
 
 #include "tests/laws/history.h"
 
-namespace atoll::tests {
+namespace atl::tests {
 namespace {
 
 using crdt::BaseKind;
@@ -221,4 +221,4 @@ TEST(MergeLaws, NewestIsTheLatestStampInTheState) {
 }
 
 }  // namespace
-}  // namespace atoll::tests
+}  // namespace atl::tests

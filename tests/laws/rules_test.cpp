@@ -6,7 +6,7 @@
 
 #include "tests/laws/history.h"
 
-namespace atoll::tests {
+namespace atl::tests {
 namespace {
 
 using crdt::kNoDeadline;
@@ -516,4 +516,4 @@ TEST(Rules, ATtlOnACounterHoldsWhereTheTombstoneIsStillKept) {
 }
 
 }  // namespace
-}  // namespace atoll::tests
+}  // namespace atl::tests

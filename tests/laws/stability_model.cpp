@@ -4,7 +4,7 @@
 
 #include "tests/laws/history.h"
 
-namespace atoll::tests {
+namespace atl::tests {
 
 using crdt::BaseKind;
 using crdt::Coverage;
@@ -405,4 +405,4 @@ std::string StabilityModel::check(const Region& r) const {
          std::to_string(r.now.stable.upto.ms() - kStart);
 }
 
-}  // namespace atoll::tests
+}  // namespace atl::tests

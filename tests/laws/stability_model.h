@@ -20,7 +20,7 @@
 #include "crdt/key_state.h"
 #include "tests/seed.h"
 
-namespace atoll::tests {
+namespace atl::tests {
 
 struct Rules {
   bool new_contribution_after_reset = true;  // rule 3: off, a listed contribution is continued
@@ -148,4 +148,4 @@ class StabilityModel {
   size_t crashes_ = 0;
 };
 
-}  // namespace atoll::tests
+}  // namespace atl::tests

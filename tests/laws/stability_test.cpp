@@ -4,7 +4,7 @@
 
 #include "tests/laws/stability_model.h"
 
-namespace atoll::tests {
+namespace atl::tests {
 namespace {
 
 constexpr uint64_t kHistories = 5000;
@@ -75,4 +75,4 @@ TEST(StabilityCanary, VectorsClaimOnlyWhatACrashCannotLose) {
 }
 
 }  // namespace
-}  // namespace atoll::tests
+}  // namespace atl::tests

@@ -9,7 +9,7 @@
 #include "crdt/store.h"
 #include "tests/seed.h"
 
-namespace atoll::tests {
+namespace atl::tests {
 namespace {
 
 using namespace crdt;
@@ -392,4 +392,4 @@ TEST(Convergence, ALateWriteDoesNotBringADeletedKeyBack) {
 }
 
 }  // namespace
-}  // namespace atoll::tests
+}  // namespace atl::tests

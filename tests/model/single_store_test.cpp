@@ -7,7 +7,7 @@
 #include "crdt/store.h"
 #include "tests/seed.h"
 
-namespace atoll::tests {
+namespace atl::tests {
 namespace {
 
 using namespace crdt;
@@ -355,4 +355,4 @@ TEST(SingleStore, ReplayAndSnapshotRebuildIt) {
 }
 
 }  // namespace
-}  // namespace atoll::tests
+}  // namespace atl::tests

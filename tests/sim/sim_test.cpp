@@ -14,7 +14,7 @@
 #include "scenarios/sim/simulator.h"
 #include "tests/seed.h"
 
-namespace atoll::tests {
+namespace atl::tests {
 namespace {
 
 using sim::Outcome;
@@ -78,4 +78,4 @@ TEST(Simulation, random_faults) {
 }
 
 }  // namespace
-}  // namespace atoll::tests
+}  // namespace atl::tests

@@ -6,7 +6,7 @@
 #include "node/admin/explain.h"
 #include "node/admin/stamp_text.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 namespace {
 
 // Aim: HELLO logs in, names and switches the protocol in one step, and only if all of it is sound.
@@ -341,4 +341,4 @@ TEST(Explain, TombstonesAndExpiredKeysAreHidden) {
 }
 
 }  // namespace
-}  // namespace atoll::admin
+}  // namespace atl::admin

@@ -8,7 +8,7 @@
 #include "node/admin/admin.h"
 #include "node/command/node_services.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 
 class FakeNode : public command::NodeServices {
  public:
@@ -231,4 +231,4 @@ class Client {
   resp::Writer writer_;
 };
 
-}  // namespace atoll::admin
+}  // namespace atl::admin

@@ -4,7 +4,7 @@
 
 #include "fake_node.h"
 
-namespace atoll::admin {
+namespace atl::admin {
 namespace {
 
 struct Golden {
@@ -203,4 +203,4 @@ TEST_P(GoldenReplies, AreRedisBytes) {
 INSTANTIATE_TEST_SUITE_P(Admin, GoldenReplies, ::testing::ValuesIn(kGolden));
 
 }  // namespace
-}  // namespace atoll::admin
+}  // namespace atl::admin

@@ -23,7 +23,7 @@ void operator delete(void* memory, size_t) noexcept {
   std::free(memory);
 }
 
-namespace atoll::command::testing {
+namespace atl::command::testing {
 namespace {
 
 TEST(Time, KeysExpire) {
@@ -229,4 +229,4 @@ TEST(Get, DoesNotAllocate) {
 }
 
 }  // namespace
-}  // namespace atoll::command::testing
+}  // namespace atl::command::testing

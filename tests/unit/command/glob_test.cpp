@@ -5,7 +5,7 @@
 
 #include <chrono>
 
-namespace atoll::command {
+namespace atl::command {
 namespace {
 
 TEST(Glob, MatchesAsRedisDoes) {
@@ -77,4 +77,4 @@ TEST(Glob, TakesNoExponentialTime) {
 }
 
 }  // namespace
-}  // namespace atoll::command
+}  // namespace atl::command

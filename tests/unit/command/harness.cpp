@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace atoll::command::testing {
+namespace atl::command::testing {
 namespace {
 
 // Answers what the families of node/command ask; the rest is never called here.
@@ -244,4 +244,4 @@ std::string decode_reply(std::string_view bytes) {
   return text;
 }
 
-}  // namespace atoll::command::testing
+}  // namespace atl::command::testing

@@ -13,7 +13,7 @@
 #include "node/command/command.h"
 #include "node/command/node_services.h"
 
-namespace atoll::command::testing {
+namespace atl::command::testing {
 
 // Stores with equal shares of the slots; `only` narrows what stores() hands out.
 class Stores : public Keyspace {
@@ -76,4 +76,4 @@ std::vector<std::string> split_words(std::string_view line);
 // Decodes one reply; anything left over or malformed fails the test.
 std::string decode_reply(std::string_view bytes);
 
-}  // namespace atoll::command::testing
+}  // namespace atl::command::testing

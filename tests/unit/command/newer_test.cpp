@@ -4,7 +4,7 @@
 
 #include "tests/unit/command/harness.h"
 
-namespace atoll::command::testing {
+namespace atl::command::testing {
 namespace {
 
 // XXH3-64 of "hello".
@@ -116,4 +116,4 @@ TEST(MsetEx, RefusesWhatIsNotSound) {
 }
 
 }  // namespace
-}  // namespace atoll::command::testing
+}  // namespace atl::command::testing

@@ -8,7 +8,7 @@
 
 #include "tests/unit/command/harness.h"
 
-namespace atoll::command::testing {
+namespace atl::command::testing {
 namespace {
 
 class Transcript {
@@ -61,4 +61,4 @@ TEST(Replies, AreThoseOfRedisOnThreeStores) {
 }
 
 }  // namespace
-}  // namespace atoll::command::testing
+}  // namespace atl::command::testing

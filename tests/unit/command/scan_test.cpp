@@ -6,7 +6,7 @@
 
 #include "tests/unit/command/harness.h"
 
-namespace atoll::command::testing {
+namespace atl::command::testing {
 namespace {
 
 struct Walk {
@@ -123,4 +123,4 @@ TEST(ScanCursor, NamesItsSlot) {
 }
 
 }  // namespace
-}  // namespace atoll::command::testing
+}  // namespace atl::command::testing

@@ -8,7 +8,7 @@
 #include "node/command/markdown.h"
 #include "tests/unit/command/harness.h"
 
-namespace atoll::command::testing {
+namespace atl::command::testing {
 namespace {
 
 void nothing(Context&) {}
@@ -197,4 +197,4 @@ TEST(Markdown, HoldsEveryCommandAndRule) {
 }
 
 }  // namespace
-}  // namespace atoll::command::testing
+}  // namespace atl::command::testing

@@ -6,7 +6,7 @@
 #include "node/config/config.h"
 #include "tests/unit/config/scratch_dir.h"
 
-namespace atoll::config {
+namespace atl::config {
 namespace {
 
 using Words = std::vector<std::string>;
@@ -233,4 +233,4 @@ TEST(Load, SecretsStayOutOfErrors) {
 }
 
 }  // namespace
-}  // namespace atoll::config
+}  // namespace atl::config

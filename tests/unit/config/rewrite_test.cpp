@@ -5,7 +5,7 @@
 #include "node/config/option.h"
 #include "tests/unit/config/scratch_dir.h"
 
-namespace atoll::config {
+namespace atl::config {
 namespace {
 
 Settings load_file(const std::string& file) {
@@ -183,4 +183,4 @@ TEST(Rewrite, RecreatesADeletedFile) {
 }
 
 }  // namespace
-}  // namespace atoll::config
+}  // namespace atl::config

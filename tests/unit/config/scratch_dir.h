@@ -8,7 +8,7 @@
 #include <iterator>
 #include <string>
 
-namespace atoll::config {
+namespace atl::config {
 
 class ScratchDir {
  public:
@@ -41,4 +41,4 @@ class ScratchDir {
   std::filesystem::path path_;
 };
 
-}  // namespace atoll::config
+}  // namespace atl::config

@@ -6,7 +6,7 @@
 #include "node/config/config.h"
 #include "node/config/option.h"
 
-namespace atoll::config {
+namespace atl::config {
 namespace {
 
 using std::chrono::milliseconds;
@@ -203,4 +203,4 @@ TEST(Help, ListsEveryOption) {
 }
 
 }  // namespace
-}  // namespace atoll::config
+}  // namespace atl::config

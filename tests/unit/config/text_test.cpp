@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace atoll::config {
+namespace atl::config {
 namespace {
 
 using Words = std::vector<std::string>;
@@ -106,4 +106,4 @@ TEST(EditDistance, CountsSingleChanges) {
 }
 
 }  // namespace
-}  // namespace atoll::config
+}  // namespace atl::config

@@ -5,7 +5,7 @@
 #include "crdt/delta.h"
 #include "tests/seed.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 namespace {
 
 constexpr Millis kNow = 1'700'000'000'000;
@@ -301,4 +301,4 @@ TEST(Coalesce, DoesNotJoinAcrossStability) {
 }
 
 }  // namespace
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

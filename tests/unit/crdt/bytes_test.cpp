@@ -5,7 +5,7 @@
 
 #include "tests/seed.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 namespace {
 
 TEST(Bytes, RoundTrip) {
@@ -84,4 +84,4 @@ TEST(Bytes, StaysFailed) {
 }
 
 }  // namespace
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

@@ -13,7 +13,7 @@
 #include "crdt/delta.h"
 #include "crdt/store.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 namespace {
 
 constexpr Millis kNow = 1'700'000'000'000;
@@ -178,4 +178,4 @@ TEST(Golden, SlotV1) {
 }
 
 }  // namespace
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

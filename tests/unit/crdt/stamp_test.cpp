@@ -5,7 +5,7 @@
 
 #include "crdt/version_vector.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 namespace {
 
 constexpr Millis kNow = 1'700'000'000'000;
@@ -130,4 +130,4 @@ TEST(Stability, JudgesOnlyMembers) {
 }
 
 }  // namespace
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace atoll::crdt {
+namespace atl::crdt {
 namespace {
 
 constexpr Millis kNow = 1'700'000'000'000;
@@ -304,4 +304,4 @@ TEST(Store, ALaterWriteThatSawTheEarlierIsNoConflict) {
 }
 
 }  // namespace
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

@@ -8,7 +8,7 @@
 
 #include "tests/seed.h"
 
-namespace atoll::crdt {
+namespace atl::crdt {
 namespace {
 
 // Owns the entries of a table and mirrors it.
@@ -153,4 +153,4 @@ TEST(Table, AScanMissesNothingThatStays) {
 }
 
 }  // namespace
-}  // namespace atoll::crdt
+}  // namespace atl::crdt

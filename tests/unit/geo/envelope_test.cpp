@@ -8,7 +8,7 @@
 
 #include "geo/envelope.pb.h"
 
-namespace atoll::geo {
+namespace atl::geo {
 namespace {
 
 Message example(Body body) {
@@ -206,4 +206,4 @@ TEST(Address, AnotherDivisionIntoShardsIsAnotherProducer) {
 }
 
 }  // namespace
-}  // namespace atoll::geo
+}  // namespace atl::geo

@@ -6,7 +6,7 @@
 
 #include <deque>
 
-namespace atoll::geo {
+namespace atl::geo {
 namespace {
 
 using crdt::make_ref;
@@ -372,4 +372,4 @@ TEST_F(Pair, KnownRegionsAreRememberedAndForgotten) {
 }
 
 }  // namespace
-}  // namespace atoll::geo
+}  // namespace atl::geo

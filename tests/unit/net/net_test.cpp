@@ -23,7 +23,7 @@
 #include "node/net/listener.h"
 #include "node/net/reactor.h"
 
-namespace atoll::net {
+namespace atl::net {
 namespace {
 
 using namespace std::chrono_literals;
@@ -652,4 +652,4 @@ TEST(Listener, ServesUnixSocketsAndSeveralAddresses) {
 }
 
 }  // namespace
-}  // namespace atoll::net
+}  // namespace atl::net

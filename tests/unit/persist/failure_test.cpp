@@ -6,7 +6,7 @@
 
 #include "tests/unit/persist/fixture.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 namespace {
 
 class FailureTest : public StorageTest {
@@ -249,4 +249,4 @@ TEST_F(FailureTest, full_disk) {
 }
 
 }  // namespace
-}  // namespace atoll::persist
+}  // namespace atl::persist

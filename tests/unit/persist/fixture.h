@@ -16,7 +16,7 @@
 #include "persist/disk_faults.h"
 #include "persist/storage.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 
 using namespace std::chrono_literals;
 
@@ -98,4 +98,4 @@ class StorageTest : public testing::Test {
   Options options_;
 };
 
-}  // namespace atoll::persist
+}  // namespace atl::persist

@@ -13,7 +13,7 @@
 #include "persist/format.h"
 #include "tests/unit/persist/fixture.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 namespace {
 
 namespace fs = std::filesystem;
@@ -372,4 +372,4 @@ TEST_F(RecoveryTest, impossible_directory) {
 }
 
 }  // namespace
-}  // namespace atoll::persist
+}  // namespace atl::persist

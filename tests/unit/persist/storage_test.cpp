@@ -4,7 +4,7 @@
 
 #include "tests/unit/persist/fixture.h"
 
-namespace atoll::persist {
+namespace atl::persist {
 namespace {
 
 // What was put comes back byte for byte after a reopen, in its order; an orderly close is known.
@@ -288,4 +288,4 @@ TEST_F(StorageTest, concurrent_shards) {
 }
 
 }  // namespace
-}  // namespace atoll::persist
+}  // namespace atl::persist

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace atoll::resp {
+namespace atl::resp {
 namespace {
 
 using Request = std::vector<std::string>;
@@ -329,4 +329,4 @@ TEST_P(Cuts, AnyCuttingGivesTheSameOutcome) {
 INSTANTIATE_TEST_SUITE_P(Seeds, Cuts, testing::Range(1u, 26u));
 
 }  // namespace
-}  // namespace atoll::resp
+}  // namespace atl::resp

@@ -10,7 +10,7 @@
 #include <random>
 #include <string>
 
-namespace atoll::resp {
+namespace atl::resp {
 namespace {
 
 std::string written(Protocol protocol, const std::function<void(Writer&)>& write) {
@@ -232,4 +232,4 @@ TEST(OutBuffer, ActsAsAQueueOfBytes) {
 }
 
 }  // namespace
-}  // namespace atoll::resp
+}  // namespace atl::resp

@@ -6,7 +6,7 @@
 
 #include "tests/unit/shard/harness.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 namespace {
 
 class ShardTest : public testing::TestWithParam<int> {
@@ -394,4 +394,4 @@ TEST_P(ShardTest, DigestTellsStatesApart) {
 }
 
 }  // namespace
-}  // namespace atoll::shard
+}  // namespace atl::shard

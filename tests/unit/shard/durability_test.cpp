@@ -11,7 +11,7 @@
 #include "persist/disk_faults.h"
 #include "tests/unit/shard/harness.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 namespace {
 
 TestNode::Options logged(const std::string& threads, const std::string& fsync) {
@@ -224,4 +224,4 @@ TEST(DurabilityTest, IncarnationContinuesOnlyAfterACleanEnd) {
 }
 
 }  // namespace
-}  // namespace atoll::shard
+}  // namespace atl::shard

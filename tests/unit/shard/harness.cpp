@@ -11,7 +11,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
-namespace atoll::shard {
+namespace atl::shard {
 
 TempDir::TempDir() {
   std::string pattern = (std::filesystem::temp_directory_path() / "atoll-shard-XXXXXX").string();
@@ -170,4 +170,4 @@ bool eventually(const std::function<bool()>& done, double seconds) {
   return done();
 }
 
-}  // namespace atoll::shard
+}  // namespace atl::shard

@@ -12,7 +12,7 @@
 #include "node/config/config.h"
 #include "node/shard/node.h"
 
-namespace atoll::shard {
+namespace atl::shard {
 
 using Words = std::vector<std::string>;
 
@@ -82,4 +82,4 @@ std::string info_field(TestClient& client, const std::string& section, const std
 // Polls until `done` is true; false after `seconds`.
 bool eventually(const std::function<bool()>& done, double seconds = 10);
 
-}  // namespace atoll::shard
+}  // namespace atl::shard
