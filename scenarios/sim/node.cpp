@@ -126,10 +126,15 @@ void Node::start(Millis now) {
   clock.observe(highest);
   const Stamp first = clock.next(wall_ms);
   incarnation_ = complete ? *disk.clean_incarnation : first;
-  disk.clean_incarnation.reset();
-  bound_asked_ = disk.clock_bound;
   gaps_open_ = complete ? 0 : own_profile_.shards;
-  if (!complete) disk_.change([last_known](Disk::Content& c) { c.gap_after = last_known; });
+  // On the disk before anything is stamped or told: a crash would reuse stamps, forget the gap.
+  bound_asked_ = Stamp::make(first.ms() + kBoundAheadMs, 0, 0);
+  disk_.change([complete, last_known, bound = bound_asked_](Disk::Content& c) {
+    c.clock_bound = std::max(c.clock_bound, bound);
+    if (!complete) c.gap_after = last_known;
+    c.clean_incarnation.reset();
+  });
+  disk_.sync();
   geo::Start start;
   start.tail_complete = complete;
   start.last_known = last_known;
@@ -155,7 +160,15 @@ void Node::stop(Millis now) {
     shard->end_turn(true);
     shard->replicator_->nudge(shard->store_.now());
   }
-  disk_.change([stamp = incarnation_](Disk::Content& c) { c.clean_incarnation = stamp; });
+  std::vector<crdt::Store::Position> positions;
+  for (const auto& shard : shards_) {
+    const auto& theirs = shard->store_.positions();
+    positions.insert(positions.end(), theirs.begin(), theirs.end());
+  }
+  disk_.change([stamp = incarnation_, positions](Disk::Content& c) {
+    c.clean_incarnation = stamp;
+    c.positions = positions;
+  });
   sync_disk();
   shards_.clear();
   history_.crashed(region_, disk_.durable());  // nothing, or the simulator is wrong
