@@ -422,6 +422,7 @@ Message Replicator::message(Body body, Millis now) const {
 
 void Replicator::on_sealed(const crdt::Batch& batch, Millis now) {
   if (batch.header.deltas != 0) {
+    host_.secure_clock(batch.header.to);
     ++counters_.batches_sent;
     counters_.bytes_sent += batch.bytes.size();
     sealed_bytes_ += batch.bytes.size();

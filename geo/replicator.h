@@ -84,6 +84,10 @@ class Host {
   virtual void gap_closed() {}
   // No run after this one will stamp anything below. Nothing above may be told as passed.
   virtual Stamp clock_bound() { return Stamp::max(); }
+  // Returns once clock_bound() is `stamp` or later: before a stamp leaves this region. The bound runs
+  // ahead of the clock, so this waits only where another region's clock has just moved ours far, or
+  // the disk hangs.
+  virtual void secure_clock(Stamp) {}
   // The set of known regions changed: it must survive a restart.
   virtual void remember_regions(const std::vector<std::pair<RegionId, std::string>>& regions) = 0;
 };

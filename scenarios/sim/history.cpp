@@ -124,8 +124,8 @@ void History::sealed(const std::vector<uint32_t>& ops, Disk::Seq seq) {
   for (const uint32_t id : ops) ops_[id].holders[ops_[id].region].seq = seq;
 }
 
-void History::merged(RegionId by, RegionId origin, int shard, Stamp from, Stamp to, Disk::Seq seq,
-                     Millis now) {
+void History::merged(RegionId by, SlotRange slots, RegionId origin, int shard, Stamp from, Stamp to,
+                     Disk::Seq seq, Millis now) {
   const auto& ids = by_shard_[origin][static_cast<size_t>(shard)];
   for (auto it = ids.rbegin(); it != ids.rend(); ++it) {
     Op& op = ops_[*it];
@@ -136,6 +136,7 @@ void History::merged(RegionId by, RegionId origin, int shard, Stamp from, Stamp 
       continue;
     }
     if (op.lost_before && to >= op.lost_before) continue;
+    if (!slots.contains(all_keys()[op.key].slot)) continue;
     if (op.holders[by].seq == Op::kNowhere) op.holders[by] = {seq, now};
   }
 }

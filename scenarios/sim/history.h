@@ -93,9 +93,9 @@ class History {
   size_t size() const { return ops_.size() - 1; }
 
   void sealed(const std::vector<uint32_t>& ops, Disk::Seq seq);
-  // `by` merged a batch (from, to] of a shard of `origin`.
-  void merged(RegionId by, RegionId origin, int shard, Stamp from, Stamp to, Disk::Seq seq,
-              Millis now);
+  // The shard of `by` with these slots merged a batch (from, to] of a shard of `origin`.
+  void merged(RegionId by, SlotRange slots, RegionId origin, int shard, Stamp from, Stamp to,
+              Disk::Seq seq, Millis now);
   // `by` joined a slot that `from` encoded at `then`.
   void joined(RegionId by, RegionId from, SlotId slot, Millis then, Disk::Seq seq, Millis now);
   // `by` lost all that its disk had not committed by `durable`; kNowhere: it lost its disk.

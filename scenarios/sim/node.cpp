@@ -361,6 +361,13 @@ Stamp Shard::clock_bound() {
   return node_.disk_.content().clock_bound;
 }
 
+void Shard::secure_clock(Stamp stamp) {
+  if (stamp <= node_.disk_.content().clock_bound) return;
+  node_.bound_asked_ = Stamp::make(stamp.ms() + kBoundAheadMs, 0, 0);
+  node_.disk_.change([bound = node_.bound_asked_](Disk::Content& c) { c.clock_bound = bound; });
+  node_.sync_disk();
+}
+
 void Shard::tick() {
   store_.expire_step(200);
   if (store_.guarded() > 0) store_.collect_step(200);
@@ -429,7 +436,8 @@ void Shard::log_remote(uint64_t producer, Stamp from, Stamp to, std::string_view
   const Disk::Seq seq =
       node_.disk_.append_remote(producer, {from, to, index_, std::string(bytes)});
   const geo::Address& origin = receiving_->message->sender.address;
-  node_.history_.merged(node_.region_, origin.region, origin.shard, from, to, seq, node_.now_);
+  node_.history_.merged(node_.region_, store_.options().slots, origin.region, origin.shard, from, to,
+                        seq, node_.now_);
 }
 
 void Shard::slot_joined(SlotId slot) {

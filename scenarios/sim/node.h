@@ -44,6 +44,7 @@ class Shard : public geo::Host {
   std::optional<crdt::VersionVector> durable_coverage() override;
   void gap_closed() override;
   Stamp clock_bound() override;
+  void secure_clock(Stamp stamp) override;
   void remember_regions(const std::vector<std::pair<RegionId, std::string>>& regions) override;
 
  private:
