@@ -62,6 +62,7 @@ Replicator::Replicator(crdt::Store& store, Host& host, const Options& options, c
     self_gap_ = true;
     store_.set_gap({options_.self.region, {}, start.last_known, start.first});
   }
+  listening_ = start.listen;
   beacon_at_ = now;
   next_request_ = start.first.raw + 1;  // replies to an earlier run match nothing
 }
@@ -224,8 +225,30 @@ Replicator::Feed* Replicator::find_feed(uint64_t producer) {
   return it == feeds_.end() ? nullptr : &it->second;
 }
 
+void Replicator::listen(const Message& m) {
+  crdt::HybridClock& clock = store_.clock();
+  clock.observe(m.sender.incarnation);
+  if (const auto* beacon = std::get_if<Beacon>(&m.body)) {
+    clock.observe(beacon->head);
+    for (const crdt::Coverage& c : beacon->applied.items()) clock.observe(c.upto);
+  }
+}
+
+void Replicator::stop_listening(Millis now) {
+  listening_ = false;
+  start_.first = store_.clock().next(now);
+  next_request_ = start_.first.raw + 1;
+  store_.begin_incarnation(start_.first);
+  store_.set_gap({options_.self.region, {}, start_.last_known, start_.first});
+  host_.began(start_.first);
+}
+
 void Replicator::on_message(const Message& m, Millis now) {
   if (!admit(m.sender, now) || !m.sender.slots.overlaps(options_.slots)) return;
+  if (listening_) {
+    listen(m);
+    return;
+  }
   // What an earlier run of a sender still has under way is refused: it may have lost those writes
   // and, having asked everybody, be sure that nobody holds them.
   if (const Feed* known = find_feed(m.sender.address.producer())) {
@@ -475,6 +498,10 @@ void Replicator::add_digests(Beacon& beacon, Millis now) {
 // ---- Time ----
 
 void Replicator::tick(Millis now) {
+  if (listening_) {
+    if (now - started_at_ < kListenBeacons * options_.beacon_interval) return;
+    stop_listening(now);
+  }
   for (auto& [producer, feed] : feeds_) {
     if (feed.pulling && now - feed.pull_sent_at >= options_.pull_timeout) {
       feed.pulling = false;

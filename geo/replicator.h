@@ -18,6 +18,8 @@
 //  6. After an unclean restart a region does not know what it had shipped. It announces a gap in
 //     its own stamps, in which nobody may conclude a deletion, heals by slots from every region
 //     that has something of the lost tail, sends those values again, and closes the gap.
+//     One whose disk says nothing does not even know which stamps it has used. It listens for a few
+//     beacons before it writes or speaks, and begins later than all that anybody has seen.
 //  7. Stability is the least of what all regions say they have applied and cannot lose in a crash,
 //     each in its own stream.
 //  8. A region silent beyond the horizon no longer counts for stability. When it is back it heals by
@@ -48,6 +50,7 @@ namespace atl::geo {
 
 inline constexpr size_t kAsideBytesMax = 8 * 1024 * 1024;
 inline constexpr int kAwayAfterBeacons = 5;
+inline constexpr int kListenBeacons = 3;
 
 // One page of this shard's own log.
 struct LogPage {
@@ -84,6 +87,8 @@ class Host {
   virtual void gap_closed() {}
   // No run after this one will stamp anything below. Nothing above may be told as passed.
   virtual Stamp clock_bound() { return Stamp::max(); }
+  // After listening (Start::listen): this run's stamps begin here, and so does its incarnation.
+  virtual void began(Stamp first) { (void)first; }
   // Returns once clock_bound() is `stamp` or later: before a stamp leaves this region. The bound runs
   // ahead of the clock, so this waits only where another region's clock has just moved ours far, or
   // the disk hangs.
@@ -108,6 +113,7 @@ struct Options {
 // How the shard's data stood when this run began.
 struct Start {
   bool tail_complete = true;  // nothing of this region's can be missing here
+  bool listen = false;        // nor is it known what this region has stamped before
   Stamp last_known;           // the latest stamp of this region that was recovered
   Stamp first;                // every stamp of this run is later
   std::vector<std::pair<RegionId, std::string>> regions;  // known from before
@@ -170,6 +176,8 @@ class Replicator {
   // Own batches up to here are needed by no known region; max() if there is none.
   Stamp trim_limit() const;
   bool healing() const { return self_gap_ || !heals_.empty(); }
+  // Until then the store must not be written to.
+  bool ready() const { return !listening_; }
   const Start& start() const { return start_; }
 
   // Rules that tests switch off to see the checks fail.
@@ -267,6 +275,8 @@ class Replicator {
   void learn_regions(const crdt::VersionVector& seen, Millis now);
   std::string name_of(RegionId id) const;
   void remember();
+  void listen(const Message& message);
+  void stop_listening(Millis now);
   void complain(const std::string& key, Host::Level level, const std::string& text, Millis now);
 
   crdt::Store& store_;
@@ -278,6 +288,7 @@ class Replicator {
   std::map<RegionId, Region> regions_;
   std::map<uint64_t, Feed> feeds_;  // by producer
   std::vector<Heal> heals_;
+  bool listening_ = false;
   bool self_gap_ = false;
   Millis started_at_ = 0;
   Millis beacon_at_ = 0;

@@ -9,7 +9,7 @@ namespace atl::sim {
 namespace {
 
 constexpr Millis kTickMs = 10;
-constexpr Millis kBoundAheadMs = 1000;
+constexpr Millis kBoundAheadMs = kBeaconMs;
 constexpr uint32_t kSlotsPerSnapshotStep = 16;
 
 SlotRange range_of(int shard, int count) {
@@ -92,6 +92,11 @@ void Node::recover(Shard& shard) {
   }
 }
 
+bool Node::ready() const {
+  return std::all_of(shards_.begin(), shards_.end(),
+                     [](const auto& shard) { return shard->replicator_->ready(); });
+}
+
 void Node::start(Millis now) {
   now_ = now;
   const bool fresh = disk_.content().node_id == 0;
@@ -137,10 +142,11 @@ void Node::start(Millis now) {
   disk_.sync();
   geo::Start start;
   start.tail_complete = complete;
+  start.listen = fresh;
   start.last_known = last_known;
   start.first = first;
   start.regions = disk.regions;
-  history_.restarted(region_, first);
+  if (!fresh) history_.restarted(region_, first);
   for (const auto& shard : shards_) {
     shard->store_.clock().observe(first);
     shard->store_.begin_incarnation(incarnation_);
@@ -366,6 +372,12 @@ void Shard::secure_clock(Stamp stamp) {
   node_.bound_asked_ = Stamp::make(stamp.ms() + kBoundAheadMs, 0, 0);
   node_.disk_.change([bound = node_.bound_asked_](Disk::Content& c) { c.clock_bound = bound; });
   node_.sync_disk();
+}
+
+void Shard::began(Stamp first) {
+  node_.incarnation_ = std::max(node_.incarnation_, first);
+  secure_clock(first);
+  node_.history_.restarted(node_.region_, first);
 }
 
 void Shard::tick() {

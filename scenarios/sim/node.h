@@ -45,6 +45,7 @@ class Shard : public geo::Host {
   void gap_closed() override;
   Stamp clock_bound() override;
   void secure_clock(Stamp stamp) override;
+  void began(Stamp first) override;
   void remember_regions(const std::vector<std::pair<RegionId, std::string>>& regions) override;
 
  private:
@@ -80,6 +81,7 @@ class Node {
 
   RegionId region() const { return region_; }
   bool running() const { return !shards_.empty(); }
+  bool ready() const;  // takes commands
   std::vector<std::unique_ptr<Shard>>& shards() { return shards_; }
   Shard& shard_of(SlotId slot);
   uint64_t id() const { return disk_.content().node_id; }

@@ -74,7 +74,7 @@ class Simulator {
     for (size_t i = 0; i < nodes_.size(); ++i) {
       Node& node = *nodes_[i];
       if (!node.running()) continue;
-      if (!calm_ && in_service_[i] && random_.per_mille(profile_.ops_per_mille)) burst(node);
+      if (!calm_ && in_service_[i] && node.ready() && random_.per_mille(profile_.ops_per_mille)) burst(node);
       if (due(profile_.snapshot_every)) node.start_snapshot();
       node.tick();
       node.end_turn();
