@@ -462,6 +462,13 @@ void Store::bury(Slot& s, uint32_t index, SlotId id) {
   put_state(s, ref, index, state);
 }
 
+void Store::emit_buried(Slot& s, uint32_t index, SlotId id) {
+  Entry* e = s.table.at(index);
+  const std::string key(e->key());
+  TtlMark mark;
+  emit_state(KeyRef{key, e->db(), id, hash_key(e->db(), key)}, clock_.next(now_), e, e->view(mark));
+}
+
 void Store::flush(DbId db) {
   for (size_t n = 0; n < slots_.size(); ++n) {
     Slot& s = slots_[n];
@@ -484,7 +491,11 @@ void Store::flush(DbId db) {
         write_through_state(ref, {}, kNoDeadline, BaseKind::kDeleted);
         ++i;
       } else if (options_.replicated) {
-        bury(s, i++, id);
+        // Of what was seen within a gap the vector does not tell.
+        const bool told = seen.covers(e->stamp());
+        bury(s, i, id);
+        if (!told) emit_buried(s, i, id);
+        ++i;
       } else {
         erase_at(s, i);  // moves a later entry here, or none
         if (s.table.capacity() == 0) break;

@@ -327,6 +327,7 @@ class Store {
   void apply_ttl(Slot& s, const KeyRef& ref, const Delta& delta);
   void apply_flush(Slot& s, const FlushMark& mark);
   void bury(Slot& s, uint32_t index, SlotId id);
+  void emit_buried(Slot& s, uint32_t index, SlotId id);
   void add_flush(Slot& s, const FlushMark& mark);
   const FlushMark* flushed(const Slot& s, DbId db, Stamp base) const;
   void note_conflict(const KeyRef& ref, const char* rule, Stamp winner, Stamp loser,

@@ -412,6 +412,7 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
     return;
   }
   if (regions_[origin].lapsed) return;
+  reopen_self_gap(feed, m);
   if (self_gap_) {
     learn_regions(m.applied, now);
     heal_self_gap(feed, now);

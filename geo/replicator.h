@@ -18,6 +18,7 @@
 //  6. After an unclean restart a region does not know what it had shipped. It announces a gap in
 //     its own stamps, in which nobody may conclude a deletion, heals by slots from every region
 //     that has something of the lost tail, sends those values again, and closes the gap.
+//     A region that is heard of only later, and has something of then, opens the gap again.
 //     One whose disk says nothing does not even know which stamps it has used. It listens for a few
 //     beacons before it writes or speaks, and begins later than all that anybody has seen.
 //  7. Stability is the least of what all regions say they have applied and cannot lose in a crash,
@@ -85,6 +86,7 @@ class Host {
   // The gap in which this run began (Start::tail_complete) is closed. Until then a restart, however
   // orderly, must begin with it again.
   virtual void gap_closed() {}
+  virtual void gap_reopened() {}
   // No run after this one will stamp anything below. Nothing above may be told as passed.
   virtual Stamp clock_bound() { return Stamp::max(); }
   // After listening (Start::listen): this run's stamps begin here, and so does its incarnation.
@@ -231,6 +233,7 @@ class Replicator {
     bool paused = false;
     bool paused_there = false;
     bool lapsed = false;
+    bool gap_healed = false;  // it took part in closing our gap
     bool alarmed = false;
     Millis skew_ms = 0;
     Millis repaired_at = 0;
@@ -264,6 +267,7 @@ class Replicator {
   void check_lost_origins(Feed& feed, const Beacon& m, Millis now);
   void heal_self_gap(Feed& feed, Millis now);
   void close_self_gap_if_healed(Millis now);
+  void reopen_self_gap(Feed& feed, const Beacon& m);
   bool fed_completely(RegionId region, const std::function<bool(const Feed&)>& holds) const;
   void update_stability();
   void check_horizon(Millis now);

@@ -60,12 +60,23 @@ void Replicator::close_self_gap_if_healed(Millis now) {
     ++healed;
   }
   if (healed == 0 && now - started_at_ < kAloneAfterBeacons * options_.beacon_interval) return;
+  for (auto& [id, r] : regions_) r.gap_healed = true;
   self_gap_ = false;
   if (store_.has_unsealed()) host_.seal();  // what came back is sent before the gap closes
   store_.set_gap({options_.self.region, {}, {}, {}});
   host_.gap_closed();
   host_.report(Host::Level::kInfo,
                "Healed after an unclean restart: nothing is in doubt any more.");
+}
+
+void Replicator::reopen_self_gap(Feed& feed, const Beacon& m) {
+  Region& r = regions_[feed.sender.address.region];
+  if (self_gap_ || start_.tail_complete || r.gap_healed) return;
+  if (m.applied.at(options_.self.region) <= start_.last_known) return;
+  feed.gap_healed = false;
+  self_gap_ = true;
+  store_.set_gap({options_.self.region, {}, start_.last_known, start_.first});
+  host_.gap_reopened();
 }
 
 // A region that is gone may have told another more than us.

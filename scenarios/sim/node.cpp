@@ -132,6 +132,7 @@ void Node::start(Millis now) {
   const Stamp first = clock.next(wall_ms);
   incarnation_ = complete ? *disk.clean_incarnation : first;
   gaps_open_ = complete ? 0 : own_profile_.shards;
+  gap_after_ = last_known;
   // On the disk before anything is stamped or told: a crash would reuse stamps, forget the gap.
   bound_asked_ = Stamp::make(first.ms() + kBoundAheadMs, 0, 0);
   disk_.change([complete, last_known, bound = bound_asked_](Disk::Content& c) {
@@ -353,6 +354,12 @@ std::optional<crdt::VersionVector> Shard::durable_coverage() {
 void Shard::gap_closed() {
   if (--node_.gaps_open_ == 0) {
     node_.disk_.change([](Disk::Content& c) { c.gap_after.reset(); });
+  }
+}
+
+void Shard::gap_reopened() {
+  if (node_.gaps_open_++ == 0) {
+    node_.disk_.change([after = node_.gap_after_](Disk::Content& c) { c.gap_after = after; });
   }
 }
 

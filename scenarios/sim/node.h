@@ -43,6 +43,7 @@ class Shard : public geo::Host {
   void report(Level level, const std::string& text) override;
   std::optional<crdt::VersionVector> durable_coverage() override;
   void gap_closed() override;
+  void gap_reopened() override;
   Stamp clock_bound() override;
   void secure_clock(Stamp stamp) override;
   void began(Stamp first) override;
@@ -129,6 +130,7 @@ class Node {
   Stamp incarnation_;
   Stamp bound_asked_;
   int gaps_open_ = 0;
+  Stamp gap_after_;
   Millis now_ = 0;
   Millis clock_step_ = 0;
   Millis sealed_at_ = 0;
