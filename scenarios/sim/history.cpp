@@ -259,7 +259,9 @@ std::string History::judge_winner(const std::vector<const Op*>& bases, const Op*
     return "lost " + text(*last) +
            (base != nullptr ? ", instead " + text(*base) : ", instead no value");
   }
-  if (base == nullptr || newer || profile_.lapses()) return {};
+  // Nor does a region that lost its disk while it was cut off know whose unseen writes its deletions
+  // should outlive.
+  if (base == nullptr || newer || profile_.lapses() || profile_.disk_loss_every != 0) return {};
   return text(*base) + " is there, although later came " + text(*last);
 }
 

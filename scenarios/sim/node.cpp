@@ -118,45 +118,43 @@ void Node::start(Millis now) {
     recover(shard);
     highest = std::max(highest, shard.store_.clock().last());
   }
-  Stamp last_known = Stamp::max();
-  for (const Stamp end : ends) {
-    if (end) last_known = std::min(last_known, end);
+  const bool complete = disk.clean_incarnation.has_value() && disk.gap_after.empty();
+  // By shard: a gap must not reach over what was not lost, because that may have been collected.
+  std::map<int, Stamp> gaps;
+  for (int i = 0; i < own_profile_.shards && !complete; ++i) {
+    gaps[i] = std::max(disk.own_floor, ends[static_cast<size_t>(i)]);
+    const auto open = disk.gap_after.find(i);
+    if (open != disk.gap_after.end()) gaps[i] = std::min(gaps[i], open->second);
   }
-  last_known = last_known == Stamp::max() ? disk.own_floor : std::max(disk.own_floor, last_known);
-  const bool complete = disk.clean_incarnation.has_value() && !disk.gap_after;
-  if (disk.gap_after) last_known = std::min(last_known, *disk.gap_after);
   highest = std::max(highest, disk.clock_bound);
   if (!complete) highest = std::max(highest, Stamp::make(wall_ms + kMaxSkewMs, 0, 0));
   crdt::HybridClock clock(region_);
   clock.observe(highest);
   const Stamp first = clock.next(wall_ms);
   incarnation_ = complete ? *disk.clean_incarnation : first;
-  gaps_open_ = complete ? 0 : own_profile_.shards;
-  gap_after_ = last_known;
   // On the disk before anything is stamped or told: a crash would reuse stamps, forget the gap.
   bound_asked_ = Stamp::make(first.ms() + kBoundAheadMs, 0, 0);
-  disk_.change([complete, last_known, bound = bound_asked_](Disk::Content& c) {
+  disk_.change([gaps, bound = bound_asked_](Disk::Content& c) {
     c.clock_bound = std::max(c.clock_bound, bound);
-    if (!complete) c.gap_after = last_known;
+    c.gap_after = gaps;
     c.clean_incarnation.reset();
   });
   disk_.sync();
   geo::Start start;
   start.tail_complete = complete;
   start.listen = fresh;
-  start.last_known = last_known;
   start.first = first;
   start.regions = disk.regions;
   if (!fresh) history_.restarted(region_, first);
   for (const auto& shard : shards_) {
     shard->store_.clock().observe(first);
     shard->store_.begin_incarnation(incarnation_);
+    start.last_known = complete ? Stamp{} : gaps[shard->index_];
     shard->begin(start);
   }
   if (tracing) {
-    std::fprintf(stderr, "%6ld  region %d starts%s%s, last known %ld, first %ld\n",
-                 static_cast<long>(now), region_, fresh ? " fresh" : "",
-                 complete ? "" : " unclean", static_cast<long>(last_known.ms() % 10'000'000),
+    std::fprintf(stderr, "%6ld  region %d starts%s%s, first %ld\n", static_cast<long>(now), region_,
+                 fresh ? " fresh" : "", complete ? "" : " unclean",
                  static_cast<long>(first.ms() % 10'000'000));
   }
 }
@@ -352,15 +350,13 @@ std::optional<crdt::VersionVector> Shard::durable_coverage() {
 }
 
 void Shard::gap_closed() {
-  if (--node_.gaps_open_ == 0) {
-    node_.disk_.change([](Disk::Content& c) { c.gap_after.reset(); });
-  }
+  node_.disk_.change([shard = index_](Disk::Content& c) { c.gap_after.erase(shard); });
 }
 
 void Shard::gap_reopened() {
-  if (node_.gaps_open_++ == 0) {
-    node_.disk_.change([after = node_.gap_after_](Disk::Content& c) { c.gap_after = after; });
-  }
+  node_.disk_.change([shard = index_, after = replicator_->start().last_known](Disk::Content& c) {
+    c.gap_after[shard] = after;
+  });
 }
 
 Stamp Shard::clock_bound() {

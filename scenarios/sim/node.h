@@ -129,8 +129,6 @@ class Node {
   std::deque<uint32_t> unanswered_;  // under `always`
   Stamp incarnation_;
   Stamp bound_asked_;
-  int gaps_open_ = 0;
-  Stamp gap_after_;
   Millis now_ = 0;
   Millis clock_step_ = 0;
   Millis sealed_at_ = 0;
