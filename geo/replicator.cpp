@@ -58,12 +58,10 @@ Replicator::Replicator(crdt::Store& store, Host& host, const Options& options, c
     r.known_since = now;
     regions_.emplace(id, r);
   }
-  if (!start.tail_complete) {
-    self_gap_ = true;
-    store_.set_gap({options_.self.region, {}, start.last_known, start.first});
-  }
+  doubt_ = start.doubt;
+  if (in_doubt()) store_.set_gap({options_.self.region, {}, doubt_->after, doubt_->until});
   listening_ = start.listen;
-  beacon_at_ = now;
+  beacon_at_ = now - options.beacon_interval;  // others take nothing of a run before its first
   next_request_ = start.first.raw + 1;  // replies to an earlier run match nothing
 }
 
@@ -213,6 +211,7 @@ Replicator::Feed& Replicator::feed_of(const Sender& s, Millis now) {
     feed.aside.clear();
     feed.aside_bytes = 0;
     feed.pulling = false;
+    feed.believed = false;
     feed.durable.reset();
   }
   feed.sender = s;
@@ -239,8 +238,10 @@ void Replicator::stop_listening(Millis now) {
   start_.first = store_.clock().next(now);
   next_request_ = start_.first.raw + 1;
   store_.begin_incarnation(start_.first);
-  store_.set_gap({options_.self.region, {}, start_.last_known, start_.first});
   host_.began(start_.first);
+  if (!doubt_) return;
+  doubt_->until = start_.first;
+  doubt_changed();
 }
 
 void Replicator::on_message(const Message& m, Millis now) {
@@ -266,7 +267,7 @@ Stamp Replicator::position(const Feed& feed) const {
 // ---- Deltas ----
 
 void Replicator::handle(Feed& feed, const BatchMessage& m, Millis now) {
-  if (regions_[feed.sender.address.region].lapsed) {
+  if (regions_[feed.sender.address.region].lapsed || !feed.believed) {
     ++counters_.refused;
     return;
   }
@@ -400,6 +401,9 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
   // stability.
   store_.clock().observe(m.head);
   feed.acked = std::max(feed.acked, m.applied.at(options_.self.region));
+  feed.believed = believes(feed, m);
+  reopen_self_gap(feed);
+  if (!feed.believed) return;
   // A gap holds as soon as we hear of it; that it is closed, once we have what closed it.
   if (const crdt::Coverage* theirs = m.applied.find(origin)) {
     if (theirs->has_gap() || position(feed) >= m.sealed) store_.set_gap(*theirs);
@@ -412,8 +416,7 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
     return;
   }
   if (regions_[origin].lapsed) return;
-  reopen_self_gap(feed, m);
-  if (self_gap_) {
+  if (in_doubt()) {
     learn_regions(m.applied, now);
     heal_self_gap(feed, now);
   }
@@ -472,6 +475,8 @@ void Replicator::send_beacon(bool with_digests, Millis now) {
     beacon.head = std::max(beacon.sealed, std::min(passed, host_.clock_bound()));
   }
   beacon.applied = store_.coverage();
+  beacon.began_whole = !doubt_;
+  if (doubt_) beacon.healed_with = doubt_->healed_with;
   beacon.durable = host_.durable_coverage().value_or(beacon.applied);
   beacon.log_floor = host_.log_floor();
   for (const auto& [id, r] : regions_) {

@@ -18,7 +18,8 @@
 //  6. After an unclean restart a region does not know what it had shipped. It announces a gap in
 //     its own stamps, in which nobody may conclude a deletion, heals by slots from every region
 //     that has something of the lost tail, sends those values again, and closes the gap.
-//     A region that is heard of only later, and has something of then, opens the gap again.
+//     Who has not been asked does not believe its vector, and takes nothing from it: the gap opens
+//     again when such a region is heard of.
 //     One whose disk says nothing does not even know which stamps it has used. It listens for a few
 //     beacons before it writes or speaks, and begins later than all that anybody has seen.
 //  7. Stability is the least of what all regions say they have applied and cannot lose in a crash,
@@ -37,6 +38,7 @@
 // vector); A. Demers et al., "Epidemic Algorithms", 1987 (repair by digest).
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <map>
@@ -61,6 +63,19 @@ struct LogPage {
   std::vector<std::string> batches;
 };
 
+// What this region may have stamped between two moments, told to somebody, and lost. While it is
+// open it is a gap in the region's vector. When all known regions have been asked it is closed, but
+// not forgotten: a region that is heard of only later opens it again.
+struct Doubt {
+  Stamp after, until;  // exclusive
+  bool open = true;
+  std::vector<RegionId> healed_with;  // who has been asked
+
+  bool asked(RegionId region) const {
+    return std::find(healed_with.begin(), healed_with.end(), region) != healed_with.end();
+  }
+};
+
 // What the replicator asks of its surroundings. Called on the shard's thread.
 class Host {
  public:
@@ -83,10 +98,8 @@ class Host {
   // region that falls back behind what it had claimed would send states whose contributions others
   // have collected.
   virtual std::optional<crdt::VersionVector> durable_coverage() { return std::nullopt; }
-  // The gap in which this run began (Start::tail_complete) is closed. Until then a restart, however
-  // orderly, must begin with it again.
-  virtual void gap_closed() {}
-  virtual void gap_reopened() {}
+  // The next run must begin with this doubt, however orderly this one ends.
+  virtual void remember_doubt(const Doubt&) {}
   // No run after this one will stamp anything below. Nothing above may be told as passed.
   virtual Stamp clock_bound() { return Stamp::max(); }
   // After listening (Start::listen): this run's stamps begin here, and so does its incarnation.
@@ -114,10 +127,9 @@ struct Options {
 
 // How the shard's data stood when this run began.
 struct Start {
-  bool tail_complete = true;  // nothing of this region's can be missing here
-  bool listen = false;        // nor is it known what this region has stamped before
-  Stamp last_known;           // the latest stamp of this region that was recovered
-  Stamp first;                // every stamp of this run is later
+  std::optional<Doubt> doubt;  // nothing: all that this region ever wrote is here
+  bool listen = false;         // nor is it known what this region has stamped before
+  Stamp first;                 // every stamp of this run is later
   std::vector<std::pair<RegionId, std::string>> regions;  // known from before
 };
 
@@ -177,7 +189,7 @@ class Replicator {
   void nudge(Millis now);
   // Own batches up to here are needed by no known region; max() if there is none.
   Stamp trim_limit() const;
-  bool healing() const { return self_gap_ || !heals_.empty(); }
+  bool healing() const { return in_doubt() || !heals_.empty(); }
   // Until then the store must not be written to.
   bool ready() const { return !listening_; }
   const Start& start() const { return start_; }
@@ -218,6 +230,7 @@ class Replicator {
     Stamp acked;                                 // what it has of us, by its latest word
     std::optional<crdt::VersionVector> durable;  // as told in its stream, once we are that far
     std::vector<RegionId> lapsed;
+    bool believed = false;  // its latest beacon's word for what it has; see Beacon::healed_with
     bool pulling = false;
     Millis pull_sent_at = 0;
     bool gap_healed = false;
@@ -233,7 +246,6 @@ class Replicator {
     bool paused = false;
     bool paused_there = false;
     bool lapsed = false;
-    bool gap_healed = false;  // it took part in closing our gap
     bool alarmed = false;
     Millis skew_ms = 0;
     Millis repaired_at = 0;
@@ -267,7 +279,10 @@ class Replicator {
   void check_lost_origins(Feed& feed, const Beacon& m, Millis now);
   void heal_self_gap(Feed& feed, Millis now);
   void close_self_gap_if_healed(Millis now);
-  void reopen_self_gap(Feed& feed, const Beacon& m);
+  void reopen_self_gap(Feed& feed);
+  bool in_doubt() const { return doubt_ && doubt_->open; }
+  void doubt_changed();
+  bool believes(const Feed& feed, const Beacon& m) const;
   bool fed_completely(RegionId region, const std::function<bool(const Feed&)>& holds) const;
   void update_stability();
   void check_horizon(Millis now);
@@ -293,7 +308,7 @@ class Replicator {
   std::map<uint64_t, Feed> feeds_;  // by producer
   std::vector<Heal> heals_;
   bool listening_ = false;
-  bool self_gap_ = false;
+  std::optional<Doubt> doubt_;
   Millis started_at_ = 0;
   Millis beacon_at_ = 0;
   Millis acked_at_ = 0;

@@ -189,8 +189,10 @@ bool History::observed_base(const Op& writer, const Op& base) {
   return writer.stamp > base.stamp && !base.lost && writer.covers.covers(base.stamp);
 }
 
-bool History::observed_increment(const Op& writer, const Op& increment) {
+// `surely`: not by the vector of a region that had lost what it had written itself.
+bool History::observed_increment(const Op& writer, const Op& increment, bool surely) {
   if ((writer.known >> increment.bit & 1) != 0) return true;
+  if (surely && increment.lost_before && writer.region == increment.region) return false;
   return writer.stamp > increment.stamp && !increment.lost &&
          writer.covers.covers(increment.stamp);
 }
@@ -227,8 +229,9 @@ std::string History::judge_increments(size_t key, const std::vector<const Op*>& 
   for (const uint32_t id : increments_[key]) {
     const Op& i = ops_[id];
     const bool counts = (increments >> i.bit & 1) != 0;
-    const auto observed = [&](const Op* w) { return observed_increment(*w, i); };
-    if (counts && !winners.empty() && std::all_of(winners.begin(), winners.end(), observed)) {
+    const auto observed = [&](const Op* w) { return observed_increment(*w, i, false); };
+    const auto surely = [&](const Op* w) { return observed_increment(*w, i, true); };
+    if (counts && !winners.empty() && std::all_of(winners.begin(), winners.end(), surely)) {
       return "counts " + text(i) + ", observed by " + text(*winners.front());
     }
     // Regions that had lapsed for each other collected what any of their bases had observed; and

@@ -112,7 +112,7 @@ class History {
                                uint64_t increments) const;
   std::string judge_winner(const std::vector<const Op*>& bases, const Op* base) const;
   static bool observed_base(const Op& writer, const Op& base);
-  static bool observed_increment(const Op& writer, const Op& increment);
+  static bool observed_increment(const Op& writer, const Op& increment, bool surely);
   static std::string text(const Op& op);
 
   const Profile& profile_;

@@ -118,30 +118,34 @@ void Node::start(Millis now) {
     recover(shard);
     highest = std::max(highest, shard.store_.clock().last());
   }
-  const bool complete = disk.clean_incarnation.has_value() && disk.gap_after.empty();
-  // By shard: a gap must not reach over what was not lost, because that may have been collected.
-  std::map<int, Stamp> gaps;
-  for (int i = 0; i < own_profile_.shards && !complete; ++i) {
-    gaps[i] = std::max(disk.own_floor, ends[static_cast<size_t>(i)]);
-    const auto open = disk.gap_after.find(i);
-    if (open != disk.gap_after.end()) gaps[i] = std::min(gaps[i], open->second);
-  }
+  const bool complete = disk.clean_incarnation.has_value();
   highest = std::max(highest, disk.clock_bound);
   if (!complete) highest = std::max(highest, Stamp::make(wall_ms + kMaxSkewMs, 0, 0));
   crdt::HybridClock clock(region_);
   clock.observe(highest);
   const Stamp first = clock.next(wall_ms);
   incarnation_ = complete ? *disk.clean_incarnation : first;
+  // By shard: a gap must not reach over what was not lost, because that may have been collected.
+  auto doubts = disk.doubts;
+  for (int i = 0; i < own_profile_.shards && !complete; ++i) {
+    Stamp after = std::max(disk.own_floor, ends[static_cast<size_t>(i)]);
+    if (const auto old = doubts.find(i); old != doubts.end()) {
+      // Who had not been asked about the older loss must be asked about both.
+      if (old->second.open || old->second.healed_with.empty()) {
+        after = std::min(after, old->second.after);
+      }
+    }
+    doubts[i] = geo::Doubt{after, first, true, {}};
+  }
   // On the disk before anything is stamped or told: a crash would reuse stamps, forget the gap.
   bound_asked_ = Stamp::make(first.ms() + kBoundAheadMs, 0, 0);
-  disk_.change([gaps, bound = bound_asked_](Disk::Content& c) {
+  disk_.change([doubts, bound = bound_asked_](Disk::Content& c) {
     c.clock_bound = std::max(c.clock_bound, bound);
-    c.gap_after = gaps;
+    c.doubts = doubts;
     c.clean_incarnation.reset();
   });
   disk_.sync();
   geo::Start start;
-  start.tail_complete = complete;
   start.listen = fresh;
   start.first = first;
   start.regions = disk.regions;
@@ -149,7 +153,8 @@ void Node::start(Millis now) {
   for (const auto& shard : shards_) {
     shard->store_.clock().observe(first);
     shard->store_.begin_incarnation(incarnation_);
-    start.last_known = complete ? Stamp{} : gaps[shard->index_];
+    const auto doubt = doubts.find(shard->index_);
+    start.doubt = doubt != doubts.end() ? std::optional(doubt->second) : std::nullopt;
     shard->begin(start);
   }
   if (tracing) {
@@ -349,14 +354,8 @@ std::optional<crdt::VersionVector> Shard::durable_coverage() {
   return durable_;
 }
 
-void Shard::gap_closed() {
-  node_.disk_.change([shard = index_](Disk::Content& c) { c.gap_after.erase(shard); });
-}
-
-void Shard::gap_reopened() {
-  node_.disk_.change([shard = index_, after = replicator_->start().last_known](Disk::Content& c) {
-    c.gap_after[shard] = after;
-  });
+void Shard::remember_doubt(const geo::Doubt& doubt) {
+  node_.disk_.change([shard = index_, doubt](Disk::Content& c) { c.doubts[shard] = doubt; });
 }
 
 Stamp Shard::clock_bound() {

@@ -42,8 +42,7 @@ class Shard : public geo::Host {
   void seal() override;
   void report(Level level, const std::string& text) override;
   std::optional<crdt::VersionVector> durable_coverage() override;
-  void gap_closed() override;
-  void gap_reopened() override;
+  void remember_doubt(const geo::Doubt& doubt) override;
   Stamp clock_bound() override;
   void secure_clock(Stamp stamp) override;
   void began(Stamp first) override;
