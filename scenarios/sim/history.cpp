@@ -105,7 +105,7 @@ Op& History::add(Op op, Millis now) {
 
 // Totals are sums of distinct powers of two: masks. What a base had observed of contributions that
 // have been collected since, its writer remembers.
-uint64_t History::known(size_t key, const crdt::KeyState& state) const {
+uint64_t History::known(size_t key, RegionId region, const crdt::KeyState& state) const {
   uint64_t mask = 0;
   for (const crdt::Contribution& c : state.contributions) {
     mask |= c.total.is_float ? static_cast<uint64_t>(c.total.real * 2)
@@ -115,7 +115,8 @@ uint64_t History::known(size_t key, const crdt::KeyState& state) const {
     const Op& op = ops_[id];
     const bool flush = op.kind == OpKind::kFlush && state.base.region() == op.region &&
                        state.base <= op.stamp && !op.covers.covers(state.base);
-    if (op.is_base() && (op.stamp == state.base || flush)) mask |= op.known;
+    const bool own = op.region == region && !op.lost_before;
+    if (op.is_base() && (op.stamp == state.base || flush || own)) mask |= op.known;
   }
   return mask;
 }

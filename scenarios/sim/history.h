@@ -88,8 +88,8 @@ class History {
   int next_bit(size_t key) const;
   Op& add(Op op, Millis now);
   Op& op(uint32_t id) { return ops_[id]; }
-  // The increments that a writer of `key` knows of which finds this state.
-  uint64_t known(size_t key, const crdt::KeyState& state) const;
+  // The increments that a writer of `key` in this region knows of which finds this state.
+  uint64_t known(size_t key, RegionId region, const crdt::KeyState& state) const;
   size_t size() const { return ops_.size() - 1; }
 
   void sealed(const std::vector<uint32_t>& ops, Disk::Seq seq);

@@ -231,7 +231,7 @@ class Simulator {
       op.observed = look(shard.store(), all_keys()[key]);
       crdt::KeyState state;
       if (all_keys()[key].counts() && shard.store().state(all_keys()[key].ref(), state)) {
-        op.known = history_.known(key, state) | op.observed.increments;
+        op.known = history_.known(key, op.region, state) | op.observed.increments;
       }
       op.covers = shard.store().coverage(all_keys()[key].slot);
     }
