@@ -266,6 +266,7 @@ class Store {
     uint32_t garbage = 0;        // entries with something to collect
     Millis next_deadline = kNoDeadline;  // no visible deadline is earlier
     Stamp evicted_birth;         // greatest birth of an evicted contribution
+    Stamp evicted_base;          // and base
     bool evicted = false;
     bool dirty = false;
     std::unique_ptr<std::vector<FlushMark>> flushes;
@@ -334,6 +335,7 @@ class Store {
                      std::string_view loser_value);
   Coverage coverage_of(SlotId id, RegionId region) const;
   VersionVector context(const Slot& s, SlotId id) const;
+  bool knows_all(const VersionVector& theirs, SlotId id) const;
 
   struct SlotImage;
   static bool parse_slot(std::string_view bytes, SlotImage& image, std::string* error);

@@ -280,6 +280,8 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d) {
     apply_state(s, ref, theirs, *d.context, context(s, d.slot));
     return;
   }
+  // What was evicted was later: the key stays a miss.
+  if (e == nullptr && d.stamp < s.evicted_base) return;
   if (e != nullptr && e->stamp() >= d.stamp) {
     // Ours is later. It had not seen theirs if it was written here.
     if (is_set && e->stamp() > d.stamp && e->stamp().region() == options_.region) {
@@ -302,14 +304,26 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d) {
   }
 }
 
+// Where entries were evicted, what a state has and we have not may have been removed, or evicted. A
+// state from a region that knows all that we have seen has the key as it should be. Of another one
+// only what is new is certain, and a part of a state would be a wrong value: the key stays a miss.
 void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& sender,
-                        const VersionVector& own) {
+                        const VersionVector& seen) {
+  static const VersionVector kNothing;
+  const bool restores = s.evicted && knows_all(sender, ref.slot);
+  const VersionVector& own = restores ? kNothing : seen;
   if (theirs.kind == BaseKind::kValue && flushed(s, ref.db, theirs.base) != nullptr) {
     delete_flushed(theirs);
   }
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   KeyState mine;
-  if (index != Table::kNone) s.table.at(index)->unpack(mine);
+  if (index != Table::kNone) {
+    s.table.at(index)->unpack(mine);
+  } else if (s.evicted && !restores) {
+    bool stale = theirs.base && (own.covers(theirs.base) || theirs.base < s.evicted_base);
+    for (const Contribution& c : theirs.contributions) stale |= own.covers(c.last);
+    if (stale) return;
+  }
   const bool had_value = mine.kind == BaseKind::kValue;
   Discarded lost;
   const bool changed = merge_from(mine, theirs, sender, own, Parts::kAll, &lost);
@@ -345,11 +359,9 @@ void Store::apply_ttl(Slot& s, const KeyRef& ref, const Delta& d) {
 }
 
 // What this slot has seen, for telling what was removed from what has not arrived. The stamps of the
-// slot's own deltas, not the shard's coverage: they hold during a replay of the log too. Where
-// entries were evicted absence proves nothing.
+// slot's own deltas, not the shard's coverage: they hold during a replay of the log too.
 VersionVector Store::context(const Slot& s, SlotId id) const {
   VersionVector seen;
-  if (s.evicted) return seen;
   for (const RegionId r : regions_) {
     Coverage c = gap(r);
     close_repaired_gap(s, c);
@@ -357,6 +369,11 @@ VersionVector Store::context(const Slot& s, SlotId id) const {
     seen.set(c);
   }
   return seen;
+}
+
+bool Store::knows_all(const VersionVector& theirs, SlotId id) const {
+  return std::all_of(regions_.begin(), regions_.end(),
+                     [&](RegionId r) { return theirs.covers(changed(id, r)); });
 }
 
 // ---- Flush ----

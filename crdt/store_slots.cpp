@@ -24,7 +24,7 @@ struct Store::SlotImage {
   std::vector<Stamp> changed;
   VersionVector coverage;
   bool evicted = false;
-  Stamp evicted_birth;
+  Stamp evicted_birth, evicted_base;
   std::vector<FlushMark> flushes;
   std::vector<Item> items;
 };
@@ -40,6 +40,7 @@ void Store::encode_slot(SlotId id, std::string& out) const {
   encode_seen(coverage(id), out);
   w.u8(s.evicted ? kEvicted : 0);
   w.stamp(s.evicted_birth);
+  w.stamp(s.evicted_base);
   w.varint(s.flushes == nullptr ? 0 : s.flushes->size());
   if (s.flushes != nullptr) {
     for (const FlushMark& m : *s.flushes) {
@@ -82,6 +83,7 @@ bool Store::parse_slot(std::string_view bytes, SlotImage& image, std::string* er
   decode_seen(in, image.coverage);
   image.evicted = (in.u8() & kEvicted) != 0;
   image.evicted_birth = in.stamp();
+  image.evicted_base = in.stamp();
   const uint64_t flushes = in.varint();
   if (flushes > 256) in.fail();
   for (uint64_t i = 0; i < flushes && in.ok(); ++i) {
@@ -142,6 +144,7 @@ void Store::load_slot(SlotImage& image) {
   }
   s.evicted = image.evicted;
   s.evicted_birth = image.evicted_birth;
+  s.evicted_base = image.evicted_base;
   for (const FlushMark& mark : image.flushes) add_flush(s, mark);
   for (SlotImage::Item& item : image.items) {
     const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};

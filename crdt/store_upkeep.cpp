@@ -211,6 +211,7 @@ bool Store::evict_one(EvictionPool pool, EvictionOrder order, int samples, uint6
       best_slot->evicted_birth = std::max(best_slot->evicted_birth, c.birth);
     }
   }
+  best_slot->evicted_base = std::max(best_slot->evicted_base, e->stamp());
   best_slot->evicted = true;
   touch_dirty(*best_slot);
   erase_at(*best_slot, best_index);

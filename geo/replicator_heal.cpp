@@ -177,6 +177,7 @@ void Replicator::continue_heal(Heal& heal, Millis now) {
 
 void Replicator::handle(Feed& feed, const SlotRequest& m, Millis now) {
   if (m.slots.first > m.slots.last || !options_.slots.contains(m.slots.first)) return;
+  host_.secure_clock(store_.clock().last());  // the slots say that all up to here is in them
   SlotReply reply;
   reply.id = m.id;
   reply.answered.first = m.slots.first;

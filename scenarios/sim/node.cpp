@@ -455,6 +455,7 @@ void Shard::log_remote(uint64_t producer, Stamp from, Stamp to, std::string_view
 }
 
 void Shard::slot_joined(SlotId slot) {
+  seal();  // what of this region's is in the slot must be in its stream
   std::string bytes;
   store_.encode_slot(slot, bytes);
   const Disk::Seq seq = node_.disk_.put_slot(slot, std::move(bytes));
