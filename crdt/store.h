@@ -221,7 +221,9 @@ class Store {
   // Joins a slot that another region or a snapshot encoded. *Errors*: false and `error`, nothing
   // changed. After a restart, values of this region that it had lost come back here and are put
   // into the current batch again, so that every region gets them.
-  enum class SlotSource : uint8_t { kSnapshot, kRegion };
+  // kRegionAndLog: the log of that region is read as well, from where it was read to before. Where
+  // that region has evicted, its slot does not stand for the deltas that it has seen.
+  enum class SlotSource : uint8_t { kSnapshot, kRegion, kRegionAndLog };
   bool merge_slot(std::string_view bytes, SlotSource source, std::string* error);
   static bool peek_slot(std::string_view bytes, SlotId& slot);
   uint64_t slot_digest(SlotId slot, Millis at) const;
@@ -341,7 +343,7 @@ class Store {
   static bool parse_slot(std::string_view bytes, SlotImage& image, std::string* error);
   static VersionVector context_of(const SlotImage& image);
   void load_slot(SlotImage& image);
-  void join_slot(SlotImage& image);
+  void join_slot(SlotImage& image, bool stands_for_deltas);
   void join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
                   const VersionVector& mine);
   void emit_flush(SlotId id, DbId db, Stamp stamp, const VersionVector& seen);
