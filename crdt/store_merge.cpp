@@ -281,7 +281,7 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d) {
     return;
   }
   // What was evicted was later: the key stays a miss.
-  if (e == nullptr && d.stamp < s.evicted_base) return;
+  if (e == nullptr && d.stamp <= s.evicted_base) return;
   if (e != nullptr && e->stamp() >= d.stamp) {
     // Ours is later. It had not seen theirs if it was written here.
     if (is_set && e->stamp() > d.stamp && e->stamp().region() == options_.region) {
@@ -317,12 +317,21 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Vers
   }
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   KeyState mine;
-  if (index != Table::kNone) {
-    s.table.at(index)->unpack(mine);
-  } else if (s.evicted && !restores) {
-    bool stale = theirs.base && (own.covers(theirs.base) || theirs.base < s.evicted_base);
-    for (const Contribution& c : theirs.contributions) stale |= own.covers(c.last);
-    if (stale) return;
+  if (index != Table::kNone) s.table.at(index)->unpack(mine);
+  if (s.evicted && !restores) {
+    bool stale = !mine.base && theirs.base && theirs.base <= s.evicted_base;
+    if (index == Table::kNone) {
+      stale |= theirs.base && own.covers(theirs.base);
+      for (const Contribution& c : theirs.contributions) stale |= own.covers(c.last);
+    }
+    if (stale) {
+      s.evicted_base = std::max(s.evicted_base, theirs.base);
+      for (const Contribution& c : mine.contributions) {
+        s.evicted_birth = std::max(s.evicted_birth, c.birth);
+      }
+      if (index != Table::kNone) erase_at(s, index);
+      return;
+    }
   }
   const bool had_value = mine.kind == BaseKind::kValue;
   Discarded lost;
