@@ -167,9 +167,9 @@ std::string describe(const KeyState& state) {
     out += "; [" + name(c.birth) + " last " + name(c.last) + " = " + name(c.total) + " seen " +
            name(c.seen_last) + " = " + name(c.seen_total) + "]";
   }
-  out += "; ttl of " + name(state.ttl_base);
+  out += "; ttl";
   for (const auto& mark : state.ttl) {
-    out += " (" + name(mark.stamp) + " " +
+    out += " (" + name(mark.stamp) + " on " + name(mark.base) + (mark.counter ? " counter " : " ") +
            (mark.deadline == crdt::kNoDeadline ? "none" : std::to_string(mark.deadline - kStart)) +
            (mark.live ? ")" : " cleared)");
   }
