@@ -136,6 +136,8 @@ void Store::load_slot(SlotImage& image) {
   for (const Stamp stamp : image.changed) {
     Stamp& changed = changed_ref(image.slot, stamp.region());
     changed = std::max(changed, stamp);
+    // The log may have been trimmed up to here.
+    if (stamp.region() == options_.region) sealed_upto_ = std::max(sealed_upto_, stamp);
   }
   // Whether a gap has been closed since, its region will say.
   for (const Coverage& c : image.coverage.items()) {

@@ -187,6 +187,8 @@ std::string History::text(const Op& op) {
 
 bool History::observed_base(const Op& writer, const Op& base) {
   if (writer.observed.base == base.id) return true;
+  // A region that lost its disk has not seen what it had written itself.
+  if (base.lost_before && writer.region == base.region) return false;
   return writer.stamp > base.stamp && !base.lost && writer.covers.covers(base.stamp);
 }
 
