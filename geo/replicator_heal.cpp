@@ -52,8 +52,9 @@ bool Replicator::fed_completely(RegionId id, const std::function<bool(const Feed
 void Replicator::close_self_gap_if_healed(Millis now) {
   if (!in_doubt()) return;
   size_t healed = 0;
+  const auto silent = [&](const Region& r) { return now - r.heard_at >= away_after(); };
   for (const auto& [id, r] : regions_) {
-    if (r.lapsed) continue;
+    if (r.lapsed && silent(r)) continue;
     if (!fed_completely(id, [](const Feed& f) { return f.gap_healed; })) {
       if (!canary_.no_gap) return;
     }
@@ -62,8 +63,10 @@ void Replicator::close_self_gap_if_healed(Millis now) {
   if (healed == 0 && now - started_at_ < kAloneAfterBeacons * options_.beacon_interval) return;
   doubt_->open = false;
   doubt_->healed_with.clear();
-  // A lapsed region is not waited for: it heals from us, and we from it, when it is back.
-  for (const auto& [id, r] : regions_) doubt_->healed_with.push_back(id);
+  // A lapsed region is not waited for: it is asked when it is back.
+  for (const auto& [id, r] : regions_) {
+    if (!r.lapsed || !silent(r)) doubt_->healed_with.push_back(id);
+  }
   if (store_.has_unsealed()) host_.seal();  // what came back is sent before the gap closes
   doubt_changed();
   host_.report(Host::Level::kInfo,

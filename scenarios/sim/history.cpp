@@ -187,15 +187,15 @@ std::string History::text(const Op& op) {
 
 bool History::observed_base(const Op& writer, const Op& base) {
   if (writer.observed.base == base.id) return true;
-  // A region that lost its disk has not seen what it had written itself.
-  if (base.lost_before && writer.region == base.region) return false;
+  if (base.lost_before) return false;
   return writer.stamp > base.stamp && !base.lost && writer.covers.covers(base.stamp);
 }
 
-// `surely`: not by the vector of a region that had lost what it had written itself.
+// `surely`: not by a vector alone, which says nothing certain of what its region had lost; whoever
+// still has that may be heard of only later.
 bool History::observed_increment(const Op& writer, const Op& increment, bool surely) {
   if ((writer.known >> increment.bit & 1) != 0) return true;
-  if (surely && increment.lost_before && writer.region == increment.region) return false;
+  if (surely && increment.lost_before) return false;
   return writer.stamp > increment.stamp && !increment.lost &&
          writer.covers.covers(increment.stamp);
 }
