@@ -119,9 +119,10 @@ TEST(Store, PrevShowsTheGapThatANewChainHides) {
   Delta d;
   ASSERT_TRUE(reader.next(d));
   BatchWriter writer(1);
+  writer.begin(second.header.context);
   writer.set({d.kind, d.slot, d.stamp, d.has_prev, d.prev, d.db}, d.replaced, d.deadline, d.key,
              d.value);
-  const Batch anew = writer.seal({}, second.header.to, {}, {});
+  const Batch anew = writer.seal({}, second.header.to);
   SlotId gap = 0;
   EXPECT_EQ(b.store.apply(10, anew.bytes, &gap), Store::Applied::kSlotGap);
   EXPECT_EQ(gap, slot_of("k"));
@@ -192,6 +193,49 @@ TEST(Store, ASlotMergeDeletesWhatTheOtherSideHasDeleted) {
   ASSERT_TRUE(a.store.merge_slot(slot_bytes(b, "{g}"), Store::SlotSource::kRegion, nullptr));
   EXPECT_EQ(a.get("{g}old"), "(nil)");
   EXPECT_EQ(a.get("{g}new"), "v");
+}
+
+// Without the contexts the value would come back, or the other side's new one would go.
+TEST(Store, ADeltaCarriesWhatItsWriterHadSeen) {
+  Site a(1), b(2);
+  a.add("n", 5);
+  b.take(a);
+  b.store.del(make_ref(0, "n"));
+  a.take(b);
+  b.take(a);
+  // Only a collects; then it counts anew.
+  a.store.set_now(kNow + 5000);
+  a.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2}});
+  a.store.collect_step(SIZE_MAX);
+  ASSERT_TRUE(a.store.slot_empty(slot_of("n")));
+  a.add("n", 2);
+  const Batch batch = a.store.seal();
+  EXPECT_TRUE(batch.header.context.covers(Stamp::make(kNow, 0, 2)));
+  ASSERT_EQ(b.store.apply(1, batch.bytes), Store::Applied::kApplied);
+  EXPECT_EQ(b.get("n"), "2");
+  EXPECT_EQ(b.store.tombstones(), 0u) << "the tombstone is gone where it was written, too";
+}
+
+// A region that had lost its tail says where: nobody concludes a deletion there.
+TEST(Store, WhatWasSeenWithinAGapIsNotTakenForDeleted) {
+  for (const bool with_gap : {true, false}) {
+    Site a(1), b(2);
+    a.set("{g}kept", "v");
+    b.take(a);
+    a.set("{g}late", "v");
+    const Stamp until = a.store.clock().last();
+    b.take(a);
+    // A new run of a, which has forgotten the last write.
+    Site again(1, {}, kNow + 1000);
+    again.store.canary().ignore_gap = !with_gap;
+    again.store.set_gap({1, {}, Stamp{until.raw - 1}, again.store.clock().last()});
+    again.set("{g}kept", "v2");
+    std::string bytes;
+    again.store.encode_slot(slot_of("{g}"), bytes);
+    ASSERT_TRUE(b.store.merge_slot(bytes, Store::SlotSource::kRegion, nullptr));
+    EXPECT_EQ(b.get("{g}late"), with_gap ? "v" : "(nil)");
+    EXPECT_EQ(b.get("{g}kept"), "v2");
+  }
 }
 
 TEST(Store, DirtySlotsAreTheChangedOnes) {
