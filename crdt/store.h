@@ -10,7 +10,7 @@
 // locally then gives, by construction, exactly the state that merging its delta gives.
 //
 // *Threads*: confined to one thread. *Owns*: every entry. *Bounds*: one flush
-// mark a slot and database; the conflict log is the caller's. *Time*: set_now(), never a
+// mark a slot and database (while a region has a gap, one more for those of that time); the conflict log is the caller's. *Time*: set_now(), never a
 // clock of its own. *Errors*: none of the environment; misuse asserts.
 //
 // Invariants:

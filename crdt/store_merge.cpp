@@ -15,6 +15,17 @@ void delete_flushed(KeyState& state) {
   state.value.clear();
 }
 
+bool same_gaps(const VersionVector& a, const VersionVector& b) {
+  const auto within = [](const VersionVector& gaps, const VersionVector& of) {
+    return std::all_of(gaps.items().begin(), gaps.items().end(), [&](const Coverage& c) {
+      const Coverage* o = of.find(c.region);
+      return !c.has_gap() ||
+             (o != nullptr && o->gap_after == c.gap_after && o->gap_until == c.gap_until);
+    });
+  };
+  return within(a, b) && within(b, a);
+}
+
 }  // namespace
 
 // ---- Positions and coverage ----
@@ -397,15 +408,15 @@ const Store::FlushMark* Store::flushed(const Slot& s, DbId db, Stamp base) const
 
 void Store::add_flush(Slot& s, const FlushMark& mark) {
   if (s.flushes == nullptr) s.flushes = std::make_unique<std::vector<FlushMark>>();
-  const auto whole = [](const FlushMark& m) {
-    return std::none_of(m.seen.items().begin(), m.seen.items().end(),
-                        [](const Coverage& c) { return c.has_gap(); });
-  };
   for (FlushMark& m : *s.flushes) {
-    if (m.db == mark.db && m.stamp == mark.stamp) return;
-    if (m.db != mark.db || !whole(m) || !whole(mark)) continue;
+    if (m.db != mark.db || !same_gaps(m.seen, mark.seen)) continue;
     m.stamp = std::max(m.stamp, mark.stamp);
-    for (const Coverage& c : mark.seen.items()) m.seen.raise(c.region, c.upto);
+    for (const Coverage& c : mark.seen.items()) {
+      Coverage& seen = m.seen.slot_for(c.region);
+      const Stamp upto = std::max(seen.upto, c.upto);
+      seen = c;
+      seen.upto = upto;
+    }
     return;
   }
   s.flushes->push_back(mark);
