@@ -22,9 +22,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   crdt::KeyState joined = state;
   crdt::merge(joined, state);
   fuzz::demand(joined == state || !(state == state));
+  // A stamp that no input has: what was written twice under one stamp is nobody's state.
   crdt::KeyState other;
-  crdt::write_base(other, crdt::BaseKind::kValue, "7", crdt::Stamp::make(fuzz::kNow, 0, 1),
-                   fuzz::kNow + 5);
+  crdt::write_base(other, crdt::BaseKind::kValue, "7",
+                   crdt::Stamp::make(fuzz::kNow + 12'345, 67, 201), fuzz::kNow + 5);
   crdt::KeyState left = other, right = state;
   crdt::merge(left, state);
   crdt::merge(right, other);

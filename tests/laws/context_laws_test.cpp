@@ -215,9 +215,15 @@ uint64_t wrong_with(const Contexts& rules) {
   });
 }
 
-TEST(ContextLawsCanary, AbsenceRemoves) { EXPECT_GT(wrong_with({.theirs = false}), 0u); }
-TEST(ContextLawsCanary, WhatWasRemovedStaysAway) { EXPECT_GT(wrong_with({.own = false}), 0u); }
-TEST(ContextLawsCanary, OnlyWhatIsStableMayGo) { EXPECT_GT(wrong_with({.stable = false}), 0u); }
+TEST(ContextLawsCanary, AbsenceRemoves) {
+  EXPECT_GT(wrong_with({.theirs = false}), 0u);
+}
+TEST(ContextLawsCanary, WhatWasRemovedStaysAway) {
+  EXPECT_GT(wrong_with({.own = false}), 0u);
+}
+TEST(ContextLawsCanary, OnlyWhatIsStableMayGo) {
+  EXPECT_GT(wrong_with({.stable = false}), 0u);
+}
 
 // With nothing seen on either side merge_from() is merge().
 TEST(ContextLaws, WithoutContextsItIsTheJoin) {

@@ -20,8 +20,8 @@ KeyState joined(KeyState a, const KeyState& b) {
   return a;
 }
 
-// The state without TTL marks that say nothing (any more) about its base: a write drops them, a join
-// alone keeps them.
+// The state without TTL marks that say nothing (any more) about its base: a write drops them, a
+// join alone keeps them.
 KeyState without_dead_marks(KeyState s) {
   std::erase_if(s.ttl, [&](const crdt::TtlMark& m) {
     return !crdt::applies(m, s.kind, s.base) && !crdt::waits(m, s.kind, s.base);
@@ -150,8 +150,8 @@ TEST(MergeLaws, NothingThatADeleteSawComesBack) {
   });
 }
 
-// Two sides that differ only by what they hold: what the other side had seen and does not have goes,
-// and nothing else does.
+// Two sides that differ only by what they hold: what the other side had seen and does not have
+// goes, and nothing else does.
 TEST(MergeLaws, CoveredAbsenceRemoves) {
   for_seeds(kHistories, [](uint64_t, Random& random) {
     History h = make_history(random);

@@ -9,8 +9,8 @@
 namespace atl::tests {
 namespace {
 
-using crdt::kNoDeadline;
 using crdt::KeyState;
+using crdt::kNoDeadline;
 using crdt::Millis;
 
 // Merges everybody's state in every order, in a region that had nothing and in each of the
@@ -283,7 +283,8 @@ TEST(Rules, CountersAreExactFromNothing) {
     s[0].incr(1);
     s[1].incr(2);
     s[2].incr(-1);
-    if (i % 100 == 0) s[static_cast<size_t>(i / 100) % 3].merge(s[static_cast<size_t>(i / 100 + 1) % 3]);
+    if (i % 100 == 0)
+      s[static_cast<size_t>(i / 100) % 3].merge(s[static_cast<size_t>(i / 100 + 1) % 3]);
   }
   EXPECT_EQ(agreed(s).value(), "2000");
 }
@@ -515,6 +516,25 @@ TEST(Rules, ATtlOnACounterCountsAboveADeletionThatWasEarlier) {
   s[1].expire(kStart + 1000);
   s[0].set("7");
   EXPECT_EQ(agreed(s).deadline(), kNoDeadline);
+}
+
+// The EXPIRE was for the counter that a deletion, which had not seen it, has reset: what is counted
+// afterwards would be born expired where the mark is still held, and only there.
+TEST(Rules, ACounterThatBeginsAnewHasNoTtlOfTheOneBefore) {
+  Site a(1), b(2);
+  a.incr(5);
+  b.merge(a);
+  b.del();
+  a.pass(10);
+  a.expire(kStart + 100);
+  b.merge(a);
+  ASSERT_FALSE(b.exists());
+  b.at(kStart + 5000);
+  ASSERT_TRUE(b.incr(1));
+  EXPECT_EQ(b.value(), "1");
+  EXPECT_EQ(b.deadline(), kNoDeadline);
+  // ... nor where the mark arrives later, or again.
+  EXPECT_EQ(agreed({a, b}).deadline(), kNoDeadline);
 }
 
 // One region has already collected the tombstone when it starts the counter anew, another has

@@ -130,8 +130,8 @@ void StabilityModel::write_increment(Region& r) {
 }
 
 void StabilityModel::write_deadline(Region& r) {
-  Event e{.kind = Kind::kDeadline, .stamp = stamp(r), .base = base_of(r.now.past),
-          .past = r.now.past};
+  Event e{
+      .kind = Kind::kDeadline, .stamp = stamp(r), .base = base_of(r.now.past), .past = r.now.past};
   e.deadline = random_.one_in(4) ? kNoDeadline : now_ + random_.between(1, 1000);
   crdt::write_deadline(r.now.state, e.deadline, e.stamp);
   record(r, e, random_.one_in(2));
@@ -404,9 +404,9 @@ StabilityModel::Answer StabilityModel::expected(const Past& past, const Past& wi
 
 // The longest of the EXPIREs that count here and that no other such EXPIRE had seen. Of one region
 // only its last counts, for there is one mark a region: if it is for a value that has not arrived
-// yet (a TTL may overtake it), or after a crash that made the region forget, the one before is gone.
-Millis StabilityModel::expected_deadline(const Past& past, size_t base,
-                                         const Past& without) const {
+// yet (a TTL may overtake it), or after a crash that made the region forget, the one before is
+// gone.
+Millis StabilityModel::expected_deadline(const Past& past, size_t base, const Past& without) const {
   std::map<RegionId, Stamp> last;
   for (size_t i = 0; i < events_.size(); ++i) {
     if (!past.test(i) || events_[i].kind != Kind::kDeadline) continue;
@@ -428,7 +428,8 @@ Millis StabilityModel::expected_deadline(const Past& past, size_t base,
   }
   Millis longest = 0;
   for (const size_t i : counting) {
-    if (without.test(i) || replaced.test(i) || events_[i].stamp != last[events_[i].stamp.region()]) continue;
+    if (without.test(i) || replaced.test(i) || events_[i].stamp != last[events_[i].stamp.region()])
+      continue;
     longest = std::max(longest, events_[i].deadline);
   }
   return longest == 0 ? kNoDeadline : longest;
@@ -455,8 +456,8 @@ bool StabilityModel::overtaken(const Region& r) const {
 }
 
 std::string StabilityModel::check(const Region& r) const {
-  // An EXPIRE on a counter outlives the counter only until nothing is left of the key, and when that
-  // is depends on what has arrived where.
+  // An EXPIRE on a counter outlives the counter only until nothing is left of the key, and when
+  // that is depends on what has arrived where.
   Past without;
   for (size_t i = 0; i < events_.size(); ++i) {
     const auto& kept = r.now.state.ttl;

@@ -26,12 +26,12 @@ namespace atl::tests {
 
 struct Rules {
   bool new_contribution_after_reset = true;  // rule 3: off, a listed contribution is continued
-  bool absence_removes = true;               // off, merge_from() is not told what the other had seen
-  bool collected_stays_away = true;          // off, merge_from() is not told what was seen here
-  bool new_incarnation = true;               // rule 2: off, a restart continues contributions
-  bool collect_only_stable = true;           // rule 4: off, observed contributions go at once
-  bool announce_gap = true;                  // off, a restarted region hides that it lost a tail
-  bool advertise_only_synced = true;         // off, a vector claims what a crash can still lose
+  bool absence_removes = true;        // off, merge_from() is not told what the other had seen
+  bool collected_stays_away = true;   // off, merge_from() is not told what was seen here
+  bool new_incarnation = true;        // rule 2: off, a restart continues contributions
+  bool collect_only_stable = true;    // rule 4: off, observed contributions go at once
+  bool announce_gap = true;           // off, a restarted region hides that it lost a tail
+  bool advertise_only_synced = true;  // off, a vector claims what a crash can still lose
 };
 
 struct ModelOptions {
@@ -61,9 +61,9 @@ class StabilityModel {
   struct Event {
     Kind kind;
     crdt::Stamp stamp;
-    bool deleted = false;   // kBase
-    int64_t number = 0;     // kBase: value, kIncrement: amount
-    size_t base = 0;        // kDeadline: the base it was set on; kNoBase: none
+    bool deleted = false;  // kBase
+    int64_t number = 0;    // kBase: value, kIncrement: amount
+    size_t base = 0;       // kDeadline: the base it was set on; kNoBase: none
     crdt::Millis deadline = crdt::kNoDeadline;
     Past past;
   };
@@ -153,7 +153,7 @@ class StabilityModel {
   std::vector<Region> regions_;
   std::vector<Event> events_;
   std::set<crdt::Stamp> gone_;  // marks that went with the last that was left of the key
-  uint64_t write_share_ = 2;  // one step in so many is a write, where it is a write or a read
+  uint64_t write_share_ = 2;    // one step in so many is a write, where it is a write or a read
   size_t collected_ = 0;
   size_t crashes_ = 0;
 };

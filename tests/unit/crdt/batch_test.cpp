@@ -10,7 +10,9 @@ namespace {
 
 constexpr Millis kNow = 1'700'000'000'000;
 
-Stamp at(Millis ms, uint32_t logical = 0) { return Stamp::make(kNow + ms, logical, 3); }
+Stamp at(Millis ms, uint32_t logical = 0) {
+  return Stamp::make(kNow + ms, logical, 3);
+}
 
 std::string state_bytes(std::string_view value, Stamp base) {
   KeyState s;
@@ -59,8 +61,10 @@ Batch every_kind() {
   w.set({DeltaKind::kSet, slot_of(kOdd), at(3), true, at(-50), 0}, Stamp::make(kNow + 90, 4, 9),
         kNow - 9000, kOdd, std::string(300, 'v'));
   w.del({DeltaKind::kDelete, slot_of("a"), at(4), false, {}, 0}, at(1), "a");
-  w.body({DeltaKind::kState, slot_of("counter"), at(5), true, at(-1), 15, &repaired()}, "counter", state_bytes("10", at(5)));
-  w.body({DeltaKind::kTtl, slot_of("t"), at(6), false, {}, 0, &repaired()}, "t", ttl_bytes(at(1), at(6)));
+  w.body({DeltaKind::kState, slot_of("counter"), at(5), true, at(-1), 15, &repaired()}, "counter",
+         state_bytes("10", at(5)));
+  w.body({DeltaKind::kTtl, slot_of("t"), at(6), false, {}, 0, &repaired()}, "t",
+         ttl_bytes(at(1), at(6)));
   std::string seen;
   VersionVector vector;
   vector.raise(1, at(0));
@@ -188,33 +192,46 @@ TEST(Batch, IsRefusedWithAMalformedDelta) {
     return error;
   };
   EXPECT_EQ(refused([](BatchWriter& w) {
-    w.set({DeltaKind::kSet, 16384, at(1), true, {}, 0}, {}, kNoDeadline, "k", "v");
-  }), "slot out of range");
+              w.set({DeltaKind::kSet, 16384, at(1), true, {}, 0}, {}, kNoDeadline, "k", "v");
+            }),
+            "slot out of range");
+  EXPECT_EQ(
+      refused([](BatchWriter& w) {
+        w.set({DeltaKind::kSet, slot_of("k"), at(11), true, {}, 0}, {}, kNoDeadline, "k", "v");
+      }),
+      "stamp beyond the batch's end");
   EXPECT_EQ(refused([](BatchWriter& w) {
-    w.set({DeltaKind::kSet, slot_of("k"), at(11), true, {}, 0}, {}, kNoDeadline, "k", "v");
-  }), "stamp beyond the batch's end");
+              w.set({DeltaKind::kSet, slot_of("k"), at(1), true, {}, 0}, {}, kNoDeadline, "k", "v");
+              w.set({DeltaKind::kSet, slot_of("k"), at(1), true, {}, 0}, {}, kNoDeadline, "k", "v");
+            }),
+            "stamps do not rise");
   EXPECT_EQ(refused([](BatchWriter& w) {
-    w.set({DeltaKind::kSet, slot_of("k"), at(1), true, {}, 0}, {}, kNoDeadline, "k", "v");
-    w.set({DeltaKind::kSet, slot_of("k"), at(1), true, {}, 0}, {}, kNoDeadline, "k", "v");
-  }), "stamps do not rise");
+              w.set({DeltaKind::kSet, slot_of("k"), at(1), true, {}, kEveryDb}, {}, kNoDeadline,
+                    "k", "v");
+            }),
+            "no such database");
   EXPECT_EQ(refused([](BatchWriter& w) {
-    w.set({DeltaKind::kSet, slot_of("k"), at(1), true, {}, kEveryDb}, {}, kNoDeadline, "k", "v");
-  }), "no such database");
+              w.body({DeltaKind::kState, slot_of("k"), at(1), true, {}, 0}, "k", "not a state");
+            }),
+            "malformed key state");
+  EXPECT_EQ(
+      refused([](BatchWriter& w) {
+        w.body({DeltaKind::kTtl, slot_of("k"), at(1), true, {}, 0}, "k", state_bytes("1", at(1)));
+      }),
+      "TTL delta with a value");
   EXPECT_EQ(refused([](BatchWriter& w) {
-    w.body({DeltaKind::kState, slot_of("k"), at(1), true, {}, 0}, "k", "not a state");
-  }), "malformed key state");
+              w.body({DeltaKind::kFlush, 1, at(1), true, {}, 0}, "", "\x09");
+            }),
+            "malformed flush");
   EXPECT_EQ(refused([](BatchWriter& w) {
-    w.body({DeltaKind::kTtl, slot_of("k"), at(1), true, {}, 0}, "k", state_bytes("1", at(1)));
-  }), "TTL delta with a value");
+              w.set({DeltaKind::kSet, 1, at(1), true, {}, 0}, {}, kNoDeadline, "k", "v");
+            }),
+            "a key of another slot")
+      << "in the wrong table nobody would find it again";
   EXPECT_EQ(refused([](BatchWriter& w) {
-    w.body({DeltaKind::kFlush, 1, at(1), true, {}, 0}, "", "\x09");
-  }), "malformed flush");
-  EXPECT_EQ(refused([](BatchWriter& w) {
-    w.set({DeltaKind::kSet, 1, at(1), true, {}, 0}, {}, kNoDeadline, "k", "v");
-  }), "a key of another slot") << "in the wrong table nobody would find it again";
-  EXPECT_EQ(refused([](BatchWriter& w) {
-    w.del({DeltaKind::kDelete, 1, at(1), true, {}, 0}, {}, "k");
-  }), "a key of another slot");
+              w.del({DeltaKind::kDelete, 1, at(1), true, {}, 0}, {}, "k");
+            }),
+            "a key of another slot");
 }
 
 // Such a stamp would win against everything that can be written, for ever.
@@ -275,7 +292,8 @@ TEST(Batch, SurvivesRandomDamage) {
 // A key written again in one batch is written once, and the chain of its slot stays whole.
 TEST(Batch, SealKeepsOnlyTheLastStateOfARewrittenKey) {
   BatchWriter w(3);
-  w.set({DeltaKind::kSet, slot_of("{g}"), at(1), true, at(-9), 0}, at(-20), kNoDeadline, "{g}hot", "1");
+  w.set({DeltaKind::kSet, slot_of("{g}"), at(1), true, at(-9), 0}, at(-20), kNoDeadline, "{g}hot",
+        "1");
   w.set({DeltaKind::kSet, slot_of("{g}"), at(2), false, {}, 0}, {}, kNoDeadline, "{g}cold", "c");
   for (int i = 3; i < 50; ++i) {
     w.set({DeltaKind::kSet, slot_of("{g}"), at(i), false, {}, 0}, at(i - 1), kNoDeadline, "{g}hot",
@@ -349,7 +367,8 @@ TEST(Batch, SealKeepsContextsThroughARewrite) {
 Batch one_set(Millis ms, std::string_view key, std::string_view value, VersionVector seen = {}) {
   BatchWriter w(3);
   w.begin(std::move(seen));
-  w.set({DeltaKind::kSet, slot_of("{g}"), at(ms), true, at(ms - 1), 0}, {}, kNoDeadline, key, value);
+  w.set({DeltaKind::kSet, slot_of("{g}"), at(ms), true, at(ms - 1), 0}, {}, kNoDeadline, key,
+        value);
   return w.seal(at(ms - 1), at(ms));
 }
 

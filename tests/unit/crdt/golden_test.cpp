@@ -53,7 +53,9 @@ std::string golden(const std::string& name, const std::string& made) {
   return from_hex(text.str());
 }
 
-Stamp at(Millis ms, RegionId region = 3) { return Stamp::make(kNow + ms, 0, region); }
+Stamp at(Millis ms, RegionId region = 3) {
+  return Stamp::make(kNow + ms, 0, region);
+}
 
 // A state with every part: floats, partly seen, closed and full contributions, TTL marks.
 KeyState rich_state() {
@@ -128,7 +130,12 @@ TEST(Golden, BatchV2) {
   std::vector<DeltaKind> kinds;
   while (reader.next(d)) {
     kinds.push_back(d.kind);
-    const BatchWriter::Head head{d.kind, d.slot, d.stamp, d.has_prev, d.prev, d.db,
+    const BatchWriter::Head head{d.kind,
+                                 d.slot,
+                                 d.stamp,
+                                 d.has_prev,
+                                 d.prev,
+                                 d.db,
                                  *d.context == h.context ? nullptr : d.context};
     if (d.kind == DeltaKind::kSet) {
       again.set(head, d.replaced, d.deadline, d.key, d.value);
@@ -139,8 +146,7 @@ TEST(Golden, BatchV2) {
     }
   }
   EXPECT_EQ(kinds, (std::vector<DeltaKind>{DeltaKind::kSet, DeltaKind::kSet, DeltaKind::kDelete,
-                                           DeltaKind::kState, DeltaKind::kTtl,
-                                           DeltaKind::kFlush}));
+                                           DeltaKind::kState, DeltaKind::kTtl, DeltaKind::kFlush}));
   EXPECT_EQ(to_hex(again.seal(h.from, h.to).bytes), to_hex(bytes));
 }
 

@@ -151,7 +151,8 @@ TEST(Store, ASlotIsRefusedWhereverItIsCut) {
   for (size_t n = 0; n < bytes.size(); ++n) {
     std::string error;
     ASSERT_FALSE(b.store.merge_slot(std::string_view(bytes).substr(0, n),
-                                    Store::SlotSource::kRegion, &error)) << n;
+                                    Store::SlotSource::kRegion, &error))
+        << n;
     ASSERT_FALSE(error.empty());
     ASSERT_TRUE(b.store.slot_empty(slot_of("{g}")));
   }
@@ -236,6 +237,45 @@ TEST(Store, WhatWasSeenWithinAGapIsNotTakenForDeleted) {
     EXPECT_EQ(b.get("{g}late"), with_gap ? "v" : "(nil)");
     EXPECT_EQ(b.get("{g}kept"), "v2");
   }
+}
+
+// A value with its increments has expired and is gone where the flush comes from, and still held
+// here: the flush must not leave the increments, without the TTL that they were under.
+TEST(Store, AFlushTakesWhatItsWriterHadSeenOfACounterAndFreed) {
+  Site a(1), b(2, {}, kNow + 10);
+  b.add("n", 7);
+  a.store.set_now(kNow + 20);
+  a.store.set(make_ref(0, "n"), "10", kNow + 500);
+  a.take(b);
+  b.take(a);
+  ASSERT_EQ(b.get("n"), "17");
+  a.store.set_now(kNow + 5000);
+  b.store.set_now(kNow + 5000);
+  a.take(b);
+  b.take(a);
+  a.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2}});
+  a.store.expire_step(SIZE_MAX);
+  a.store.collect_step(SIZE_MAX);
+  ASSERT_TRUE(a.store.slot_empty(slot_of("n")));
+  a.set("{n}other", "x");
+  a.store.flush(0);
+  b.take(a);
+  EXPECT_EQ(b.get("n"), "(nil)");
+}
+
+// What the sender of a slot does not have because its origin lost it, the receiver does not have.
+TEST(Store, ASlotBringsTheGapsThatItsSenderKnows) {
+  const Stamp after = Stamp::make(kNow + 50, 0, 1), until = Stamp::make(kNow + 90, 0, 1);
+  Site a(1), q(2), r(3);
+  a.store.set_gap({1, {}, after, until});
+  a.store.set_now(kNow + 100);
+  a.set("{g}new", "v");
+  q.take(a);
+  std::string bytes = slot_bytes(q, "{g}");
+  ASSERT_TRUE(r.store.merge_slot(bytes, Store::SlotSource::kRegion, nullptr));
+  const SlotId slot = slot_of("{g}");
+  EXPECT_FALSE(r.store.coverage(slot).covers(Stamp::make(kNow + 70, 0, 1)));
+  EXPECT_TRUE(r.store.coverage(slot).covers(Stamp::make(kNow + 100, 0, 1)));
 }
 
 TEST(Store, DirtySlotsAreTheChangedOnes) {

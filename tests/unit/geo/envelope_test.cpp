@@ -183,8 +183,16 @@ TEST(Envelope, WhatIsNotSoundIsRefusedWithAReason) {
   refuse(changed([](auto& e) { e.mutable_content()->at(3) ^= 1; }, false), "checksum");
   refuse(changed([](auto& e) { e.set_content("\xff\xff"); }), "not a message");
   refuse(changed([](auto& e) { e.set_zstd(true); }), "compressed content");
-  refuse(changed([](auto& e) { e.set_content_id(4); e.set_parts(1); }), "part number");
-  refuse(changed([](auto& e) { e.set_content_id(4); e.set_parts(4'000'000'000u); }), "part number");
+  refuse(changed([](auto& e) {
+           e.set_content_id(4);
+           e.set_parts(1);
+         }),
+         "part number");
+  refuse(changed([](auto& e) {
+           e.set_content_id(4);
+           e.set_parts(4'000'000'000u);
+         }),
+         "part number");
   refuse(with_content([](auto& c) { c.clear_body(); }), "without a body");
   refuse(with_content([](auto& c) { c.mutable_sender()->set_region(256); }), "region id");
   refuse(with_content([](auto& c) { c.mutable_sender()->set_last_slot(16384); }), "slot");

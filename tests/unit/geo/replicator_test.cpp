@@ -203,8 +203,9 @@ TEST_F(Pair, DifferentDigestsOfEqualVectorsHeal) {
   ASSERT_EQ(eu.get("k"), "value-2");
   live(us, eu, 6);
   EXPECT_EQ(us.get("k"), eu.get("k"));
-  EXPECT_GE(us.replicator->counters().digest_mismatches + eu.replicator->counters().digest_mismatches,
-            1u);
+  EXPECT_GE(
+      us.replicator->counters().digest_mismatches + eu.replicator->counters().digest_mismatches,
+      1u);
 }
 
 TEST_F(Pair, WithoutDigestsSuchDamageStays) {
