@@ -73,9 +73,24 @@ void Store::forget_region(RegionId region) {
   std::erase_if(gaps_, [&](const Coverage& g) { return g.region == region; });
 }
 
-void Store::set_gap(const Coverage& gap) {
-  std::erase_if(gaps_, [&](const Coverage& g) { return g.region == gap.region; });
-  if (gap.has_gap() && !canary_.ignore_gap) gaps_.push_back(gap);
+// What another region may have lost of what this one had seen before it heard of the loss, this one
+// has still: for it the gap begins later.
+void Store::set_gap(const Coverage& announced) {
+  if (canary_.ignore_gap) return;
+  Coverage next = announced;
+  const Coverage known = gap(announced.region);
+  if (next.has_gap() && known.gap_until == next.gap_until) {
+    next.gap_after = std::max(next.gap_after, known.gap_after);
+  } else if (next.has_gap() && next.region != options_.region) {
+    const VersionVector seen = coverage();
+    const Coverage* c = seen.find(next.region);
+    if (c != nullptr && c->upto < next.gap_until) {
+      next.gap_after = std::max(next.gap_after, c->solid());
+    }
+  }
+  if (next.gap_after == known.gap_after && next.gap_until == known.gap_until) return;
+  std::erase_if(gaps_, [&](const Coverage& g) { return g.region == next.region; });
+  if (next.has_gap()) gaps_.push_back({next.region, {}, next.gap_after, next.gap_until});
   settle_stability();
 }
 
