@@ -112,6 +112,7 @@ void StabilityModel::write_increment(Region& r) {
   Event e{.kind = Kind::kIncrement,
           .stamp = stamp(r),
           .number = random_.between(-20, 20),
+          .anew = !crdt::exists(r.now.state),
           .past = r.now.past};
   crdt::Total amount;
   amount.integer = e.number;
@@ -261,7 +262,6 @@ void StabilityModel::collect(Region& r) {
   if (crdt::collect(r.now.state, stable)) ++collected_;
   if (crdt::collectable(r.now.state, stable)) {
     if (!r.now.state.is_bottom()) ++collected_;
-    for (const crdt::TtlMark& m : r.now.state.ttl) gone_.insert(m.stamp);
     r.now.state = {};
   }
 }
@@ -381,7 +381,7 @@ bool StabilityModel::counts(const Event& deadline, size_t base) const {
   return base == kNoBase || deadline.stamp > events_[base].stamp;
 }
 
-StabilityModel::Answer StabilityModel::expected(const Past& past, const Past& without) const {
+StabilityModel::Answer StabilityModel::expected(const Past& past) const {
   const size_t base = base_of(past);
   Answer a;
   int64_t value = 0;
@@ -398,7 +398,7 @@ StabilityModel::Answer StabilityModel::expected(const Past& past, const Past& wi
   if (!a.exists) return a;
   a.value = std::to_string(value);
 
-  a.deadline = expected_deadline(past, base, without);
+  a.deadline = expected_deadline(past, base);
   return a;
 }
 
@@ -406,7 +406,7 @@ StabilityModel::Answer StabilityModel::expected(const Past& past, const Past& wi
 // only its last counts, for there is one mark a region: if it is for a value that has not arrived
 // yet (a TTL may overtake it), or after a crash that made the region forget, the one before is
 // gone.
-Millis StabilityModel::expected_deadline(const Past& past, size_t base, const Past& without) const {
+Millis StabilityModel::expected_deadline(const Past& past, size_t base) const {
   std::map<RegionId, Stamp> last;
   for (size_t i = 0; i < events_.size(); ++i) {
     if (!past.test(i) || events_[i].kind != Kind::kDeadline) continue;
@@ -420,6 +420,14 @@ Millis StabilityModel::expected_deadline(const Past& past, size_t base, const Pa
     counting.push_back(i);
     replaced |= events_[i].past;
   }
+  // Who counts anew where nothing was, ends the EXPIREs on what was before.
+  for (size_t i = 0; i < events_.size(); ++i) {
+    if (!past.test(i) || !events_[i].anew) continue;
+    const size_t under = base_of(events_[i].past);
+    for (const size_t j : counting) {
+      if (events_[i].past.test(j) && counts(events_[j], under)) replaced.set(j);
+    }
+  }
   if (counting.empty()) {
     if (base == kNoBase || last[events_[base].stamp.region()] > events_[base].stamp) {
       return kNoDeadline;
@@ -428,8 +436,7 @@ Millis StabilityModel::expected_deadline(const Past& past, size_t base, const Pa
   }
   Millis longest = 0;
   for (const size_t i : counting) {
-    if (without.test(i) || replaced.test(i) || events_[i].stamp != last[events_[i].stamp.region()])
-      continue;
+    if (replaced.test(i) || events_[i].stamp != last[events_[i].stamp.region()]) continue;
     longest = std::max(longest, events_[i].deadline);
   }
   return longest == 0 ? kNoDeadline : longest;
@@ -456,19 +463,7 @@ bool StabilityModel::overtaken(const Region& r) const {
 }
 
 std::string StabilityModel::check(const Region& r) const {
-  // An EXPIRE on a counter outlives the counter only until nothing is left of the key, and when
-  // that is depends on what has arrived where.
-  Past without;
-  for (size_t i = 0; i < events_.size(); ++i) {
-    const auto& kept = r.now.state.ttl;
-    const bool is_kept = std::any_of(kept.begin(), kept.end(), [&](const crdt::TtlMark& m) {
-      return m.stamp == events_[i].stamp;
-    });
-    const bool on_counter = events_[i].base == kNoBase || events_[events_[i].base].deleted;
-    without[i] = events_[i].kind == Kind::kDeadline && on_counter && !is_kept &&
-                 gone_.contains(events_[i].stamp);
-  }
-  const Answer want = expected(r.now.past, without);
+  const Answer want = expected(r.now.past);
   const Answer have = answer(r.now.state);
   if (want == have) return "";
   if (overtaken(r) && want.exists == have.exists && want.value == have.value) return "";

@@ -15,7 +15,6 @@
 
 #include <bitset>
 #include <map>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -65,6 +64,7 @@ class StabilityModel {
     int64_t number = 0;    // kBase: value, kIncrement: amount
     size_t base = 0;       // kDeadline: the base it was set on; kNoBase: none
     crdt::Millis deadline = crdt::kNoDeadline;
+    bool anew = false;  // kIncrement: there was nothing to add to
     Past past;
   };
   static constexpr size_t kNoBase = SIZE_MAX;
@@ -139,9 +139,8 @@ class StabilityModel {
   crdt::Stamp stamp(Region& r) { return r.clock.next(now_ + r.skew); }
   size_t base_of(const Past& past) const;
   bool counts(const Event& deadline, size_t base) const;
-  // `without`: EXPIREs that are gone together with the counter that they were for.
-  Answer expected(const Past& past, const Past& without) const;
-  crdt::Millis expected_deadline(const Past& past, size_t base, const Past& without) const;
+  Answer expected(const Past& past) const;
+  crdt::Millis expected_deadline(const Past& past, size_t base) const;
   static Answer answer(const crdt::KeyState& state);
   bool overtaken(const Region& r) const;
   std::string check(const Region& r) const;
@@ -152,8 +151,7 @@ class StabilityModel {
   crdt::Millis now_;
   std::vector<Region> regions_;
   std::vector<Event> events_;
-  std::set<crdt::Stamp> gone_;  // marks that went with the last that was left of the key
-  uint64_t write_share_ = 2;    // one step in so many is a write, where it is a write or a read
+  uint64_t write_share_ = 2;  // one step in so many is a write, where it is a write or a read
   size_t collected_ = 0;
   size_t crashes_ = 0;
 };
