@@ -86,7 +86,7 @@ class Sites {
   }
 
   void write(Member& m) {
-    const Stamp stamp = m.clock.next(wall_ + m.skew);
+    Stamp stamp = m.clock.next(wall_ + m.skew);
     const bool exists = crdt::exists(m.now.state);
     const Millis deadline =
         random_.one_in(3) ? crdt::kNoDeadline : kStart + random_.between(1, 1'000'000);
@@ -95,6 +95,15 @@ class Sites {
     amount.integer = random_.between(-20, 20);
     const uint64_t what = random_.below(8);
     if (what >= 1 && what <= 3 && !exists) return;
+    const auto must_delete = [](const KeyState& s) {
+      return crdt::must_delete_first(s, INT64_MIN);  // nothing expires here
+    };
+    if (what > 3 && (must_delete(m.now.state) || must_delete(m.now.shadow))) {
+      for (KeyState* s : {&m.now.state, &m.now.shadow}) {
+        crdt::write_base(*s, BaseKind::kDeleted, "", stamp, crdt::kNoDeadline);
+      }
+      stamp = m.clock.next(wall_ + m.skew);
+    }
     for (KeyState* s : {&m.now.state, &m.now.shadow}) {
       if (what == 0) {
         crdt::write_base(*s, BaseKind::kValue, value, stamp, deadline);

@@ -109,6 +109,8 @@ void StabilityModel::write_base(Region& r, bool deleted) {
 }
 
 void StabilityModel::write_increment(Region& r) {
+  // Nothing expires here, but a TTL may have outlived its counter.
+  if (crdt::must_delete_first(r.now.state, INT64_MIN)) write_base(r, true);
   Event e{.kind = Kind::kIncrement,
           .stamp = stamp(r),
           .number = random_.between(-20, 20),
