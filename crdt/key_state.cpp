@@ -320,6 +320,11 @@ std::string visible_value(const StateView& state, bool* saturated) {
   return std::to_string(static_cast<int64_t>(saturating(sum, saturated)));
 }
 
+bool must_delete_first(const KeyState& state, Millis now) {
+  if (exists(state)) return deadline_of(state) <= now;
+  return deadline_of(state) != kNoDeadline;
+}
+
 void write_base(KeyState& state, BaseKind kind, std::string_view value, Stamp stamp,
                 Millis deadline) {
   assert(stamp > state.base);

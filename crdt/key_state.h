@@ -154,6 +154,9 @@ std::string visible_value(const StateView& state, bool* saturated = nullptr);
 
 // ---- Local writes (each takes a stamp later than everything in the state) ----
 
+// Whether what is there must be deleted before anything is written on top of it: a value whose
+// deadline has passed, or a TTL that outlived the counter it was for.
+bool must_delete_first(const KeyState& state, Millis now);
 void write_base(KeyState& state, BaseKind kind, std::string_view value, Stamp stamp,
                 Millis deadline);
 // Requires: the visible value is an integer (or, for real, a number) and the sum is in range.

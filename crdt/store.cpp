@@ -337,7 +337,7 @@ uint32_t Store::open_state(const KeyRef& ref, KeyState& state) {
     return index;
   }
   s.table.at(index)->unpack(state);
-  if (exists(state) && deadline_of(state) <= now_) {
+  if (must_delete_first(state, now_)) {
     write_base(state, BaseKind::kDeleted, {}, clock_.next(now_), kNoDeadline);
   }
   return index;

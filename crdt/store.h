@@ -342,6 +342,7 @@ class Store {
   struct SlotImage;
   static bool parse_slot(std::string_view bytes, SlotImage& image, std::string* error);
   static VersionVector context_of(const SlotImage& image);
+  void learn_gaps(const SlotImage& image);
   void load_slot(SlotImage& image);
   void join_slot(SlotImage& image, bool stands_for_deltas);
   void join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,

@@ -10,9 +10,16 @@ namespace {
 
 // What a flush leaves of a base that it had seen: a tombstone under the base's own stamp. Under the
 // flush's it would win over the deletions that the flush wrote key by key for counters.
-void delete_flushed(KeyState& state) {
+// What the flush had seen of the contributions it has either listed so, or freed with an expired key.
+void delete_flushed(KeyState& state, const VersionVector& seen) {
   state.kind = BaseKind::kDeleted;
   state.value.clear();
+  for (Contribution& c : state.contributions) {
+    if (!seen.covers(c.last)) continue;
+    c.seen_last = c.last;
+    c.seen_total = c.total;
+    c.closed = true;
+  }
 }
 
 bool same_gaps(const VersionVector& a, const VersionVector& b) {
@@ -338,8 +345,9 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Vers
   static const VersionVector kNothing;
   const bool restores = s.evicted && knows_all(sender, ref.slot);
   const VersionVector& own = restores ? kNothing : seen;
-  if (theirs.kind == BaseKind::kValue && flushed(s, ref.db, theirs.base) != nullptr) {
-    delete_flushed(theirs);
+  if (theirs.kind == BaseKind::kValue) {
+    const FlushMark* mark = flushed(s, ref.db, theirs.base);
+    if (mark != nullptr) delete_flushed(theirs, mark->seen);
   }
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   KeyState mine;
@@ -451,7 +459,7 @@ void Store::apply_flush(Slot& s, const FlushMark& mark) {
     } else {
       KeyState mine;
       e->unpack(mine);
-      delete_flushed(mine);
+      delete_flushed(mine, mark.seen);
       const std::string key(e->key());
       const KeyRef ref{key, e->db(), 0, hash_key(e->db(), key)};
       if (put_state(s, ref, i, mine) != nullptr) ++i;

@@ -131,6 +131,14 @@ bool Store::merge_slot(std::string_view bytes, SlotSource source, std::string* e
   return true;
 }
 
+// Whether a gap has been closed since, its region will say.
+void Store::learn_gaps(const SlotImage& image) {
+  for (const Coverage& c : image.coverage.items()) {
+    const bool later = c.gap_until > gap(c.region).gap_until;
+    if (c.region != options_.region && later) set_gap(c);
+  }
+}
+
 void Store::load_slot(SlotImage& image) {
   Slot& s = slot(image.slot);
   for (const Stamp stamp : image.changed) {
@@ -139,11 +147,7 @@ void Store::load_slot(SlotImage& image) {
     // The log may have been trimmed up to here.
     if (stamp.region() == options_.region) sealed_upto_ = std::max(sealed_upto_, stamp);
   }
-  // Whether a gap has been closed since, its region will say.
-  for (const Coverage& c : image.coverage.items()) {
-    const bool later = c.gap_until > gap(c.region).gap_until;
-    if (c.region != options_.region && later) set_gap(c);
-  }
+  learn_gaps(image);
   s.evicted = image.evicted;
   s.evicted_birth = image.evicted_birth;
   s.evicted_base = image.evicted_base;
@@ -187,6 +191,7 @@ void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const Versi
 
 void Store::join_slot(SlotImage& image, bool stands_for_deltas) {
   Slot& s = slot(image.slot);
+  learn_gaps(image);
   const VersionVector mine = context(s, image.slot);
   VersionVector context = context_of(image);
   if (image.evicted) {

@@ -16,7 +16,7 @@ Stamp Site::stamp() {
 }
 
 void Site::remove_expired() {
-  if (crdt::exists(state) && crdt::deadline_of(state) <= wall_) {
+  if (crdt::must_delete_first(state, wall_)) {
     crdt::write_base(state, BaseKind::kDeleted, "", stamp(), crdt::kNoDeadline);
   }
 }
