@@ -322,7 +322,9 @@ std::string visible_value(const StateView& state, bool* saturated) {
 
 bool must_delete_first(const KeyState& state, Millis now) {
   if (exists(state)) return deadline_of(state) <= now;
-  return deadline_of(state) != kNoDeadline;
+  return std::any_of(state.ttl.begin(), state.ttl.end(), [&](const TtlMark& m) {
+    return m.live && applies(m, state.kind, state.base);
+  });
 }
 
 void write_base(KeyState& state, BaseKind kind, std::string_view value, Stamp stamp,

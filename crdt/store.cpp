@@ -462,11 +462,36 @@ void Store::bury(Slot& s, uint32_t index, SlotId id) {
   put_state(s, ref, index, state);
 }
 
-void Store::emit_buried(Slot& s, uint32_t index, SlotId id) {
+void Store::emit_entry(Slot& s, uint32_t index, SlotId id) {
   Entry* e = s.table.at(index);
   const std::string key(e->key());
   TtlMark mark;
   emit_state(KeyRef{key, e->db(), id, hash_key(e->db(), key)}, clock_.next(now_), e, e->view(mark));
+}
+
+void Store::send_again(Stamp since) {
+  const auto later = [&](Stamp stamp) {
+    return stamp.region() == options_.region && stamp > since;
+  };
+  for (size_t n = 0; n < slots_.size(); ++n) {
+    Slot& s = slots_[n];
+    const auto id = static_cast<SlotId>(options_.slots.first + n);
+    if (!later(changed(id, options_.region))) continue;
+    for (uint32_t i = 0; i < s.table.capacity(); ++i) {
+      const Entry* e = s.table.at(i);
+      if (e == nullptr) continue;
+      TtlMark mark;
+      const StateView state = e->view(mark);
+      bool ours = later(state.base);
+      for (const Contribution& c : state.contributions) ours |= later(c.last);
+      for (const TtlMark& m : state.ttl) ours |= later(m.stamp);
+      if (ours) emit_entry(s, i, id);
+    }
+    if (s.flushes == nullptr) continue;
+    for (const FlushMark& m : std::vector<FlushMark>(*s.flushes)) {
+      if (later(m.stamp)) emit_flush(id, m.db, clock_.next(now_), m.seen);
+    }
+  }
 }
 
 void Store::flush(DbId db) {
@@ -494,7 +519,7 @@ void Store::flush(DbId db) {
         // Of what was seen within a gap the vector does not tell.
         const bool told = seen.covers(e->stamp());
         bury(s, i, id);
-        if (!told) emit_buried(s, i, id);
+        if (!told) emit_entry(s, i, id);
         ++i;
       } else {
         erase_at(s, i);  // moves a later entry here, or none

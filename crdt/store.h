@@ -225,6 +225,8 @@ class Store {
   // that region has evicted, its slot does not stand for the deltas that it has seen.
   enum class SlotSource : uint8_t { kSnapshot, kRegion, kRegionAndLog };
   bool merge_slot(std::string_view bytes, SlotSource source, std::string* error);
+  // Puts every key into the current batch again that this region has written to later than `since`.
+  void send_again(Stamp since);
   static bool peek_slot(std::string_view bytes, SlotId& slot);
   uint64_t slot_digest(SlotId slot, Millis at) const;
   bool slot_evicted(SlotId slot) const;
@@ -330,7 +332,7 @@ class Store {
   void apply_ttl(Slot& s, const KeyRef& ref, const Delta& delta);
   void apply_flush(Slot& s, const FlushMark& mark);
   void bury(Slot& s, uint32_t index, SlotId id);
-  void emit_buried(Slot& s, uint32_t index, SlotId id);
+  void emit_entry(Slot& s, uint32_t index, SlotId id);
   void add_flush(Slot& s, const FlushMark& mark);
   const FlushMark* flushed(const Slot& s, DbId db, Stamp base) const;
   void note_conflict(const KeyRef& ref, const char* rule, Stamp winner, Stamp loser,

@@ -392,11 +392,11 @@ void Store::apply_ttl(Slot& s, const KeyRef& ref, const Delta& d) {
   const VersionVector own = context(s, ref.slot);
   KeyState mine;
   if (index != Table::kNone) s.table.at(index)->unpack(mine);
-  // Marks of a value that has come and gone say nothing.
-  std::erase_if(theirs.ttl, [&](const TtlMark& m) {
+  if (!merge_from(mine, theirs, *d.context, own, Parts::kTtl)) return;
+  // Marks of a value that has come and gone say nothing; but they have replaced older ones.
+  std::erase_if(mine.ttl, [&](const TtlMark& m) {
     return !m.counter && m.base != mine.base && own.covers(m.base);
   });
-  if (!merge_from(mine, theirs, *d.context, own, Parts::kTtl)) return;
   Entry* e = put_state(s, ref, index, mine);
   if (e != nullptr) note_deadline(s, e->deadline());
 }

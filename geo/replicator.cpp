@@ -233,6 +233,14 @@ void Replicator::listen(const Message& m) {
   }
 }
 
+// An earlier life of this region, of which its disk says nothing, had stamped later than this one has
+// begun: to whoever has seen that, what this run has written so far is a duplicate.
+void Replicator::begin_above(Millis now) {
+  doubt_->until = store_.clock().next(now);
+  doubt_changed();
+  store_.send_again(start_.first);
+}
+
 void Replicator::stop_listening(Millis now) {
   listening_ = false;
   start_.first = store_.clock().next(now);
@@ -395,6 +403,7 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
   feed.log_floor = m.log_floor;
   feed.lapsed = m.lapsed;
   const RegionId origin = feed.sender.address.region;
+  const Stamp before = store_.clock().last();
   // What it has seen of us raises our clock: no stamp of ours may repeat one that it has.
   store_.clock().observe(m.applied.at(options_.self.region));
   // And its own clock does: behind a fast clock elsewhere, an idle region would hold back
@@ -403,6 +412,7 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
   feed.acked = std::max(feed.acked, m.applied.at(options_.self.region));
   feed.believed = believes(feed, m);
   reopen_self_gap(feed);
+  if (in_doubt() && m.applied.at(options_.self.region) > before) begin_above(now);
   if (!feed.believed) return;
   // A gap holds as soon as we hear of it; that it is closed, once we have what closed it.
   if (const crdt::Coverage* theirs = m.applied.find(origin)) {

@@ -296,6 +296,7 @@ class Replicator {
   void remember();
   void listen(const Message& message);
   void stop_listening(Millis now);
+  void begin_above(Millis now);
   void complain(const std::string& key, Host::Level level, const std::string& text, Millis now);
 
   crdt::Store& store_;
