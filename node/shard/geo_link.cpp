@@ -17,8 +17,7 @@ GeoLink::GeoLink(GeoReplication& replication, Shard& shard, const Recovered& rec
       log_starts_(recovered.other_layout ? recovered.start : crdt::Stamp{}),
       backlog_(recovered.start) {
   geo::Start start;
-  // A region that starts with nothing may have had a life before, on a disk that is gone.
-  start.tail_complete = recovered.tail_complete && !recovered.fresh;
+  start.tail_complete = recovered.tail_complete;
   start.last_known = recovered.last_known;
   start.first = recovered.start;
   start.regions = regions;
@@ -48,6 +47,7 @@ geo::Options GeoLink::options() const {
 // ---- ReplicationLink ----
 
 void GeoLink::on_sealed(const crdt::Batch& batch) {
+  replication_.node().continuity()->stamped(batch.header.to);
   backlog_.add(batch, static_cast<size_t>(shard_.settings().geo_backlog_size) /
                           replication_.node().shard_count());
   replicator_->on_sealed(batch, shard_.now());
@@ -189,6 +189,15 @@ void GeoLink::report(Level level, const std::string& text) {
       spdlog::error("{}", text);
       break;
   }
+}
+
+void GeoLink::gap_closed() {
+  replication_.node().continuity()->gap_closed();
+}
+
+crdt::Stamp GeoLink::clock_bound() {
+  crdt::Store& store = shard_.store();
+  return replication_.node().continuity()->clock_bound(store.clock().floor(store.now()));
 }
 
 void GeoLink::remember_regions(const std::vector<std::pair<crdt::RegionId, std::string>>& regions) {

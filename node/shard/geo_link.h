@@ -38,6 +38,8 @@ class GeoLink : public ReplicationLink, public geo::Host {
   void slot_joined(crdt::SlotId slot) override;
   void seal() override;
   void report(Level level, const std::string& text) override;
+  void gap_closed() override;
+  crdt::Stamp clock_bound() override;
   void remember_regions(
       const std::vector<std::pair<crdt::RegionId, std::string>>& regions) override;
 

@@ -95,6 +95,21 @@ std::optional<std::string> Node::open_storage() {
   return std::nullopt;
 }
 
+std::optional<std::string> Node::open_storage_if_wanted() {
+  const auto settings = config_.snapshot();
+  std::error_code ignored;
+  const bool stored = std::filesystem::exists(settings->dir + "/atoll-data", ignored);
+  if (settings->appendonly || !settings->save.empty() || stored) return open_storage();
+  if (!options_.replication) return std::nullopt;
+  // Nothing was asked to be kept; a place for the clock bound is wanted, yet not a condition.
+  if (const auto error = open_storage()) {
+    spdlog::warn("After a restart only the wall clock will keep this region from stamping as it "
+                 "did before, because nothing can be kept on disk: {}",
+                 *error);
+  }
+  return std::nullopt;
+}
+
 std::string Node::ensure_storage() {
   if (storage() != nullptr) return {};
   return open_storage().value_or("");
@@ -139,11 +154,7 @@ std::optional<std::string> Node::start() {
   for (const std::string& rule : settings->debug_disable_rule) {
     spdlog::warn("The rule '{}' is switched off: this node is a test and will lose data", rule);
   }
-  std::error_code ignored;
-  const bool stored = std::filesystem::exists(settings->dir + "/atoll-data", ignored);
-  if (settings->appendonly || !settings->save.empty() || stored) {
-    if (auto error = open_storage()) return error;
-  }
+  if (auto error = open_storage_if_wanted()) return error;
   logging_ = settings->appendonly;
   snapshots_ = std::make_unique<Snapshots>(*this, main_io_);
   barriers_ = std::make_unique<BarrierQueue>([this](ShardIndex shard, std::shared_ptr<Barrier> b) {
@@ -151,6 +162,7 @@ std::optional<std::string> Node::start() {
   });
   make_shards();
   if (auto error = recover_shards()) return error;
+  if (auto error = begin_continuity()) return error;
   config_.subscribe([this](const config::Change& change) { apply_settings(change); });
   if (options_.replication) replication_ = options_.replication(*this);
   if (replication_) {
@@ -186,6 +198,16 @@ std::optional<std::string> Node::recover_shards() {
                  recovery_.slots, recovery_.records);
   }
   return std::nullopt;
+}
+
+// A run without replication keeps up what one with it has left: there may be another.
+std::optional<std::string> Node::begin_continuity() {
+  if (!options_.replication && !recovery_.recovered.clock_bound) return std::nullopt;
+  continuity_ = std::make_unique<Continuity>(
+      storage(), recovery_.recovered,
+      Continuity::Options{.shards = shards_.size(), .logging = logging_});
+  const std::string error = continuity_->begin();
+  return error.empty() ? std::nullopt : std::optional(error);
 }
 
 // ---- Main thread ----
@@ -332,6 +354,11 @@ int Node::stop() {
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   if (storage() != nullptr) {
+    if (continuity_) {
+      crdt::Stamp latest;
+      for (auto& shard : shards_) latest = std::max(latest, shard->store().clock().last());
+      continuity_->end(*storage(), latest, stored);
+    }
     const persist::Outcome outcome = owned_storage_->close(kCloseLimit);
     if (!outcome.ok()) {
       spdlog::error("{}", outcome.error);

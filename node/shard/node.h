@@ -24,6 +24,7 @@
 #include "node/net/listener.h"
 #include "node/shard/barrier.h"
 #include "node/shard/command_index.h"
+#include "node/shard/continuity.h"
 #include "node/shard/observation.h"
 #include "node/shard/recovery.h"
 #include "node/shard/replication_link.h"
@@ -85,6 +86,8 @@ class Node {
   persist::Storage* storage() { return storage_.load(std::memory_order_acquire); }
   bool logging() const { return logging_; }  // own records go to the storage
   Replication* replication() { return replication_.get(); }
+  // There wherever there is a Replication; it may be there without one.
+  Continuity* continuity() { return continuity_.get(); }
   Snapshots& snapshots() { return *snapshots_; }
   net::ClientGate& gate() { return gate_; }
   SlowLog& slow_log() { return slow_log_; }
@@ -121,6 +124,8 @@ class Node {
 
  private:
   std::optional<std::string> open_storage();
+  std::optional<std::string> open_storage_if_wanted();
+  std::optional<std::string> begin_continuity();
   std::optional<std::string> open_listener();
   void make_shards();
   std::optional<std::string> recover_shards();
@@ -145,6 +150,7 @@ class Node {
   std::atomic<persist::Storage*> storage_{nullptr};
   bool logging_ = false;
   RecoveryResult recovery_;
+  std::unique_ptr<Continuity> continuity_;
   std::unique_ptr<Replication> replication_;
   std::unique_ptr<Snapshots> snapshots_;
   net::ClientGate gate_;

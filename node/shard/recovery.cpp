@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "crdt/bytes.h"
+#include "node/shard/continuity.h"
 
 namespace atl::shard {
 
@@ -15,6 +16,7 @@ struct StorePart {
   size_t slots = 0;
   size_t records = 0;
   std::map<persist::ShardId, crdt::Stamp> own_ends;  // last record of each shard that wrote
+  size_t writers = 0;  // into how many shards the node was divided when it wrote, at the most
   bool other_layout = false;
   std::string error;
 };
@@ -34,6 +36,7 @@ void replay_record(crdt::Store& store, const persist::RecordView& record, size_t
   if (!record.producer) {
     crdt::Stamp& end = part.own_ends[record.span.shard];
     end = std::max(end, crdt::Stamp{record.span.to});
+    part.writers = std::max(part.writers, size_t{record.span.shard_count});
     part.other_layout |= record.span.shard_count != count;
   }
   // The same layout as when it was written: a record concerns one shard only.
@@ -65,7 +68,9 @@ StorePart recover_store(const persist::Storage& storage, crdt::Store& store, siz
       },
       &part.damaged);
   if (outcome.ok()) {
-    if (const auto bytes = storage.get_meta(kPositionsMeta)) {
+    const auto bytes = storage.get_meta(kPositionsMeta);
+    // Where a slot is missing, what others wrote to it is too: all of it is asked for again.
+    if (bytes && part.damaged.empty()) {
       restore_positions(store, decode_positions(*bytes));
     }
     outcome = storage.for_each_record([&](const persist::RecordView& record) {
@@ -78,11 +83,19 @@ StorePart recover_store(const persist::Storage& storage, crdt::Store& store, siz
 
 // Up to where the log certainly lacks nothing. Not the latest stamp found: a slot may have been
 // snapshotted with a write that the log lost, and another shard's log may be ahead of this one's.
+// Of a shard with nothing in the log, the first record may be what is lost.
 crdt::Stamp complete_upto(const persist::Storage& storage, const StorePart& part) {
   crdt::Stamp least = crdt::Stamp::max();
   for (const auto& [shard, end] : part.own_ends) least = std::min(least, end);
   const crdt::Stamp floor{storage.own_floor()};
-  return part.own_ends.empty() ? floor : std::max(floor, least);
+  return part.own_ends.empty() || part.own_ends.size() < part.writers ? floor
+                                                                      : std::max(floor, least);
+}
+
+std::optional<crdt::Stamp> stored_stamp(const persist::Storage& storage, std::string_view name) {
+  const auto bytes = storage.get_meta(name);
+  if (!bytes || bytes->size() != sizeof(uint64_t)) return std::nullopt;
+  return crdt::Reader(*bytes).stamp();
 }
 
 }  // namespace
@@ -91,7 +104,8 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
                        crdt::Millis wall_ms, crdt::Millis max_clock_skew) {
   RecoveryResult result;
   crdt::Stamp highest;
-  std::optional<std::string> incarnation;
+  std::optional<crdt::Stamp> incarnation, gap_after;
+  result.recovered.tail_complete = false;
   if (storage != nullptr) {
     std::vector<StorePart> parts(stores.size());
     std::vector<std::thread> threads;
@@ -109,14 +123,22 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
     if (!result.error.empty()) return result;
     result.recovered.last_known = complete_upto(*storage, parts.front());
     result.recovered.other_layout = parts.front().other_layout;
-    incarnation = storage->get_meta(kIncarnationMeta);
-    highest = crdt::Stamp{storage->report().own_stamp_max};
-    result.recovered.fresh = storage->report().fresh;
+    incarnation = stored_stamp(*storage, kIncarnationMeta);
+    gap_after = stored_stamp(*storage, kGapMeta);
+    if (gap_after) {
+      result.recovered.last_known = std::min(result.recovered.last_known, *gap_after);
+    }
+    if (!result.damaged.empty()) {
+      result.recovered.last_known = {};  // what the log no longer has is missing in those slots
+      storage->erase_meta(kPositionsMeta);
+    }
+    result.recovered.clock_bound = stored_stamp(*storage, kClockBoundMeta).value_or(crdt::Stamp{});
+    highest =
+        std::max(crdt::Stamp{storage->report().own_stamp_max}, result.recovered.clock_bound);
+    result.recovered.tail_complete = incarnation && !gap_after &&
+                                     storage->report().clean_shutdown && result.damaged.empty();
   }
   for (crdt::Store* store : stores) highest = std::max(highest, store->clock().last());
-  result.recovered.tail_complete =
-      result.recovered.fresh || (incarnation && incarnation->size() == sizeof(uint64_t) &&
-                                 storage->report().clean_shutdown && result.damaged.empty());
   if (!result.recovered.tail_complete) {
     highest = std::max(highest, crdt::Stamp::make(wall_ms + max_clock_skew, 0, 0));
   }
@@ -125,9 +147,7 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
   clock.observe(highest);
   result.recovered.start = clock.next(wall_ms);
   result.incarnation = result.recovered.start;
-  if (incarnation && result.recovered.tail_complete) {
-    result.incarnation = crdt::Reader(*incarnation).stamp();
-  }
+  if (result.recovered.tail_complete) result.incarnation = *incarnation;
   for (crdt::Store* store : stores) {
     store->clock().observe(result.recovered.start);
     store->begin_incarnation(result.incarnation);

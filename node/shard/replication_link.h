@@ -29,13 +29,15 @@ class Node;
 
 // What a link must know of how this run began.
 struct Recovered {
-  bool fresh = true;           // nothing had been stored
-  bool tail_complete = true;   // the previous run ended in order: nothing it wrote is missing
+  // Nothing that any run of this region wrote can be missing: the last one ended in order, with no
+  // gap open. False too where nothing was stored: there may have been a disk that is gone.
+  bool tail_complete = true;
   // Everything this region wrote up to here is on disk: what later writes are missing, nobody
   // here knows.
   crdt::Stamp last_known;
   bool other_layout = false;   // the log was written by another number of shards
   crdt::Stamp start;           // every stamp of this run is later
+  crdt::Stamp clock_bound;     // as an earlier run stored it (continuity.h); 0: none did
 };
 
 class ReplicationLink {

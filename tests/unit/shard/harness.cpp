@@ -19,7 +19,8 @@ TempDir::TempDir() {
   path_ = pattern;
 }
 
-TestNode::TestNode(const std::string& dir, const Options& options, persist::DiskFaults* faults) {
+TestNode::TestNode(const std::string& dir, const Options& options, persist::DiskFaults* faults,
+                   ReplicationFactory replication) {
   spdlog::set_level(spdlog::level::off);
   std::vector<std::string> args = {"--bind", "127.0.0.1", "--port", "0", "--dir", dir};
   for (const auto& [name, value] : options) {
@@ -31,6 +32,7 @@ TestNode::TestNode(const std::string& dir, const Options& options, persist::Disk
   node_options.handle_signals = false;
   node_options.any_port = true;
   node_options.disk_faults = faults;
+  node_options.replication = std::move(replication);
   node_ = std::make_unique<Node>(config_, std::move(node_options));
   if (const auto error = node_->start()) throw std::runtime_error(*error);
   main_ = std::thread([this] { code_ = node_->run(); });

@@ -33,7 +33,8 @@ class TestNode {
 
   // Serves on a free port of 127.0.0.1. `options` are settings by name.
   explicit TestNode(const std::string& dir, const Options& options = {},
-                    persist::DiskFaults* faults = nullptr);
+                    persist::DiskFaults* faults = nullptr,
+                    ReplicationFactory replication = nullptr);
   ~TestNode() { stop(); }
 
   int port() const { return node_->port(); }
