@@ -276,16 +276,31 @@ TEST(ContinuityTest, FreshNodeBeginsAheadOfTheWallClock) {
   }
 }
 
-// A run without replication keeps the gap and the bound for one with it.
+// A run without replication keeps the gap and the bound for one with it, and leaves a gap itself
+// where it began with its tail lost.
 TEST(ContinuityTest, RunWithoutReplicationHandsThemOn) {
-  TempDir dir;
+  TempDir dir, crashed;
   Told told;
-  TestNode(dir.path(), replicated("yes"), nullptr, tapped(told, kSilentPeer)).stop();
   const TestNode::Options alone = {{"appendonly", "yes"}, {"save", ""}};
+  TestNode(dir.path(), replicated("yes"), nullptr, tapped(told, kSilentPeer)).stop();
   TestNode(dir.path(), alone).stop();
-  TestNode node(dir.path(), replicated("yes", "-3600000"), nullptr, tapped(told, kSilentPeer));
-  EXPECT_FALSE(recovered(node).tail_complete);
-  EXPECT_GT(recovered(node).start.raw, told.head);
+  {
+    TestNode node(dir.path(), replicated("yes", "-3600000"), nullptr, tapped(told));
+    EXPECT_FALSE(recovered(node).tail_complete);
+    EXPECT_GT(recovered(node).start.raw, told.head);
+    EXPECT_TRUE(eventually([&] { return !node.node().continuity()->gap_open(); }));
+    node.stop();
+  }
+  {
+    TestNode node(dir.path(), alone);
+    EXPECT_TRUE(recovered(node).tail_complete);
+    copy_live(dir, crashed);
+  }
+  for (int run = 0; run < 2; ++run) {
+    TestNode node(crashed.path(), alone);
+    EXPECT_FALSE(recovered(node).tail_complete);
+    EXPECT_EQ(node.stop(), 0);
+  }
 }
 
 // The log of a shard that has nothing in it may lack that shard's first record.
