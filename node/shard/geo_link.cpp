@@ -163,6 +163,9 @@ void GeoLink::log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to,
 
 void GeoLink::slot_joined(crdt::SlotId slot) {
   if (!replication_.node().logging()) return;
+  // As for every snapshot: own writes in it must be in the log before it, or after a crash in
+  // between they would be here and in no stream.
+  shard_.seal();
   std::string bytes;
   shard_.store().encode_slot(slot, bytes);
   const persist::Ticket ticket = replication_.node().storage()->put_slot(slot, std::move(bytes));

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <mutex>
+#include <future>
 
 #include "node/shard/geo_link.h"
 #include "node/shard/geo_replication.h"
@@ -51,6 +51,9 @@ class TappedLink final : public GeoLink {
 // open; where it knows none, it closes after three beacons.
 class TappedReplication final : public GeoReplication {
  public:
+  // Call it on the shard's thread.
+  static TappedLink& link(Shard& shard) { return static_cast<TappedLink&>(*shard.link()); }
+
   TappedReplication(Node& node, const Regions& regions, Told& told)
       : GeoReplication(node), regions_(regions), told_(told) {}
   std::unique_ptr<ReplicationLink> make_link(Shard& shard, const Recovered& recovered) override {
@@ -301,6 +304,29 @@ TEST(ContinuityTest, RunWithoutReplicationHandsThemOn) {
     EXPECT_FALSE(recovered(node).tail_complete);
     EXPECT_EQ(node.stop(), 0);
   }
+}
+
+// A slot joined from another region is stored at once; what this region has just written to it is
+// then in the log already. Otherwise a crash would keep the write here and lose it for the stream.
+TEST(ContinuityTest, JoinedSlotIsStoredAfterItsWrites) {
+  TempDir dir;
+  Told told;
+  TestNode node(dir.path(), replicated("yes"), nullptr, tapped(told, kSilentPeer));
+  std::promise<std::pair<bool, bool>> unsealed;
+  Shard& shard = node.node().shard(0);
+  shard.post([&] {
+    shard.begin_turn();
+    for (int i = 0;; ++i) {
+      const std::string key = "k" + std::to_string(i);
+      const crdt::KeyRef ref = crdt::make_ref(0, key);
+      if (!shard.store().options().slots.contains(ref.slot)) continue;
+      shard.store().set(ref, "v", crdt::kNoDeadline);
+      const bool before = shard.store().has_unsealed();
+      TappedReplication::link(shard).slot_joined(ref.slot);
+      return unsealed.set_value({before, shard.store().has_unsealed()});
+    }
+  });
+  EXPECT_EQ(unsealed.get_future().get(), std::pair(true, false));
 }
 
 // The log of a shard that has nothing in it may lack that shard's first record.
