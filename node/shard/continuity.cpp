@@ -1,7 +1,5 @@
 #include "node/shard/continuity.h"
 
-#include <chrono>
-
 #include "node/shard/recovery.h"
 
 namespace atl::shard {
@@ -22,19 +20,22 @@ Continuity::Continuity(persist::Storage* storage, const Recovered& recovered,
 
 std::string Continuity::begin() {
   if (storage_ == nullptr) return {};
+  const crdt::Stamp bound = crdt::Stamp::make(start_.ms() + kAheadMs, 0, 0);
   if (gap_open()) storage_->put_meta(kGapMeta, encode_stamp(gap_after_));
-  storage_->put_meta(kClockBoundMeta, encode_stamp(start_));
+  storage_->put_meta(kClockBoundMeta, encode_stamp(bound));
   if (!storage_->wait_durable(storage_->flush_now(), kBeginLimit)) {
     return "Cannot store where this run begins: " + storage_->last_error();
   }
-  asked_ = start_.raw;
-  durable_ = start_;
+  asked_ = bound.raw;
+  durable_ = bound.raw;
   return {};
 }
 
+// ---- The bound ----
+
 bool Continuity::near(crdt::Stamp last) const {
   const crdt::Stamp asked{asked_.load(std::memory_order_relaxed)};
-  return last.ms() + kAheadMs / 2 > asked.ms();
+  return last.ms() + kNearMs > asked.ms();
 }
 
 void Continuity::ask(crdt::Stamp last) {
@@ -42,6 +43,16 @@ void Continuity::ask(crdt::Stamp last) {
   const crdt::Stamp bound = crdt::Stamp::make(last.ms() + kAheadMs, 0, 0);
   asked_.store(bound.raw, std::memory_order_relaxed);
   pending_.push_back({storage_->put_meta(kClockBoundMeta, encode_stamp(bound)), bound});
+  storage_->flush_now();
+}
+
+crdt::Stamp Continuity::settle() {
+  const persist::Ticket durable = storage_->durable_ticket();
+  while (!pending_.empty() && pending_.front().ticket <= durable) {
+    durable_.store(pending_.front().bound.raw, std::memory_order_release);
+    pending_.pop_front();
+  }
+  return crdt::Stamp{durable_.load(std::memory_order_relaxed)};
 }
 
 void Continuity::stamped(crdt::Stamp last) {
@@ -53,18 +64,44 @@ void Continuity::stamped(crdt::Stamp last) {
 crdt::Stamp Continuity::clock_bound(crdt::Stamp last) {
   if (storage_ == nullptr) return crdt::Stamp::max();
   const std::lock_guard lock(mutex_);
-  const persist::Ticket durable = storage_->durable_ticket();
-  while (!pending_.empty() && pending_.front().ticket <= durable) {
-    durable_ = pending_.front().bound;
-    pending_.pop_front();
-  }
   ask(last);
-  return durable_;
+  return settle();
+}
+
+bool Continuity::secure(crdt::Stamp stamp, std::chrono::milliseconds limit) {
+  stamped(stamp);
+  if (storage_ == nullptr || stamp.raw <= durable_.load(std::memory_order_acquire)) return true;
+  persist::Ticket ticket = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stamp <= settle()) return true;
+    for (const Pending& each : pending_) {
+      ticket = each.ticket;
+      if (stamp <= each.bound) break;
+    }
+  }
+  storage_->wait_durable(ticket, limit);
+  const std::lock_guard lock(mutex_);
+  return stamp <= settle();
+}
+
+// ---- The gap ----
+
+bool Continuity::gap_open() const {
+  const std::lock_guard lock(mutex_);
+  return gaps_open_ != 0;
 }
 
 void Continuity::gap_closed() {
-  if (gaps_open_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  const std::lock_guard lock(mutex_);
+  if (--gaps_open_ != 0) return;
   if (logging_ && storage_ != nullptr) storage_->erase_meta(kGapMeta);
+}
+
+void Continuity::gap_reopened() {
+  const std::lock_guard lock(mutex_);
+  if (gaps_open_++ != 0) return;
+  if (storage_ != nullptr) storage_->put_meta(kGapMeta, encode_stamp(gap_after_));
 }
 
 void Continuity::end(persist::Storage& storage, crdt::Stamp last, bool saved) {

@@ -7,10 +7,11 @@
 // it lost. It is stored before the first beacon and goes when every shard has healed; an orderly
 // stop in between must not forget it.
 //
-// The bound is stored ahead of the clock, so that beacons cost no writes: about two small ones a
-// second and node while there are beacons, queued like everything else and synced as `appendfsync`
-// says. Until a new bound is durable the old one holds, and heads wait. Rejected: a forced sync for
-// each, which would turn `appendfsync no` into `everysec`; with `no`, stability waits as long.
+// The bound is stored ahead of the clock, so that neither beacons nor batches cost writes: a small
+// one and a sync about every 0.7 s for the whole node while it replicates. Until a new bound is
+// durable the old one holds, and heads wait. The sync is asked for whatever `appendfsync` says:
+// left to `everysec` the bound would fall behind the clock every second, left to `no` by half a
+// minute. Rejected: a bound that far ahead instead, since a run after a crash begins at it.
 //
 // With `appendonly no` both are kept all the same (the storage then holds little else): the next
 // run begins with nothing but the last snapshot, and so with a gap. What it healed is only in
@@ -24,9 +25,13 @@
 // *Threads*: any, but begin() and end() by the main thread while no shard runs. Locks are held for
 // a push into the storage's queue and never across I/O. *Bounds*: kPendingMax bounds on their way
 // to the disk; while there are more, no head moves.
+//
+// Invariants: (1) clock_bound() is durable, and rises; (2) the gap is on disk, or ahead of whatever
+// else is queued, exactly while a shard has it open or, without a log, what closed it is not saved.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <deque>
 #include <mutex>
 #include <string>
@@ -44,7 +49,8 @@ inline constexpr std::string_view kGapMeta = "gap";
 class Continuity {
  public:
   static constexpr crdt::Millis kAheadMs = 1000;
-  static constexpr size_t kPendingMax = 64;  // 32 s: `appendfsync no` syncs every 30 s
+  static constexpr crdt::Millis kNearMs = 300;  // a bound that is this close is moved
+  static constexpr size_t kPendingMax = 64;
 
   struct Options {
     size_t shards = 1;     // each calls gap_closed() once if the run began with a gap
@@ -53,16 +59,22 @@ class Continuity {
   // `storage` may be null and outlives this.
   Continuity(persist::Storage* storage, const Recovered& recovered, const Options& options);
 
-  // Stores where this run begins. Blocks until that is durable. Returns why it is not, or "".
+  // Stores the gap, and a bound above where this run begins. Blocks until that is durable. Returns
+  // why it is not, or "".
   std::string begin();
 
   // This node has stamped up to `last`: the bound on disk is moved ahead when it comes near.
   void stamped(crdt::Stamp last);
   // Likewise. Returns the bound that is known to be durable: nothing later may be told as passed.
   crdt::Stamp clock_bound(crdt::Stamp last);
-  // One shard has closed its gap.
+  // Returns true once clock_bound() is `stamp` or later. Waits, a shard too, but only where another
+  // region's clock has moved ours by more than the bound is ahead, or the disk hangs; false: not
+  // within `limit`.
+  bool secure(crdt::Stamp stamp, std::chrono::milliseconds limit);
+  // One shard has closed its gap, or has begun to doubt again.
   void gap_closed();
-  bool gap_open() const { return gaps_open_.load(std::memory_order_acquire) != 0; }
+  void gap_reopened();
+  bool gap_open() const;
 
   // After everything has been queued that will be, before the storage closes. `last`: the latest
   // stamp of any shard, which the bound comes back to. `saved`: what is in memory is on disk.
@@ -76,16 +88,17 @@ class Continuity {
   };
   bool near(crdt::Stamp last) const;
   void ask(crdt::Stamp last);  // requires mutex_
+  crdt::Stamp settle();        // requires mutex_; returns the durable bound
 
   persist::Storage* const storage_;
   const crdt::Stamp start_;
   const crdt::Stamp gap_after_;
   const bool logging_;
-  std::atomic<size_t> gaps_open_;
-  std::atomic<uint64_t> asked_{0};  // raw stamp; the latest bound that was queued
-  std::mutex mutex_;
+  std::atomic<uint64_t> asked_{0};    // raw stamp; the latest bound that was queued
+  std::atomic<uint64_t> durable_{0};  // raw stamp; written under mutex_
+  mutable std::mutex mutex_;
   std::deque<Pending> pending_;  // guarded by mutex_, as is the next
-  crdt::Stamp durable_;
+  size_t gaps_open_;
 };
 
 }  // namespace atl::shard

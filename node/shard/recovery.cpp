@@ -121,6 +121,7 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
       if (result.error.empty()) result.error = part.error;
     }
     if (!result.error.empty()) return result;
+    result.recovered.fresh = storage->report().fresh;
     result.recovered.last_known = complete_upto(*storage, parts.front());
     result.recovered.other_layout = parts.front().other_layout;
     incarnation = stored_stamp(*storage, kIncarnationMeta);

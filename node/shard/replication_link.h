@@ -29,6 +29,7 @@ class Node;
 
 // What a link must know of how this run began.
 struct Recovered {
+  bool fresh = true;  // nothing had been stored: not even what this region stamped before is known
   // Nothing that any run of this region wrote can be missing: the last one ended in order, with no
   // gap open. False too where nothing was stored: there may have been a disk that is gone.
   bool tail_complete = true;

@@ -101,6 +101,18 @@ void copy_live(const TempDir& from, const TempDir& to) {
   std::filesystem::copy(from.path(), to.path(), std::filesystem::copy_options::recursive);
 }
 
+// A disk whose syncs can be made to hang.
+class StuckDisk final : public persist::DiskFaults {
+ public:
+  persist::DiskVerdict decide(persist::DiskOperation operation, std::string_view) override {
+    while (stuck && operation == persist::DiskOperation::kSync) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return persist::DiskVerdict::kProceed;
+  }
+  std::atomic<bool> stuck{false};
+};
+
 // An orderly stop while the region still heals: the next run begins with the same gap, and ends it.
 TEST(ContinuityTest, OpenGapOutlivesACleanStop) {
   TempDir dir;
@@ -172,7 +184,9 @@ TEST(ContinuityTest, LastShardEndsTheGap) {
   Continuity continuity(&storage, start, {.shards = 3, .logging = true});
   ASSERT_EQ(continuity.begin(), "");
   EXPECT_EQ(storage.get_meta(kGapMeta), encode_stamp(start.last_known));
-  EXPECT_EQ(storage.get_meta(kClockBoundMeta), encode_stamp(start.start));
+  const auto bound = storage.get_meta(kClockBoundMeta);
+  ASSERT_TRUE(bound);
+  EXPECT_GT(crdt::Reader(*bound).stamp(), start.start);
   const auto stored = [&] {
     EXPECT_TRUE(storage.wait_durable(storage.flush_now(), std::chrono::seconds(10)));
     return storage.get_meta(kGapMeta).has_value();
@@ -182,6 +196,39 @@ TEST(ContinuityTest, LastShardEndsTheGap) {
   EXPECT_TRUE(stored());
   continuity.gap_closed();
   EXPECT_FALSE(stored());
+  continuity.gap_reopened();
+  EXPECT_TRUE(stored());
+  continuity.gap_closed();
+  EXPECT_FALSE(stored());
+}
+
+// A stamp that is secured is below a bound on disk, however far the clock was moved; while the disk
+// hangs it is not, and the wait ends at its limit.
+TEST(ContinuityTest, SecuredStampIsBelowTheStoredBound) {
+  TempDir dir;
+  StuckDisk disk;
+  persist::Options options;
+  options.dir = dir.path();
+  options.fsync = persist::Fsync::kNo;
+  options.faults = &disk;
+  const persist::OpenResult opened = persist::Storage::open(options);
+  ASSERT_TRUE(opened.storage) << opened.error;
+  Recovered start;
+  start.start = crdt::Stamp::make(5000, 0, 1);
+  Continuity continuity(opened.storage.get(), start, {.shards = 1, .logging = true});
+  ASSERT_EQ(continuity.begin(), "");
+  disk.stuck = true;
+  const crdt::Stamp near = crdt::Stamp::make(5000 + Continuity::kAheadMs / 2, 0, 1);
+  EXPECT_TRUE(continuity.secure(near, std::chrono::milliseconds(0)));
+  const crdt::Stamp far = crdt::Stamp::make(500'000, 0, 1);
+  EXPECT_FALSE(continuity.secure(far, std::chrono::milliseconds(50)));
+  EXPECT_LT(continuity.clock_bound(near), far);
+  disk.stuck = false;
+  EXPECT_TRUE(continuity.secure(far, std::chrono::seconds(10)));
+  const auto bound = opened.storage->get_meta(kClockBoundMeta);
+  ASSERT_TRUE(bound);
+  EXPECT_GE(crdt::Reader(*bound).stamp(), far);
+  EXPECT_GE(continuity.clock_bound(far), far);
 }
 
 // However the clock stands at the next start, after a crash as after an orderly stop, with a log
@@ -218,17 +265,6 @@ TEST(ContinuityTest, NothingIsStampedBelowWhatWasTold) {
     EXPECT_EQ(client.call({"GET", "k"}), "w");
   }
 }
-
-class StuckDisk final : public persist::DiskFaults {
- public:
-  persist::DiskVerdict decide(persist::DiskOperation operation, std::string_view) override {
-    while (stuck && operation == persist::DiskOperation::kSync) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    return persist::DiskVerdict::kProceed;
-  }
-  std::atomic<bool> stuck{false};
-};
 
 // No head is ever above the bound on disk: they stand still when the disk does, and go on with it.
 TEST(ContinuityTest, HeadsWaitForTheDisk) {
