@@ -72,6 +72,7 @@ Node::~Node() {
   for (auto& shard : shards_) shard->set_link(nullptr);
   replication_.reset();
   shards_.clear();
+  snapshots_.reset();  // its timer belongs to main_io_, which is gone before other members are
 }
 
 crdt::Millis Node::wall_ms() const {
