@@ -1,7 +1,6 @@
 #include "crdt/delta.h"
 
 #include <algorithm>
-#include <cassert>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -15,6 +14,7 @@ enum DeltaFlags : uint8_t {
   kHasDb = 0x10,
   kHasReplaced = 0x20,
   kHasDeadline = 0x40,
+  kHasContext = 0x80,
 };
 constexpr uint32_t kSlotMask = 0x3fff;
 
@@ -35,14 +35,20 @@ class HeadBytes {
   size_t n_ = 0;
 };
 
-void write_delta(std::string& out, Stamp before, const Delta& d) {
+// `context`: to be switched to, or null.
+void write_delta(std::string& out, Stamp before, const Delta& d, const VersionVector* context) {
   HeadBytes h;
   uint8_t flags = static_cast<uint8_t>(d.kind);
   if (d.has_prev) flags |= kHasPrev;
   if (d.db != 0) flags |= kHasDb;
   if (d.replaced) flags |= kHasReplaced;
   if (d.deadline != kNoDeadline) flags |= kHasDeadline;
-  h.u8(flags);
+  if (context != nullptr) {
+    out.push_back(static_cast<char>(flags | kHasContext));
+    encode_seen(*context, out);
+  } else {
+    h.u8(flags);
+  }
   h.u16(d.slot);
   h.varint(d.stamp.tick() - before.tick());
   if (d.has_prev) h.varint(d.prev ? d.stamp.tick() - d.prev.tick() : 0);
@@ -64,12 +70,16 @@ void write_delta(std::string& out, Stamp before, const Delta& d) {
   }
 }
 
-const char* read_delta(Reader& in, RegionId region, Stamp before, Delta& d) {
+const char* read_delta(Reader& in, RegionId region, Stamp before, Delta& d,
+                       std::deque<VersionVector>& switched) {
   d = {};
   const uint8_t flags = in.u8();
   const uint8_t kind = flags & kKind;
-  if (kind < 1 || kind > 5 || (flags & 0x80) != 0) return "unknown kind of delta";
+  if (kind < 1 || kind > 5) return "unknown kind of delta";
   d.kind = static_cast<DeltaKind>(kind);
+  if (flags & kHasContext) {
+    if (!decode_seen(in, switched.emplace_back())) return "malformed context";
+  }
   d.slot = in.u16();
   if ((d.slot & ~kSlotMask) != 0) return "slot out of range";
   d.stamp = Stamp::from_tick(before.tick() + in.varint(), region);
@@ -101,6 +111,7 @@ const char* read_delta(Reader& in, RegionId region, Stamp before, Delta& d) {
 
 const char* check_body(const Delta& d) {
   if (d.db == kEveryDb && d.kind != DeltaKind::kFlush) return "no such database";
+  if (d.kind != DeltaKind::kFlush && slot_of(d.key) != d.slot) return "a key of another slot";
   if (d.kind == DeltaKind::kState || d.kind == DeltaKind::kTtl) {
     Reader in(d.body);
     KeyState s;
@@ -180,40 +191,28 @@ void write_header(std::string& out, const BatchHeader& h) {
   w.u8(h.region);
   w.stamp(h.from);
   w.stamp(h.to);
-  w.stamp(h.stable.upto);
-  w.u8(static_cast<uint8_t>(h.stable.members.size()));
-  for (const RegionId r : h.stable.members) w.u8(r);
-  w.u8(h.self.has_gap() ? 1 : 0);
-  if (h.self.has_gap()) {
-    w.stamp(h.self.gap_after);
-    w.stamp(h.self.gap_until);
-  }
+  encode_seen(h.context, out);
   w.varint(h.deltas);
 }
 
-std::vector<Delta> read_all(std::string_view bytes, RegionId region, uint32_t count) {
-  std::vector<Delta> all;
-  all.reserve(count);
-  Reader in(bytes);
-  Stamp last;
-  for (uint32_t i = 0; i < count; ++i) {
-    Delta d;
-    [[maybe_unused]] const char* error = read_delta(in, region, last, d);
-    assert(error == nullptr);
-    last = d.stamp;
-    all.push_back(d);
-  }
-  return all;
+void read_all(BatchReader& reader, std::vector<Delta>& all) {
+  Delta d;
+  while (reader.next(d)) all.push_back(d);
 }
 
-std::string write_all(const std::vector<Delta>& deltas) {
-  std::string out;
+Batch write_batch(BatchHeader header, const std::vector<Delta>& deltas) {
+  header.deltas = static_cast<uint32_t>(deltas.size());
+  Batch batch{std::move(header), {}};
+  write_header(batch.bytes, batch.header);
+  const VersionVector* context = &batch.header.context;
   Stamp last;
   for (const Delta& d : deltas) {
-    write_delta(out, last, d);
+    const bool same = d.context == context || *d.context == *context;
+    write_delta(batch.bytes, last, d, same ? nullptr : d.context);
+    context = d.context;
     last = d.stamp;
   }
-  return out;
+  return batch;
 }
 
 }  // namespace
@@ -262,21 +261,11 @@ BatchReader::BatchReader(std::string_view bytes) : in_(bytes) {
   header_.region = in_.u8();
   header_.from = in_.stamp();
   header_.to = in_.stamp();
-  header_.stable.upto = in_.stamp();
-  const uint8_t members = in_.u8();
-  for (uint8_t i = 0; i < members && in_.ok(); ++i) header_.stable.members.push_back(in_.u8());
-  header_.self.region = header_.region;
-  header_.self.upto = header_.to;
-  const uint8_t gap = in_.u8();
-  if (gap == 1) {
-    header_.self.gap_after = in_.stamp();
-    header_.self.gap_until = in_.stamp();
-  }
+  decode_seen(in_, header_.context);
   const uint64_t deltas = in_.varint();
   if (!in_.ok()) {
     error_ = "batch header is cut short";
-  } else if (header_.region == 0 || gap > 1 || header_.from > header_.to ||
-             !std::is_sorted(header_.stable.members.begin(), header_.stable.members.end())) {
+  } else if (header_.region == 0 || header_.from > header_.to) {
     error_ = "batch header makes no sense";
   } else if (deltas > in_.left()) {
     error_ = "more deltas announced than there are bytes";
@@ -286,10 +275,13 @@ BatchReader::BatchReader(std::string_view bytes) : in_(bytes) {
 
 bool BatchReader::next(Delta& delta) {
   if (!ok() || left_ == 0) return false;
-  if (const char* error = read_delta(in_, header_.region, last_, delta)) {
+  const size_t contexts = switched_.size();
+  if (const char* error = read_delta(in_, header_.region, last_, delta, switched_)) {
     error_ = error;
     return false;
   }
+  if (switched_.size() != contexts) context_ = &switched_.back();
+  delta.context = context_;
   last_ = delta.stamp;
   --left_;
   return true;
@@ -302,6 +294,7 @@ bool BatchReader::validate(std::string_view bytes, std::string* error) {
   while (wrong == nullptr && reader.next(d)) {
     wrong = check_body(d);
     if (wrong == nullptr && d.stamp > reader.header().to) wrong = "stamp beyond the batch's end";
+    if (wrong == nullptr && d.stamp.ms() > kLatestMs) wrong = "a stamp of the far future";
   }
   if (wrong == nullptr && reader.ok() && !reader.in_.done()) wrong = "bytes after the last delta";
   if (wrong == nullptr && reader.ok()) return true;
@@ -311,13 +304,32 @@ bool BatchReader::validate(std::string_view bytes, std::string* error) {
 
 // ---- BatchWriter ----
 
-void BatchWriter::set(const Head& head, Stamp replaced, Millis deadline, std::string_view key,
-                      std::string_view value) {
-  write_delta(deltas_, last_,
-              Delta{head.kind, head.slot, head.stamp, head.has_prev, head.prev, head.db, replaced,
-                    deadline, key, value, {}});
+void BatchWriter::write(const Head& head, Delta&& d) {
+  const VersionVector* context = head.context != nullptr ? head.context : &context_;
+  const bool changes = is_switched_ ? *context != switched_ : head.context != nullptr;
+  if (changes) {
+    is_switched_ = head.context != nullptr;
+    if (is_switched_) switched_ = *context;
+  }
+  d.kind = head.kind;
+  d.slot = head.slot;
+  d.stamp = head.stamp;
+  d.has_prev = head.has_prev;
+  d.prev = head.prev;
+  d.db = head.db;
+  write_delta(deltas_, last_, d, changes ? context : nullptr);
   last_ = head.stamp;
   ++count_;
+}
+
+void BatchWriter::set(const Head& head, Stamp replaced, Millis deadline, std::string_view key,
+                      std::string_view value) {
+  Delta d;
+  d.replaced = replaced;
+  d.deadline = deadline;
+  d.key = key;
+  d.value = value;
+  write(head, std::move(d));
 }
 
 void BatchWriter::del(const Head& head, Stamp replaced, std::string_view key) {
@@ -325,28 +337,29 @@ void BatchWriter::del(const Head& head, Stamp replaced, std::string_view key) {
 }
 
 void BatchWriter::body(const Head& head, std::string_view key, std::string_view body) {
-  write_delta(deltas_, last_,
-              Delta{head.kind, head.slot, head.stamp, head.has_prev, head.prev, head.db, {},
-                    kNoDeadline, key, {}, body});
-  last_ = head.stamp;
-  ++count_;
+  Delta d;
+  d.key = key;
+  d.body = body;
+  write(head, std::move(d));
 }
 
-Batch BatchWriter::seal(Stamp from, Stamp to, const Stability& stable, const Coverage& self) {
-  if (rewritten_) {
-    std::vector<Delta> all = read_all(deltas_, region_, count_);
-    const std::vector<Delta> kept = drop_subsumed(all);
-    count_ = static_cast<uint32_t>(kept.size());
-    deltas_ = write_all(kept);
-  }
-  Batch batch;
-  batch.header = {region_, from, to, stable, self, count_};
+Batch BatchWriter::seal(Stamp from, Stamp to) {
+  Batch batch{{region_, from, to, std::move(context_), count_}, {}};
   batch.bytes.reserve(64 + deltas_.size());
   write_header(batch.bytes, batch.header);
   batch.bytes.append(deltas_);
+  if (rewritten_) {
+    BatchReader reader(batch.bytes);
+    std::vector<Delta> all;
+    all.reserve(count_);
+    read_all(reader, all);
+    batch = write_batch(batch.header, drop_subsumed(all));
+  }
   deltas_.clear();
   constexpr size_t kKeptBytes = 256 * 1024;
   if (deltas_.capacity() > kKeptBytes) deltas_.shrink_to_fit();
+  context_ = {};
+  is_switched_ = false;
   count_ = 0;
   last_ = {};
   rewritten_ = false;
@@ -358,26 +371,19 @@ std::vector<Batch> coalesce(const std::vector<std::string_view>& batches) {
   std::vector<Batch> out;
   size_t i = 0;
   while (i < batches.size()) {
-    BatchHeader header = BatchReader(batches[i]).header();
+    std::deque<BatchReader> readers;
     std::vector<Delta> all;
+    BatchHeader header = BatchReader(batches[i]).header();
     for (; i < batches.size(); ++i) {
-      BatchReader reader(batches[i]);
-      const BatchHeader& h = reader.header();
-      const bool joins = h.stable.upto == header.stable.upto &&
-                         h.stable.members == header.stable.members &&
-                         h.self.gap_after == header.self.gap_after &&
-                         h.self.gap_until == header.self.gap_until;
+      BatchReader& reader = readers.emplace_back(batches[i]);
+      const Coverage self = reader.header().self();
+      const bool joins = self.gap_after == header.self().gap_after &&
+                         self.gap_until == header.self().gap_until;
       if (!joins) break;
-      header.to = std::max(header.to, h.to);
-      Delta d;
-      while (reader.next(d)) all.push_back(d);
+      header.to = std::max(header.to, reader.header().to);
+      read_all(reader, all);
     }
-    const std::vector<Delta> kept = drop_subsumed(all);
-    header.deltas = static_cast<uint32_t>(kept.size());
-    Batch batch{header, {}};
-    write_header(batch.bytes, header);
-    batch.bytes += write_all(kept);
-    out.push_back(std::move(batch));
+    out.push_back(write_batch(std::move(header), drop_subsumed(all)));
   }
   return out;
 }

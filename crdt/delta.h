@@ -15,12 +15,17 @@
 // slot's previous delta in that region, whoever produced it: it shows a gap where the producer of
 // a slot changed and the batch chain begins anew.
 //
+// The context. A delta is merged together with what its writer had seen (see merge_from in
+// key_state.h): the state of a key says by what it lacks what has been removed. The batch's header
+// has the context of its deltas; where a slot's is another (it was repaired beyond the rest, or has
+// evicted entries), or where batches were joined, a delta brings one that holds from there on.
+//
 // Invariants: (1) a batch is applied whole or not at all; (2) what one command or transaction
 // changed in a shard is in one batch; (3) applying a batch twice, or an older one again, changes
 // nothing; (4) the stamps of a batch rise from delta to delta.
 #pragma once
 
-#include <functional>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,7 +34,7 @@
 
 namespace atl::crdt {
 
-inline constexpr uint8_t kBatchVersion = 1;
+inline constexpr uint8_t kBatchVersion = 2;
 
 enum class DeltaKind : uint8_t {
   kSet = 1,    // a base that observed no contribution
@@ -39,6 +44,9 @@ enum class DeltaKind : uint8_t {
   kFlush = 5,  // observed remove of everything in the slot (or in one database of it)
 };
 inline constexpr DbId kEveryDb = 0xff;
+
+// Hash slot of a key, as Redis Cluster defines it (CRC16 of the {hash tag}, or of the key).
+SlotId slot_of(std::string_view key);
 
 // One decoded delta. Views point into the batch's bytes.
 struct Delta {
@@ -53,15 +61,22 @@ struct Delta {
   std::string_view key;
   std::string_view value;  // kSet
   std::string_view body;   // kState, kTtl, kFlush: encoded
+  const VersionVector* context = nullptr;  // *Lifetime*: its reader's
 };
 
 struct BatchHeader {
   RegionId region = 0;
   Stamp from;  // exclusive
   Stamp to;    // inclusive
-  Stability stable;      // what the producer held stable when it wrote these deltas
-  Coverage self;         // the producer's gap, if it has one to heal (region, gap_*)
+  // What the producer had seen when it wrote the first delta; the gap in its own stamps, if it has
+  // one to heal, included.
+  VersionVector context;
   uint32_t deltas = 0;
+
+  Coverage self() const {
+    const Coverage* own = context.find(region);
+    return own != nullptr ? *own : Coverage{region, {}, {}, {}};
+  }
 };
 
 // A sealed batch as it goes to the log and the wire.
@@ -71,10 +86,13 @@ struct Batch {
 };
 
 // Reads a batch. *Errors*: ok() false and error() with a reason; a batch that does not parse to
-// its end must not be applied at all, so callers call validate() first for foreign bytes.
+// its end must not be applied at all, so callers call validate() first for foreign bytes. The views
+// and contexts of its deltas live as long as it and the bytes do.
 class BatchReader {
  public:
   explicit BatchReader(std::string_view bytes);
+  BatchReader(const BatchReader&) = delete;
+  BatchReader& operator=(const BatchReader&) = delete;
 
   bool ok() const { return in_.ok() && error_.empty(); }
   const std::string& error() const { return error_; }
@@ -86,6 +104,8 @@ class BatchReader {
  private:
   Reader in_;
   BatchHeader header_;
+  std::deque<VersionVector> switched_;
+  const VersionVector* context_ = &header_.context;
   Stamp last_;
   uint32_t left_ = 0;
   std::string error_;
@@ -109,7 +129,11 @@ class BatchWriter {
     bool has_prev = false;  // the slot's first delta in this batch
     Stamp prev;
     DbId db = 0;
+    const VersionVector* context = nullptr;  // null: the batch's
   };
+  // Before the first delta of a batch: what has been seen.
+  void begin(VersionVector context) { context_ = std::move(context); }
+  const VersionVector& context() const { return context_; }
   void set(const Head& head, Stamp replaced, Millis deadline, std::string_view key,
            std::string_view value);
   void del(const Head& head, Stamp replaced, std::string_view key);
@@ -121,10 +145,15 @@ class BatchWriter {
   void note_rewrite() { rewritten_ = true; }
 
   // Ends the batch: everything stamped up to `to` is in it or in an earlier one.
-  Batch seal(Stamp from, Stamp to, const Stability& stable, const Coverage& self);
+  Batch seal(Stamp from, Stamp to);
 
  private:
+  void write(const Head& head, Delta&& delta);
+
   RegionId region_;
+  VersionVector context_;
+  VersionVector switched_;   // the context in force, where it is not the batch's
+  bool is_switched_ = false;
   uint32_t epoch_ = 1;
   uint32_t count_ = 0;
   bool rewritten_ = false;
@@ -133,9 +162,8 @@ class BatchWriter {
 };
 
 // Joins consecutive batches of one producer, keeping only the last state of each key: what a
-// region that lags is sent. Batches with different stability are not joined, because rule 5 of
-// key_state.h needs the stability that held when a delta was written. Requires: they chain and
-// validate.
+// region that lags is sent. Batches with different gaps are not joined, because a gap is closed by
+// a batch. Requires: they chain and validate.
 std::vector<Batch> coalesce(const std::vector<std::string_view>& batches);
 
 // What a flush had seen: the body of kFlush.

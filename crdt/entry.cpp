@@ -60,18 +60,21 @@ bool Entry::exists() const {
 Millis Entry::deadline() const {
   const Wide* w = wide();
   if (w == nullptr) return inline_deadline();
-  if (w->ttl.empty() || w->ttl_base != stamp_) return kNoDeadline;
-  Millis longest = INT64_MIN;
-  for (const TtlMark& m : w->ttl) {
-    if (m.live) longest = std::max(longest, m.deadline);
-  }
-  return longest == INT64_MIN ? kNoDeadline : longest;
+  if (w->ttl.empty()) return kNoDeadline;
+  StateView marks;
+  marks.kind = kind();
+  marks.base = stamp_;
+  marks.ttl = w->ttl;
+  return deadline_of(marks);
 }
 
 bool Entry::has_pending() const {
   const Wide* w = wide();
-  return w != nullptr && !w->ttl.empty() &&
-         (w->ttl_base > stamp_ || (!stamp_ && w->contributions.empty()));
+  if (w == nullptr) return false;
+  const bool nothing_yet = !stamp_ && w->contributions.empty();
+  return std::any_of(w->ttl.begin(), w->ttl.end(), [&](const TtlMark& m) {
+    return nothing_yet || waits(m, kind(), stamp_);
+  });
 }
 
 uint64_t Entry::fingerprint() const {
@@ -122,7 +125,8 @@ Entry* Entry::pack(DbId db, std::string_view key, const KeyState& s) {
   const TtlMark* only = nullptr;
   if (s.ttl.size() == 1) {
     const TtlMark& mark = s.ttl.front();
-    const bool plain = mark.live && s.ttl_base == s.base && mark.deadline != kNoDeadline;
+    const bool plain = mark.live && !mark.counter && mark.base == s.base &&
+                       s.kind == BaseKind::kValue && mark.deadline != kNoDeadline;
     if (plain) {
       only = &mark;
     } else {
@@ -141,7 +145,7 @@ Entry* Entry::pack(DbId db, std::string_view key, const KeyState& s) {
     if (flags & kHasTtlStamp) std::memcpy(e->tail() + 8, &only->stamp, 8);
   }
   if (wide) {
-    auto* w = new Wide{s.contributions, s.base_floor, s.ttl_base, s.ttl};
+    auto* w = new Wide{s.contributions, s.base_floor, s.ttl};
     w->contributions.shrink_to_fit();
     std::memcpy(e->tail() + e->wide_offset(), &w, sizeof w);
   }
@@ -154,29 +158,24 @@ void Entry::unpack(KeyState& s) const {
   s.value.assign(base_value());
   s.contributions.clear();
   s.base_floor = {};
-  s.ttl_base = {};
   s.ttl.clear();
   if (const Wide* w = wide()) {
     s.contributions = w->contributions;
     s.base_floor = w->base_floor;
-    s.ttl_base = w->ttl_base;
     s.ttl = w->ttl;
   } else if (has(kHasDeadline)) {
-    s.ttl_base = stamp_;
-    s.ttl.push_back(TtlMark{inline_ttl_stamp(), inline_deadline(), true});
+    s.ttl.push_back(TtlMark{inline_ttl_stamp(), inline_deadline(), stamp_});
   }
 }
 
 StateView Entry::view(TtlMark& plain_mark) const {
-  StateView v{kind(), stamp_, base_value(), {}, {}, {}, {}};
+  StateView v{kind(), stamp_, base_value(), {}, {}, {}};
   if (const Wide* w = wide()) {
     v.base_floor = w->base_floor;
     v.contributions = w->contributions;
-    v.ttl_base = w->ttl_base;
     v.ttl = w->ttl;
   } else if (has(kHasDeadline)) {
-    plain_mark = {inline_ttl_stamp(), inline_deadline(), true};
-    v.ttl_base = stamp_;
+    plain_mark = {inline_ttl_stamp(), inline_deadline(), stamp_};
     v.ttl = {&plain_mark, 1};
   }
   return v;

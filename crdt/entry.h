@@ -26,7 +26,6 @@ namespace atl::crdt {
 struct Wide {
   std::vector<Contribution> contributions;
   Stamp base_floor;
-  Stamp ttl_base;
   std::vector<TtlMark> ttl;  // empty: the deadline, if any, is in the entry
 };
 

@@ -37,31 +37,43 @@ bool live(const StateView& s, const Contribution& c) {
 
 int compare_base(const KeyState& a, const KeyState& b) {
   if (a.base != b.base) return a.base < b.base ? -1 : 1;
-  if (a.kind != b.kind) return a.kind < b.kind ? -1 : 1;
+  if (a.kind != b.kind) return a.kind == BaseKind::kDeleted ? 1 : -1;
   return a.value.compare(b.value);
 }
+
+// Whose base's observations of contributions hold in the join.
+enum class Observed : uint8_t { kMine, kTheirs, kBoth };
 
 void take_base(KeyState& s, const KeyState& other) {
   s.kind = other.kind;
   s.base = other.base;
   s.value = other.value;
   s.base_floor = other.base_floor;
-  for (Contribution& c : s.contributions) {
-    const Contribution* theirs = find_birth(other.contributions, c.birth);
-    c.seen_last = theirs != nullptr ? theirs->seen_last : Stamp{};
-    c.seen_total = theirs != nullptr ? theirs->seen_total : Total{};
-  }
 }
 
-// Joins the other side's contributions. `base_order`: see merge(); where the other base lost, what
-// it had observed does not count, but that it listed a contribution does (closed).
-bool join_contributions(KeyState& s, const KeyState& other, int base_order) {
+// The base goes, what it had observed stays observed.
+void drop_base(KeyState& s) {
+  s.kind = BaseKind::kNone;
+  s.base = {};
+  s.value.clear();
+  s.base_floor = {};
+}
+
+// Joins the other side's contributions. Where the other base lost, what it had observed does not
+// count, but that it listed a contribution does (closed).
+bool join_contributions(KeyState& s, const KeyState& other, Observed observed) {
   bool changed = false;
+  if (observed == Observed::kTheirs) {
+    for (Contribution& c : s.contributions) {
+      c.seen_last = {};
+      c.seen_total = {};
+    }
+  }
   for (const Contribution& theirs : other.contributions) {
     auto it = std::lower_bound(s.contributions.begin(), s.contributions.end(), theirs, birth_less);
     if (it == s.contributions.end() || it->birth != theirs.birth) {
       it = s.contributions.insert(it, theirs);
-      if (base_order > 0) {
+      if (observed == Observed::kMine) {
         it->seen_last = {};
         it->seen_total = {};
       }
@@ -73,7 +85,7 @@ bool join_contributions(KeyState& s, const KeyState& other, int base_order) {
       it->total = theirs.total;
       changed = true;
     }
-    if (base_order == 0 && theirs.seen_last > it->seen_last) {
+    if (observed != Observed::kMine && theirs.seen_last > it->seen_last) {
       it->seen_last = theirs.seen_last;
       it->seen_total = theirs.seen_total;
       changed = true;
@@ -101,13 +113,6 @@ void put_mark(std::vector<TtlMark>& marks, const TtlMark& mark) {
 }
 
 bool join_ttl(KeyState& s, const KeyState& other) {
-  if (other.ttl.empty() || other.ttl_base < s.base) return false;  // of a base that has lost
-  if (s.ttl.empty() || other.ttl_base > s.ttl_base) {
-    s.ttl_base = other.ttl_base;
-    s.ttl = other.ttl;
-    return true;
-  }
-  if (other.ttl_base < s.ttl_base) return false;
   bool changed = false;
   for (const TtlMark& theirs : other.ttl) {
     TtlMark* mine = find_mark(s.ttl, theirs.stamp.region());
@@ -123,14 +128,6 @@ bool join_ttl(KeyState& s, const KeyState& other) {
     }
   }
   return changed;
-}
-
-// A register that belongs to a base which has lost says nothing any more.
-bool drop_stale_ttl(KeyState& s) {
-  if (s.ttl.empty() || s.ttl_base >= s.base) return false;
-  s.ttl.clear();
-  s.ttl_base = {};
-  return true;
 }
 
 void note_discarded(const KeyState& winner, const KeyState& loser, Discarded* discarded) {
@@ -159,13 +156,16 @@ long double real_of(const Total& t) {
 }  // namespace
 
 Stamp KeyState::newest() const {
-  Stamp s = std::max(base, ttl_base);
+  Stamp s = base;
   for (const Contribution& c : contributions) s = std::max({s, c.last, c.seen_last});
-  for (const TtlMark& m : ttl) s = std::max(s, m.stamp);
+  for (const TtlMark& m : ttl) s = std::max({s, m.stamp, m.base});
   return s;
 }
 
-bool merge(KeyState& state, const KeyState& other, Discarded* discarded) {
+namespace {
+
+// `stands`: a base was let go, and what it had observed holds whichever base wins.
+bool join(KeyState& state, const KeyState& other, bool stands, Discarded* discarded) {
   const int order = compare_base(state, other);
   bool changed = false;
   if (order < 0) {
@@ -178,129 +178,75 @@ bool merge(KeyState& state, const KeyState& other, Discarded* discarded) {
     state.base_floor = other.base_floor;
     changed = true;
   }
-  changed |= join_contributions(state, other, order);
+  const Observed observed = stands || order == 0 ? Observed::kBoth
+                            : order > 0          ? Observed::kMine
+                                                 : Observed::kTheirs;
+  changed |= join_contributions(state, other, observed);
   changed |= join_ttl(state, other);
-  changed |= drop_stale_ttl(state);
   return changed;
 }
 
-namespace {
-
-// Takes a stable tombstone out of a state; what it had observed goes with it. Not where it has
-// observed only a part of a contribution: then the rest would count twice.
-bool strip_tombstone(KeyState& s) {
-  for (const Contribution& c : s.contributions) {
-    if (c.seen_last && !c.fully_seen()) return false;
-  }
-  std::erase_if(s.contributions,
-                [&](const Contribution& c) { return c.fully_seen() || !counted(s, c); });
-  if (s.ttl_base == s.base) s.ttl_base = {};
-  s.kind = BaseKind::kNone;
-  s.base = {};
-  s.base_floor = {};
-  return true;
-}
-
-// The incoming state without what this region has seen and collected already.
-KeyState without_collected(const KeyState& other, const KeyState& here, const VersionVector& own) {
-  KeyState news = other;
-  std::erase_if(news.contributions, [&](const Contribution& c) {
-    return own.covers(c.birth) && find_birth(here.contributions, c.birth) == nullptr;
-  });
-  const bool let_go = here.kind == BaseKind::kNone && !here.is_bottom() &&
-                      news.kind == BaseKind::kDeleted && own.covers(news.base);
-  if (let_go) strip_tombstone(news);
-  if (!here.is_bottom() && news.ttl_base == (here.ttl.empty() ? here.base : here.ttl_base)) {
-    std::erase_if(news.ttl, [&](const TtlMark& m) {
-      return own.covers(m.stamp) &&
-             std::none_of(here.ttl.begin(), here.ttl.end(), [&](const TtlMark& h) {
-               return h.stamp.region() == m.stamp.region();
-             });
+// Takes out of `state` the contributions and marks that `seen` covers and `other` has not.
+bool remove_absent(KeyState& state, const KeyState& other, const VersionVector& seen,
+                   Parts parts) {
+  size_t removed = 0;
+  if (parts == Parts::kAll) {
+    removed += std::erase_if(state.contributions, [&](const Contribution& c) {
+      return seen.covers(c.last) && find_birth(other.contributions, c.birth) == nullptr;
     });
-    if (news.ttl.empty()) news.ttl_base = {};
   }
-  // A TTL that follows such a tombstone belongs to the counter that has no base here.
-  const bool marks_only = news.kind == BaseKind::kNone && news.contributions.empty();
-  if (marks_only && here.kind == BaseKind::kNone && !here.is_bottom() &&
-      own.covers(news.ttl_base)) {
-    news.ttl_base = {};
-  }
-  return news;
+  removed += std::erase_if(state.ttl, [&](const TtlMark& m) {
+    return seen.covers(m.stamp) && std::none_of(other.ttl.begin(), other.ttl.end(),
+                                                [&](const TtlMark& o) {
+                                                  return o.stamp.region() == m.stamp.region() &&
+                                                         o.stamp >= m.stamp;
+                                                });
+  });
+  return removed != 0;
 }
 
 }  // namespace
 
-bool merge_from(KeyState& state, const KeyState& other, const Stability& sender,
-                const VersionVector& own, Discarded* discarded) {
-  bool changed = false;
-  if (compare_base(state, other) < 0) {
-    changed = std::erase_if(state.contributions, [&](const Contribution& c) {
-                return sender.covers(c.birth) && find_birth(other.contributions, c.birth) == nullptr;
-              }) > 0;
-  }
-  const bool sender_let_go = other.kind == BaseKind::kNone && !other.contributions.empty() &&
-                             state.kind == BaseKind::kDeleted && sender.covers(state.base);
-  if (sender_let_go) changed |= strip_tombstone(state);
-  // The same for TTL marks: the sender had seen them and let them go, so its marks are later.
-  if (!other.ttl.empty() && other.ttl_base == state.ttl_base) {
-    changed |= std::erase_if(state.ttl, [&](const TtlMark& m) {
-                 return sender.covers(m.stamp) &&
-                        std::none_of(other.ttl.begin(), other.ttl.end(), [&](const TtlMark& o) {
-                          return o.stamp.region() == m.stamp.region();
-                        });
-               }) > 0;
-  }
-  const bool may_be_stale = !other.contributions.empty() || other.kind != BaseKind::kValue ||
-                            !other.ttl.empty();
-  if (!may_be_stale || own.empty()) return merge(state, other, discarded) || changed;
-  return merge(state, without_collected(other, state, own), discarded) || changed;
+bool merge(KeyState& state, const KeyState& other, Discarded* discarded) {
+  return join(state, other, false, discarded);
 }
 
-bool forget_expired(KeyState& state, const KeyState& other, const Stability& stable) {
-  const bool anew = other.kind == BaseKind::kNone && !other.contributions.empty();
-  if (!anew || state.ttl_base != state.base || deadline_of(state) > stable.upto.ms()) return false;
-  if (state.base && !stable.covers(state.base)) return false;
-  for (const TtlMark& m : state.ttl) {
-    const bool held = std::find(other.ttl.begin(), other.ttl.end(), m) != other.ttl.end();
-    if (held || !stable.covers(m.stamp)) return false;
-  }
-  std::erase_if(state.contributions, [&](const Contribution& c) {
-    return stable.covers(c.birth) && find_birth(other.contributions, c.birth) == nullptr;
-  });
-  for (Contribution& c : state.contributions) {
-    c.seen_last = {};
-    c.seen_total = {};
-  }
-  state.kind = BaseKind::kNone;
-  state.base = {};
-  state.value.clear();
-  state.base_floor = {};
-  state.ttl_base = {};
-  state.ttl.clear();
-  return true;
+bool merge_from(KeyState& state, const KeyState& other, const VersionVector& theirs,
+                const VersionVector& own, Parts parts, Discarded* discarded) {
+  const bool mine_gone =
+      parts == Parts::kAll && state.base > other.base && theirs.covers(state.base);
+  const bool theirs_gone = other.base > state.base && own.covers(other.base);
+  KeyState news = other;
+  if (theirs_gone) drop_base(news);
+  remove_absent(news, state, own, Parts::kAll);
+  bool changed = mine_gone;
+  if (mine_gone) drop_base(state);
+  changed |= remove_absent(state, other, theirs, parts);
+  return join(state, news, mine_gone || theirs_gone, discarded) || changed;
 }
 
 bool collect(KeyState& state, const Stability& stable) {
   bool changed = false;
-  if (state.base && stable.covers(state.base)) {
+  if (!state.base || stable.covers(state.base)) {
     changed = std::erase_if(state.contributions, [&](const Contribution& c) {
-                // What a flush observed may be later than the base that it deleted.
-                return (c.fully_seen() && stable.covers(c.last)) || !counted(state, c);
+                return (c.fully_seen() || !counted(state, c)) && stable.covers(c.last);
               }) > 0;
-    // All that the floor voids has been seen everywhere, and is void or gone.
-    changed |= state.base_floor.raw != 0;
-    state.base_floor = {};
+    // What the floor voids has been seen everywhere and is gone.
+    const bool floor_needed = std::any_of(state.contributions.begin(), state.contributions.end(),
+                                          [&](const Contribution& c) { return !counted(state, c); });
+    if (state.base_floor && !floor_needed) {
+      state.base_floor = {};
+      changed = true;
+    }
   }
-  const bool ttl_stable =
-      !state.ttl.empty() && (!state.ttl_base || stable.covers(state.ttl_base)) &&
-      std::all_of(state.ttl.begin(), state.ttl.end(),
-                  [&](const TtlMark& m) { return stable.covers(m.stamp); });
+  const bool ttl_stable = std::all_of(state.ttl.begin(), state.ttl.end(), [&](const TtlMark& m) {
+    return stable.covers(m.stamp);
+  });
   if (ttl_stable) {
     const bool endless = deadline_of(state) == kNoDeadline;
     changed |= std::erase_if(state.ttl, [&](const TtlMark& m) {
-                 return !m.live || endless;
+                 return !m.live || endless || !applies(m, state.kind, state.base);
                }) > 0;
-    if (state.ttl.empty()) state.ttl_base = {};
   }
   return changed;
 }
@@ -315,65 +261,19 @@ bool collectable(const KeyState& state, const Stability& stable) {
                      [&](const TtlMark& m) { return stable.covers(m.stamp); });
 }
 
-bool remove_covered(KeyState& state, const VersionVector& covered) {
-  bool changed = false;
-  const bool counter_only = !state.base;
-  changed |= std::erase_if(state.contributions, [&](const Contribution& c) {
-               return covered.covers(c.last);
-             }) > 0;
-  if (state.base && covered.covers(state.base)) {
-    if (state.ttl_base <= state.base) {
-      // On a tombstone, a TTL that they had not seen is that of the counter which began anew.
-      const bool anew = state.kind == BaseKind::kDeleted && !state.contributions.empty();
-      std::erase_if(state.ttl, [&](const TtlMark& m) { return !anew || covered.covers(m.stamp); });
-      state.ttl_base = {};
-    }
-    state.kind = BaseKind::kNone;
-    state.base = {};
-    state.value.clear();
-    state.base_floor = {};
-    changed = true;
-  }
-  if (counter_only && state.contributions.empty() && !state.ttl_base && !state.ttl.empty()) {
-    state.ttl.clear();
-    changed = true;
-  }
-  return changed;
+bool applies(const TtlMark& m, BaseKind kind, Stamp base) {
+  if (kind == BaseKind::kValue) return m.base == base;
+  return m.counter && (m.base == base || m.stamp > base);
 }
 
-bool forget_absent(KeyState& state, const KeyState& theirs, const VersionVector& covered) {
-  const auto listed = [&](const Contribution& c) {
-    return find_birth(theirs.contributions, c.birth) != nullptr;
-  };
-  const bool changed = std::erase_if(state.contributions, [&](const Contribution& c) {
-                         return covered.covers(c.last) && !listed(c);
-                       }) > 0;
-  if (!state.base || theirs.base >= state.base || !covered.covers(state.base)) return changed;
-  // What was observed in part keeps its base, or the whole would count again.
-  const bool in_part = std::any_of(
-      state.contributions.begin(), state.contributions.end(),
-      [&](const Contribution& c) { return c.seen_last && !listed(c); });
-  if (in_part) return changed;
-  for (Contribution& c : state.contributions) {
-    c.seen_last = {};
-    c.seen_total = {};
-  }
-  if (state.ttl_base <= state.base) {
-    state.ttl.clear();
-    state.ttl_base = {};
-  }
-  state.kind = BaseKind::kNone;
-  state.base = {};
-  state.value.clear();
-  state.base_floor = {};
-  return true;
+bool waits(const TtlMark& m, BaseKind kind, Stamp base) {
+  return m.base > base && !applies(m, kind, base);
 }
 
 Millis deadline_of(const StateView& state) {
-  if (state.ttl.empty() || state.ttl_base != state.base) return kNoDeadline;
   Millis longest = INT64_MIN;
   for (const TtlMark& m : state.ttl) {
-    if (m.live) longest = std::max(longest, m.deadline);
+    if (m.live && applies(m, state.kind, state.base)) longest = std::max(longest, m.deadline);
   }
   return longest == INT64_MIN ? kNoDeadline : longest;
 }
@@ -432,13 +332,9 @@ void write_base(KeyState& state, BaseKind kind, std::string_view value, Stamp st
     c.seen_total = c.total;
     c.closed = true;
   }
-  if (state.ttl_base <= stamp) {
-    state.ttl.clear();
-    state.ttl_base = {};
-    if (deadline != kNoDeadline && kind == BaseKind::kValue) {
-      state.ttl_base = stamp;
-      state.ttl.push_back(TtlMark{stamp, deadline, true});
-    }
+  state.ttl.clear();
+  if (deadline != kNoDeadline && kind == BaseKind::kValue) {
+    state.ttl.push_back(TtlMark{stamp, deadline, stamp});
   }
 }
 
@@ -469,12 +365,12 @@ void add(KeyState& state, const Total& amount, Stamp stamp, Stamp incarnation) {
 }
 
 void write_deadline(KeyState& state, Millis deadline, Stamp stamp) {
-  // A register that waits for a later base outlives the value we see: so does its TTL.
-  if (!state.ttl.empty() && state.ttl_base > state.base) return;
-  if (state.ttl.empty()) state.ttl_base = state.base;
-  for (TtlMark& m : state.ttl) m.live = false;
   std::erase_if(state.ttl, [&](const TtlMark& m) { return m.stamp.region() == stamp.region(); });
-  put_mark(state.ttl, TtlMark{stamp, deadline, true});
+  for (TtlMark& m : state.ttl) {
+    if (applies(m, state.kind, state.base)) m.live = false;
+  }
+  put_mark(state.ttl,
+           TtlMark{stamp, deadline, state.base, state.kind != BaseKind::kValue});
 }
 
 uint64_t digest(DbId db, std::string_view key, const StateView& state) {

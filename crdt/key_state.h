@@ -10,8 +10,8 @@
 // entry.h) and uses this form for whatever is concurrent, for the codecs and for the laws.
 //
 // Invariants:
-//  (1) Of two bases the later stamp wins; a tie (two regions with one id) falls to the kind and
-//      then to the value bytes.
+//  (1) Of two bases the later stamp wins; of two with one stamp the tombstone (a flush deletes a base
+//      under its own stamp), then the value bytes.
 //  (2) Of two states of one contribution (same birth) the later `last` wins.
 //  (3) Only the incarnation that created a contribution continues it, and only until a base has
 //      observed it; then it begins a new one. So a contribution that a base lists is final as
@@ -20,14 +20,20 @@
 //  (5) A contribution born at or below base_floor that the base does not list is void: the
 //      region that wrote the base had evicted it and reset the counter blindly.
 //  (6) TTL marks are one per region, later stamp wins, and a cleared mark beats a live one of
-//      the same stamp; the longest live deadline counts. Marks belong to ttl_base; of two
-//      registers the later ttl_base wins. A register whose ttl_base is later than the base waits
-//      for that base.
+//      the same stamp; the longest live deadline counts. A mark belongs to the base it was set on
+//      and says nothing of another. One that was set on a counter without a value (no base, or a
+//      tombstone) belongs to whatever counts there, if it is later than the tombstone. A mark whose
+//      base is later than the one that is here waits for it.
+//  (7) Everything in a state has a stamp by which it is known to have been seen: the base its own,
+//      a contribution that of its last increment, a mark its own. What a side has seen and does not
+//      have, it has removed, and nothing but that absence need say so (see merge_from).
 //
 // Sources: M. Shapiro et al., "A comprehensive study of Convergent and Commutative Replicated
 // Data Types", 2011 (LWW register, PN-counter); C. Baquero et al., "The problem with embedded
-// CRDT counters and a solution", 2016 (resettable counter). Differs: contributions are named by
-// birth stamps, so that a crashed writer never continues an unknown total.
+// CRDT counters and a solution", 2016 (resettable counter); P. Almeida et al., "Delta State
+// Replicated Data Types", 2018 (causal contexts). Differs: contributions are named by birth stamps,
+// so that a crashed writer never continues an unknown total; contexts are version vectors of a
+// whole slot, with gaps, and not sets of dots of a key.
 #pragma once
 
 #include <optional>
@@ -67,6 +73,8 @@ struct Contribution {
 struct TtlMark {
   Stamp stamp;  // its region is the one whose EXPIRE or PERSIST this is
   Millis deadline = kNoDeadline;
+  Stamp base;           // what it was set on; 0: no base
+  bool counter = false;  // that was no value: a counter without a base, or after a deletion
   bool live = true;
   bool operator==(const TtlMark&) const = default;
 };
@@ -78,7 +86,6 @@ struct StateView {
   std::string_view value;
   Stamp base_floor;
   std::span<const Contribution> contributions;
-  Stamp ttl_base;
   std::span<const TtlMark> ttl;
 };
 
@@ -88,12 +95,11 @@ struct KeyState {
   std::string value;
   Stamp base_floor;
   std::vector<Contribution> contributions;  // sorted by (region, birth)
-  Stamp ttl_base;
   std::vector<TtlMark> ttl;  // sorted by region
 
   bool operator==(const KeyState&) const = default;
   operator StateView() const {
-    return {kind, base, value, base_floor, contributions, ttl_base, ttl};
+    return {kind, base, value, base_floor, contributions, ttl};
   }
 
   // The latest stamp in this state.
@@ -116,39 +122,28 @@ inline constexpr size_t kConflictValueBytes = 64;
 // Joins `other` into `state`. Returns whether `state` changed.
 bool merge(KeyState& state, const KeyState& other, Discarded* discarded = nullptr);
 
-// As merge, for a state that arrives from a region which knew `sender` to be stable, in a region
-// which has seen `own`. Either side may have collected what the other still holds, and absence of
-// what was seen means just that:
-//  - a winning base deletes every contribution born at or below `sender` that it does not list;
-//  - a contribution born within `own` that `state` does not list is not taken over again, whoever
-//    wins: a region that lags may still send it after the base that observed it has gone;
-//  - of a tombstone that one side has let go as stable, nothing is left on the other either, so
-//    that a TTL set on the counter that began anew finds the same (absent) base in both.
-// Where entries were evicted absence proves nothing: pass an empty `own`.
-bool merge_from(KeyState& state, const KeyState& other, const Stability& sender,
-                const VersionVector& own, Discarded* discarded = nullptr);
+// As merge, between two sides that may have removed what the other still holds. `theirs` is what
+// the other side had seen of the slot when it had this state (a lower bound will do, if it covers
+// all that it had removed), `own` the same of this side:
+//  - what `state` has and `other` has not, although `theirs` covers it, is taken out;
+//  - what `other` has and `state` has not, although `own` covers it, is not taken in.
+// What a removed base had observed stays observed. Where entries were evicted absence proves
+// nothing: pass an empty vector for that side. `parts` says what `other` is of.
+enum class Parts : uint8_t { kAll, kTtl };
+bool merge_from(KeyState& state, const KeyState& other, const VersionVector& theirs,
+                const VersionVector& own, Parts parts = Parts::kAll,
+                Discarded* discarded = nullptr);
 
-// Where `state` has expired before `stable`, a region that knew `stable` may have freed it; if
-// `other` comes from there and has begun a new counter, takes out of `state` what went there, or
-// the new counter would be hidden by the old deadline and freed with the old value. Returns
-// whether `state` changed.
-bool forget_expired(KeyState& state, const KeyState& other, const Stability& stable);
-
-// Drops what stability makes unnecessary: observed contributions, TTL marks that were cleared.
-// Returns true when something went. A state may become collectable() as a whole.
+// Drops what stability makes unnecessary: observed contributions, TTL marks that were cleared or
+// whose base is gone. Returns true when something went. A state may become collectable() as a whole.
 bool collect(KeyState& state, const Stability& stable);
 bool collectable(const KeyState& state, const Stability& stable);
 
-// Takes away what `covered` says the other side had seen and no longer has. Returns true when
-// the state changed; it may become bottom.
-bool remove_covered(KeyState& state, const VersionVector& covered);
-
-// The same where the other side still has the key: what it had seen of ours and no longer lists, it
-// has collected, without this region's say if we had lapsed. Returns true when the state changed.
-bool forget_absent(KeyState& state, const KeyState& theirs, const VersionVector& covered);
-
 // ---- Reading ----
 
+// Whether a TTL mark counts for this base, or waits for one that has not arrived.
+bool applies(const TtlMark& mark, BaseKind kind, Stamp base);
+bool waits(const TtlMark& mark, BaseKind kind, Stamp base);
 // Deadline in force, or kNoDeadline.
 Millis deadline_of(const StateView& state);
 // Whether the key holds a value, expiry apart.

@@ -24,6 +24,8 @@ using DbId = uint8_t;       // numbered database, 0..15 by default
 using Millis = int64_t;     // milliseconds since the Unix epoch, or a duration in milliseconds
 
 inline constexpr uint32_t kSlotCount = 16384;
+// The year 2248. No clock is moved beyond by what it hears, so that none can be made to overflow.
+inline constexpr Millis kLatestMs = Millis{1} << 43;
 
 struct Stamp {
   uint64_t raw = 0;  // 0: before everything, "never"
@@ -76,7 +78,7 @@ class HybridClock {
   }
 
   void observe(Stamp remote) {
-    if (remote.tick() > tick_) tick_ = remote.tick();
+    if (remote.tick() > tick_ && remote.ms() <= kLatestMs) tick_ = remote.tick();
   }
 
   Stamp last() const { return Stamp::from_tick(tick_, region_); }

@@ -22,6 +22,12 @@ enum ContributionFlags : uint8_t {
   kClosed = 0x08,
   kKnownContributionFlags = 0x0f,
 };
+enum MarkFlags : uint8_t {
+  kLive = 0x01,
+  kCounter = 0x02,
+  kOtherBase = 0x04,  // the base it was set on follows; else it is the state's own
+  kKnownMarkFlags = 0x07,
+};
 constexpr uint64_t kContributionsMax = 1 << 20;
 constexpr uint64_t kMarksMax = 256;
 constexpr size_t kRealBytes = 10;  // x87 extended: 64 bits of mantissa, 16 of sign and exponent
@@ -85,6 +91,28 @@ bool read_contribution(Reader& in, Contribution& c) {
   return in.ok();
 }
 
+void write_mark(Writer& w, const TtlMark& m, Stamp base) {
+  uint8_t flags = 0;
+  if (m.live) flags |= kLive;
+  if (m.counter) flags |= kCounter;
+  if (m.base != base) flags |= kOtherBase;
+  w.u8(flags);
+  w.stamp(m.stamp);
+  w.svarint(m.deadline);
+  if (m.base != base) w.stamp(m.base);
+}
+
+bool read_mark(Reader& in, TtlMark& m, Stamp base) {
+  const uint8_t flags = in.u8();
+  m.live = (flags & kLive) != 0;
+  m.counter = (flags & kCounter) != 0;
+  m.stamp = in.stamp();
+  m.deadline = in.svarint();
+  m.base = (flags & kOtherBase) != 0 ? in.stamp() : base;
+  if ((flags & ~kKnownMarkFlags) != 0 || m.stamp.region() == 0) in.fail();
+  return in.ok();
+}
+
 }  // namespace
 
 void encode_state(const StateView& s, std::string& out) {
@@ -103,13 +131,8 @@ void encode_state(const StateView& s, std::string& out) {
     for (const Contribution& c : s.contributions) write_contribution(w, c);
   }
   if (!s.ttl.empty()) {
-    w.stamp(s.ttl_base);
     w.varint(s.ttl.size());
-    for (const TtlMark& m : s.ttl) {
-      w.u8(m.live ? 1 : 0);
-      w.stamp(m.stamp);
-      w.svarint(m.deadline);
-    }
+    for (const TtlMark& m : s.ttl) write_mark(w, m, s.base);
   }
 }
 
@@ -138,17 +161,12 @@ bool decode_state(Reader& in, KeyState& s) {
     }
   }
   if (flags & kHasTtl) {
-    s.ttl_base = in.stamp();
     const uint64_t n = in.varint();
-    if (n == 0 || n > kMarksMax || s.ttl_base < s.base) in.fail();
+    if (n == 0 || n > kMarksMax) in.fail();
     for (uint64_t i = 0; i < n && in.ok(); ++i) {
       TtlMark m;
-      const uint8_t live = in.u8();
-      m.live = live == 1;
-      m.stamp = in.stamp();
-      m.deadline = in.svarint();
-      const bool sorted = s.ttl.empty() || s.ttl.back().stamp.region() < m.stamp.region();
-      if (live > 1 || !sorted) in.fail();
+      if (!read_mark(in, m, s.base)) break;
+      if (!s.ttl.empty() && s.ttl.back().stamp.region() >= m.stamp.region()) in.fail();
       s.ttl.push_back(m);
     }
   }

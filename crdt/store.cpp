@@ -212,11 +212,39 @@ Stamp& Store::changed_ref(SlotId id, RegionId region) {
 
 // ---- Local writes ----
 
+void Store::begin_batch() {
+  writer_.begin(coverage());
+  begun_.clear();
+  for (const RegionId r : regions_) begun_.push_back(writer_.context().at(r));
+}
+
+// Null where the batch's context is the slot's. Of a slot that was repaired beyond the rest of the
+// shard, more has been seen, and so more may have been removed. Where entries were evicted, nothing
+// can be told from what is absent; but a base without contributions lacks none if none were evicted.
+const VersionVector* Store::delta_context(DeltaKind kind, const Slot& s, SlotId id) {
+  static const VersionVector kNothing;
+  const bool base = kind == DeltaKind::kSet || kind == DeltaKind::kDelete;
+  if (s.evicted && (s.evicted_birth || !base)) return &kNothing;
+  const Stamp* changed =
+      &changed_[static_cast<size_t>(id - options_.slots.first) * regions_.size()];
+  bool ahead = false;
+  for (size_t i = 1; i < regions_.size(); ++i) {
+    ahead |= i < begun_.size() ? changed[i] > begun_[i] : changed[i].raw != 0;
+  }
+  if (!ahead) return nullptr;
+  slot_context_ = writer_.context();
+  for (size_t i = 1; i < regions_.size(); ++i) slot_context_.raise(regions_[i], changed[i]);
+  return &slot_context_;
+}
+
 BatchWriter::Head Store::head(DeltaKind kind, const KeyRef& ref, Stamp stamp) {
   Slot& s = slot(ref.slot);
+  if (writer_.empty() && options_.replicated) begin_batch();
+  const VersionVector* context = options_.replicated ? delta_context(kind, s, ref.slot) : nullptr;
   Stamp& changed = changed_[static_cast<size_t>(ref.slot - options_.slots.first) * regions_.size()];
   const bool first = s.batch != writer_.epoch();
-  const BatchWriter::Head h{kind, ref.slot, stamp, first, first ? changed : Stamp{}, ref.db};
+  const BatchWriter::Head h{kind,   ref.slot, stamp, first, first ? changed : Stamp{},
+                            ref.db, context};
   s.batch = writer_.epoch();
   changed = stamp;
   last_write_ = stamp;
@@ -243,7 +271,7 @@ void Store::set(const KeyRef& ref, std::string_view value, Millis deadline) {
   Slot& s = slot(ref.slot);
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   const bool wide = index != Table::kNone && s.table.at(index)->has(Entry::kIsWide);
-  if (wide || (index == Table::kNone && s.evicted_birth)) {
+  if (wide || s.evicted_birth) {
     write_through_state(ref, value, deadline, BaseKind::kValue);
     return;
   }
@@ -270,7 +298,8 @@ bool Store::write_through_state(const KeyRef& ref, std::string_view value, Milli
   if (index != Table::kNone) s.table.at(index)->unpack(state);
   const Stamp stamp = clock_.next(now_);
   write_base(state, kind, value, stamp, deadline);
-  state.base_floor = s.evicted_birth;
+  // What this base does not list of what was evicted, or was collected, is void.
+  if (s.evicted) state.base_floor = std::max(s.evicted_birth, stable_.upto);
   Entry* e = put_state(s, ref, index, state);
   emit_state(ref, stamp, e, state);
   return true;
@@ -414,15 +443,14 @@ void Store::set_deadline(const KeyRef& ref, Millis deadline) {
   if (!options_.replicated) return;
   mark_written(*e);
   KeyState marks;
-  marks.ttl_base = state.ttl_base;
   marks.ttl = state.ttl;
   scratch_.clear();
   encode_state(marks, scratch_);
   writer_.body(h, ref.key, scratch_);
 }
 
-// What a flush leaves of an entry without contributions: a tombstone under the base's own stamp, as
-// delete_flushed() does for states. Were it erased, an older base of another region, which this one
+// What a flush leaves of a value without contributions: a tombstone under the base's own stamp. Under
+// the flush's it would win over concurrent writes that the flush had not seen. Were it erased, an older base of another region, which this one
 // had beaten everywhere else, would count here.
 void Store::bury(Slot& s, uint32_t index, SlotId id) {
   const Entry* e = s.table.at(index);
@@ -432,6 +460,13 @@ void Store::bury(Slot& s, uint32_t index, SlotId id) {
   state.kind = BaseKind::kDeleted;
   state.base = e->stamp();
   put_state(s, ref, index, state);
+}
+
+void Store::emit_buried(Slot& s, uint32_t index, SlotId id) {
+  Entry* e = s.table.at(index);
+  const std::string key(e->key());
+  TtlMark mark;
+  emit_state(KeyRef{key, e->db(), id, hash_key(e->db(), key)}, clock_.next(now_), e, e->view(mark));
 }
 
 void Store::flush(DbId db) {
@@ -456,7 +491,11 @@ void Store::flush(DbId db) {
         write_through_state(ref, {}, kNoDeadline, BaseKind::kDeleted);
         ++i;
       } else if (options_.replicated) {
-        bury(s, i++, id);
+        // Of what was seen within a gap the vector does not tell.
+        const bool told = seen.covers(e->stamp());
+        bury(s, i, id);
+        if (!told) emit_buried(s, i, id);
+        ++i;
       } else {
         erase_at(s, i);  // moves a later entry here, or none
         if (s.table.capacity() == 0) break;
@@ -465,21 +504,26 @@ void Store::flush(DbId db) {
     if (!any) continue;
     const Stamp stamp = clock_.next(now_);
     seen.raise(options_.region, stamp);
-    const BatchWriter::Head h = head(DeltaKind::kFlush, KeyRef{{}, db, id, 0}, stamp);
-    if (!options_.replicated) continue;
-    add_flush(s, FlushMark{stamp, db, seen});
-    scratch_.clear();
-    encode_seen(seen, scratch_);
-    writer_.body(h, {}, scratch_);
-    writer_.note_rewrite();
+    if (options_.replicated) add_flush(s, FlushMark{stamp, db, seen});
+    emit_flush(id, db, stamp, seen);
   }
+}
+
+void Store::emit_flush(SlotId id, DbId db, Stamp stamp, const VersionVector& seen) {
+  const BatchWriter::Head h = head(DeltaKind::kFlush, KeyRef{{}, db, id, 0}, stamp);
+  if (!options_.replicated) return;
+  scratch_.clear();
+  encode_seen(seen, scratch_);
+  writer_.body(h, {}, scratch_);
+  writer_.note_rewrite();
 }
 
 // ---- The stream ----
 
 Batch Store::seal() {
+  if (writer_.empty()) begin_batch();
   const Stamp to = clock_.floor(now_);
-  Batch batch = writer_.seal(sealed_upto_, to, claim(), gap(options_.region));
+  Batch batch = writer_.seal(sealed_upto_, to);
   sealed_upto_ = to;
   return batch;
 }

@@ -37,9 +37,6 @@
 
 namespace atl::crdt {
 
-// Hash slot of a key, as Redis Cluster defines it (CRC16 of the {hash tag}, or of the key).
-SlotId slot_of(std::string_view key);
-
 // A key, hashed once. *Lifetime*: `key` is a view.
 struct KeyRef {
   std::string_view key;
@@ -151,6 +148,8 @@ class Store {
   size_t expire_step(size_t budget);
   // Evicts one entry chosen by sampling; false when nothing can be evicted.
   bool evict_one(EvictionPool pool, EvictionOrder order, int samples, uint64_t random);
+  // Rests while the gap of a region is open, for what that region wrote: what it has lost may come
+  // back.
   size_t collect_step(size_t budget);
   size_t memory_bytes() const { return memory_bytes_; }
   AccessPolicy& access_policy() { return access_policy_; }
@@ -213,7 +212,7 @@ class Store {
   // ---- Stability ----
   const Stability& stability() const { return stable_; }
   // Never goes back while the members stay the same. Takes effect at once; requires that the
-  // current batch is empty (rule 5 of key_state.h ties it to batches).
+  // current batch is empty: what goes by it must lie within the context that a batch begins with.
   void set_stability(const Stability& stable);
 
   // ---- Whole slots ----
@@ -267,6 +266,7 @@ class Store {
     uint32_t garbage = 0;        // entries with something to collect
     Millis next_deadline = kNoDeadline;  // no visible deadline is earlier
     Stamp evicted_birth;         // greatest birth of an evicted contribution
+    Stamp evicted_base;          // and base
     bool evicted = false;
     bool dirty = false;
     std::unique_ptr<std::vector<FlushMark>> flushes;
@@ -278,8 +278,9 @@ class Store {
   };
 
   static void close_repaired_gap(const Slot& s, Coverage& c);
-  void hear(const Stability& stable);
-  Stability claim() const;
+  void settle_stability();
+  void begin_batch();
+  const VersionVector* delta_context(DeltaKind kind, const Slot& s, SlotId id);
 
   Slot& slot(SlotId id) { return slots_[id - options_.slots.first]; }
   const Slot& slot(SlotId id) const { return slots_[id - options_.slots.first]; }
@@ -319,26 +320,31 @@ class Store {
   AddResult add_total(const KeyRef& ref, const Total& amount, std::string& result);
 
   // Merging.
-  void apply_delta(const Delta& delta, const Stability& sender);
+  void apply_delta(const Delta& delta);
   void raise_changed(std::string_view batch);
-  void apply_base(Slot& s, const KeyRef& ref, const Delta& delta, const Stability& sender);
-  void apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Stability& sender);
-  void apply_ttl(Slot& s, const KeyRef& ref, const Delta& delta, const Stability& sender);
+  void apply_base(Slot& s, const KeyRef& ref, const Delta& delta);
+  void apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
+                   const VersionVector& own);
+  void apply_ttl(Slot& s, const KeyRef& ref, const Delta& delta);
   void apply_flush(Slot& s, const FlushMark& mark);
   void bury(Slot& s, uint32_t index, SlotId id);
+  void emit_buried(Slot& s, uint32_t index, SlotId id);
   void add_flush(Slot& s, const FlushMark& mark);
   const FlushMark* flushed(const Slot& s, DbId db, Stamp base) const;
   void note_conflict(const KeyRef& ref, const char* rule, Stamp winner, Stamp loser,
                      std::string_view loser_value);
   Coverage coverage_of(SlotId id, RegionId region) const;
-  VersionVector seen_of(const Slot& s, SlotId id) const;
+  VersionVector context(const Slot& s, SlotId id) const;
+  bool knows_all(const VersionVector& theirs, SlotId id) const;
 
   struct SlotImage;
   static bool parse_slot(std::string_view bytes, SlotImage& image, std::string* error);
+  static VersionVector context_of(const SlotImage& image);
   void load_slot(SlotImage& image);
   void join_slot(SlotImage& image);
-  void join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const SlotImage& image,
+  void join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
                   const VersionVector& mine);
+  void emit_flush(SlotId id, DbId db, Stamp stamp, const VersionVector& seen);
 
   // Upkeep.
   size_t expire_slot(Slot& s);
@@ -353,10 +359,12 @@ class Store {
   std::vector<Slot> slots_;
   std::vector<Db> dbs_;
   BatchWriter writer_;
+  std::vector<Stamp> begun_;  // the context of the batch, as regions_
+  VersionVector slot_context_;
   Stamp sealed_upto_;
   Stamp last_write_;
   Stability stable_;
-  Stability heard_;  // the latest that any batch or slot carried; see claim()
+  Stability firm_;  // of stable_, the regions without an open gap
   std::vector<Position> positions_;
   std::vector<Coverage> gaps_;
   std::vector<RegionId> regions_;   // dense index of changed_; this region is the first

@@ -8,20 +8,11 @@ namespace atl::crdt {
 
 namespace {
 
-// What a flush that had seen `seen` leaves of a state whose base it had seen. The base is deleted
-// under its own stamp: under the flush's it would win over the deletions that the flush wrote key
-// by key, and those know what was observed of contributions which this state does not list.
-void delete_flushed(KeyState& state, const VersionVector& seen) {
+// What a flush leaves of a base that it had seen: a tombstone under the base's own stamp. Under the
+// flush's it would win over the deletions that the flush wrote key by key for counters.
+void delete_flushed(KeyState& state) {
   state.kind = BaseKind::kDeleted;
   state.value.clear();
-  state.ttl.clear();
-  state.ttl_base = {};
-  for (Contribution& c : state.contributions) {
-    if (!seen.covers(c.last)) continue;
-    c.seen_last = c.last;
-    c.seen_total = c.total;
-    c.closed = true;
-  }
 }
 
 }  // namespace
@@ -74,6 +65,7 @@ void Store::forget_region(RegionId region) {
 void Store::set_gap(const Coverage& gap) {
   std::erase_if(gaps_, [&](const Coverage& g) { return g.region == gap.region; });
   if (gap.has_gap() && !canary_.ignore_gap) gaps_.push_back(gap);
+  settle_stability();
 }
 
 Coverage Store::gap(RegionId region) const {
@@ -161,26 +153,12 @@ std::vector<Stamp> Store::changed(SlotId id) const {
 void Store::set_stability(const Stability& stable) {
   assert(writer_.empty());
   stable_ = stable;
+  settle_stability();
 }
 
-void Store::hear(const Stability& stable) {
-  if (heard_.members != stable.members) {
-    if (stable.upto > heard_.upto) heard_ = stable;
-  } else {
-    heard_.upto = std::max(heard_.upto, stable.upto);
-  }
-}
-
-// What batches and slots of this store claim. Whole states travel, and in them bases that third
-// regions wrote, or that this one wrote before a restart: without the stability that held then, a
-// contribution which such a base does not list, because it had been collected, would count again
-// elsewhere. To claim what another region knows is sound: its stability lies below all that this
-// store has seen, so what this store then lacks was collected.
-Stability Store::claim() const {
-  if (stable_.members.empty()) return heard_;
-  Stability claimed = stable_;
-  if (heard_.members == stable_.members) claimed.upto = std::max(claimed.upto, heard_.upto);
-  return claimed;
+void Store::settle_stability() {
+  firm_ = stable_;
+  std::erase_if(firm_.members, [&](RegionId r) { return gap(r).has_gap(); });
 }
 
 // ---- Batches ----
@@ -203,8 +181,7 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
       return Applied::kSlotGap;
     }
   }
-  set_gap(header.self);
-  hear(header.stable);
+  set_gap(header.self());
   clock_.observe(header.to);
   Delta d;
   while (reader.next(d)) {
@@ -215,7 +192,7 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
     // position.
     if (ours && d.stamp <= changed(d.slot, header.region)) continue;
     if (ours && slot(d.slot).repaired && slot(d.slot).repaired->covers(d.stamp)) continue;
-    if (ours) apply_delta(d, header.stable);
+    if (ours) apply_delta(d);
   }
   raise_changed(bytes);
   it->upto = header.to;
@@ -225,14 +202,14 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
 void Store::replay(std::string_view bytes) {
   BatchReader reader(bytes);
   const BatchHeader header = reader.header();
-  hear(header.stable);
   clock_.observe(header.to);
+  if (header.region != options_.region) set_gap(header.self());
   if (header.region == options_.region) sealed_upto_ = std::max(sealed_upto_, header.to);
   Delta d;
   while (reader.next(d)) {
     if (!options_.slots.contains(d.slot)) continue;
     if (d.stamp <= changed(d.slot, header.region)) continue;
-    apply_delta(d, header.stable);
+    apply_delta(d);
   }
   raise_changed(bytes);
 }
@@ -249,7 +226,7 @@ void Store::raise_changed(std::string_view bytes) {
   }
 }
 
-void Store::apply_delta(const Delta& d, const Stability& sender) {
+void Store::apply_delta(const Delta& d) {
   Slot& s = slot(d.slot);
   touch_dirty(s);
   ++stats_.merged_deltas;
@@ -266,45 +243,45 @@ void Store::apply_delta(const Delta& d, const Stability& sender) {
   switch (d.kind) {
     case DeltaKind::kSet:
     case DeltaKind::kDelete:
-      apply_base(s, ref, d, sender);
+      apply_base(s, ref, d);
       break;
     case DeltaKind::kState: {
       Reader in(d.body);
       KeyState theirs;
       decode_state(in, theirs);
-      apply_state(s, ref, theirs, sender);
+      apply_state(s, ref, theirs, *d.context, context(s, d.slot));
       break;
     }
     default:
-      apply_ttl(s, ref, d, sender);
+      apply_ttl(s, ref, d);
   }
 }
 
 // A base without contributions, the most frequent delta: no general state is built for it unless
 // one is there.
-void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d, const Stability& sender) {
-  const bool is_set = d.kind == DeltaKind::kSet;
-  if (is_set && flushed(s, ref.db, d.stamp) != nullptr) return;
+void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d) {
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   Entry* e = index == Table::kNone ? nullptr : s.table.at(index);
   if (e != nullptr && canary_.ignore_tombstones && e->kind() == BaseKind::kDeleted &&
       !e->has(Entry::kIsWide)) {
     erase_at(s, index);
-    apply_base(s, ref, d, sender);
+    apply_base(s, ref, d);
     return;
   }
+  const bool is_set = d.kind == DeltaKind::kSet && flushed(s, ref.db, d.stamp) == nullptr;
   if (e != nullptr && e->has(Entry::kIsWide)) {
     KeyState theirs;
     theirs.kind = is_set ? BaseKind::kValue : BaseKind::kDeleted;
     theirs.base = d.stamp;
     theirs.value.assign(d.value);
     if (is_set && d.deadline != kNoDeadline) {
-      theirs.ttl_base = d.stamp;
-      theirs.ttl.push_back(TtlMark{d.stamp, d.deadline, true});
+      theirs.ttl.push_back(TtlMark{d.stamp, d.deadline, d.stamp});
     }
-    apply_state(s, ref, theirs, sender);
+    apply_state(s, ref, theirs, *d.context, context(s, d.slot));
     return;
   }
+  // What was evicted was later: the key stays a miss.
+  if (e == nullptr && d.stamp < s.evicted_base) return;
   if (e != nullptr && e->stamp() >= d.stamp) {
     // Ours is later. It had not seen theirs if it was written here.
     if (is_set && e->stamp() > d.stamp && e->stamp().region() == options_.region) {
@@ -327,24 +304,32 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d, const Stabili
   }
 }
 
-void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Stability& sender) {
-  if (theirs.kind == BaseKind::kValue) {
-    if (const FlushMark* mark = flushed(s, ref.db, theirs.base)) {
-      delete_flushed(theirs, mark->seen);
-    }
+// Where entries were evicted, what a state has and we have not may have been removed, or evicted. A
+// state from a region that knows all that we have seen has the key as it should be. Of another one
+// only what is new is certain, and a part of a state would be a wrong value: the key stays a miss.
+void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& sender,
+                        const VersionVector& seen) {
+  static const VersionVector kNothing;
+  const bool restores = s.evicted && knows_all(sender, ref.slot);
+  const VersionVector& own = restores ? kNothing : seen;
+  if (theirs.kind == BaseKind::kValue && flushed(s, ref.db, theirs.base) != nullptr) {
+    delete_flushed(theirs);
   }
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   KeyState mine;
-  if (index != Table::kNone) s.table.at(index)->unpack(mine);
+  if (index != Table::kNone) {
+    s.table.at(index)->unpack(mine);
+  } else if (s.evicted && !restores) {
+    bool stale = theirs.base && (own.covers(theirs.base) || theirs.base < s.evicted_base);
+    for (const Contribution& c : theirs.contributions) stale |= own.covers(c.last);
+    if (stale) return;
+  }
   const bool had_value = mine.kind == BaseKind::kValue;
   Discarded lost;
-  bool changed = forget_expired(mine, theirs, sender);
-  forget_expired(theirs, mine, stable_);
-  const VersionVector seen = seen_of(s, ref.slot);
-  changed |= merge_from(mine, theirs, sender, seen, &lost);
+  const bool changed = merge_from(mine, theirs, sender, own, Parts::kAll, &lost);
   // A base that was seen here before lost to one that observed it: no conflict.
   if (lost.base && lost.loser_kind == BaseKind::kValue && had_value &&
-      lost.winner.region() == options_.region && !seen.covers(lost.loser)) {
+      lost.winner.region() == options_.region && !own.covers(lost.loser)) {
     note_conflict(ref, "SET || SET", lost.winner, lost.loser, lost.loser_value);
   }
   bool saturated = false;
@@ -355,28 +340,28 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Stab
   if (changed) put_state(s, ref, index, mine);
 }
 
-void Store::apply_ttl(Slot& s, const KeyRef& ref, const Delta& d, const Stability& sender) {
+void Store::apply_ttl(Slot& s, const KeyRef& ref, const Delta& d) {
   Reader in(d.body);
   KeyState theirs;
   decode_state(in, theirs);
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
-  if (index == Table::kNone && theirs.ttl_base && coverage(ref.slot).covers(theirs.ttl_base)) {
-    return;  // its value was deleted or evicted here
-  }
+  if (index == Table::kNone && s.evicted) return;
+  const VersionVector own = context(s, ref.slot);
   KeyState mine;
   if (index != Table::kNone) s.table.at(index)->unpack(mine);
-  // Marks for a base that lost say nothing.
-  if (theirs.ttl_base < mine.base) return;
-  if (!merge_from(mine, theirs, sender, seen_of(s, ref.slot))) return;
+  // Marks of a value that has come and gone say nothing.
+  std::erase_if(theirs.ttl, [&](const TtlMark& m) {
+    return !m.counter && m.base != mine.base && own.covers(m.base);
+  });
+  if (!merge_from(mine, theirs, *d.context, own, Parts::kTtl)) return;
   Entry* e = put_state(s, ref, index, mine);
   if (e != nullptr) note_deadline(s, e->deadline());
 }
 
-// What this slot has seen, for telling what was collected from what has not arrived. The stamps
-// of the slot's own deltas, not the shard's coverage: they hold during a replay of the log too.
-VersionVector Store::seen_of(const Slot& s, SlotId id) const {
+// What this slot has seen, for telling what was removed from what has not arrived. The stamps of the
+// slot's own deltas, not the shard's coverage: they hold during a replay of the log too.
+VersionVector Store::context(const Slot& s, SlotId id) const {
   VersionVector seen;
-  if (s.evicted_birth) return seen;  // absence proves nothing
   for (const RegionId r : regions_) {
     Coverage c = gap(r);
     close_repaired_gap(s, c);
@@ -384,6 +369,11 @@ VersionVector Store::seen_of(const Slot& s, SlotId id) const {
     seen.set(c);
   }
   return seen;
+}
+
+bool Store::knows_all(const VersionVector& theirs, SlotId id) const {
+  return std::all_of(regions_.begin(), regions_.end(),
+                     [&](RegionId r) { return theirs.covers(changed(id, r)); });
 }
 
 // ---- Flush ----
@@ -398,13 +388,15 @@ const Store::FlushMark* Store::flushed(const Slot& s, DbId db, Stamp base) const
 
 void Store::add_flush(Slot& s, const FlushMark& mark) {
   if (s.flushes == nullptr) s.flushes = std::make_unique<std::vector<FlushMark>>();
+  const auto whole = [](const FlushMark& m) {
+    return std::none_of(m.seen.items().begin(), m.seen.items().end(),
+                        [](const Coverage& c) { return c.has_gap(); });
+  };
   for (FlushMark& m : *s.flushes) {
-    if (m.db != mark.db) continue;
+    if (m.db == mark.db && m.stamp == mark.stamp) return;
+    if (m.db != mark.db || !whole(m) || !whole(mark)) continue;
     m.stamp = std::max(m.stamp, mark.stamp);
-    for (const Coverage& c : mark.seen.items()) {
-      const Coverage* have = m.seen.find(c.region);
-      if (have == nullptr || have->upto < c.upto) m.seen.set(c);
-    }
+    for (const Coverage& c : mark.seen.items()) m.seen.raise(c.region, c.upto);
     return;
   }
   s.flushes->push_back(mark);
@@ -424,7 +416,7 @@ void Store::apply_flush(Slot& s, const FlushMark& mark) {
     } else {
       KeyState mine;
       e->unpack(mine);
-      delete_flushed(mine, mark.seen);
+      delete_flushed(mine);
       const std::string key(e->key());
       const KeyRef ref{key, e->db(), 0, hash_key(e->db(), key)};
       if (put_state(s, ref, i, mine) != nullptr) ++i;

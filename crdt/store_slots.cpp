@@ -9,7 +9,7 @@ namespace atl::crdt {
 
 namespace {
 
-constexpr uint8_t kSlotVersion = 1;
+constexpr uint8_t kSlotVersion = 2;
 constexpr uint8_t kEvicted = 0x01;
 
 }  // namespace
@@ -23,9 +23,8 @@ struct Store::SlotImage {
   SlotId slot = 0;
   std::vector<Stamp> changed;
   VersionVector coverage;
-  Stability stable;
   bool evicted = false;
-  Stamp evicted_birth;
+  Stamp evicted_birth, evicted_base;
   std::vector<FlushMark> flushes;
   std::vector<Item> items;
 };
@@ -39,12 +38,9 @@ void Store::encode_slot(SlotId id, std::string& out) const {
   w.u8(static_cast<uint8_t>(last.size()));
   for (const Stamp stamp : last) w.stamp(stamp);
   encode_seen(coverage(id), out);
-  const Stability claimed = claim();
-  w.stamp(claimed.upto);
-  w.u8(static_cast<uint8_t>(claimed.members.size()));
-  for (const RegionId r : claimed.members) w.u8(r);
   w.u8(s.evicted ? kEvicted : 0);
   w.stamp(s.evicted_birth);
+  w.stamp(s.evicted_base);
   w.varint(s.flushes == nullptr ? 0 : s.flushes->size());
   if (s.flushes != nullptr) {
     for (const FlushMark& m : *s.flushes) {
@@ -85,12 +81,9 @@ bool Store::parse_slot(std::string_view bytes, SlotImage& image, std::string* er
   const uint8_t changed = in.u8();
   for (uint8_t i = 0; i < changed && in.ok(); ++i) image.changed.push_back(in.stamp());
   decode_seen(in, image.coverage);
-  image.stable.upto = in.stamp();
-  const uint8_t members = in.u8();
-  for (uint8_t i = 0; i < members && in.ok(); ++i) image.stable.members.push_back(in.u8());
-  if (!std::is_sorted(image.stable.members.begin(), image.stable.members.end())) in.fail();
   image.evicted = (in.u8() & kEvicted) != 0;
   image.evicted_birth = in.stamp();
+  image.evicted_base = in.stamp();
   const uint64_t flushes = in.varint();
   if (flushes > 256) in.fail();
   for (uint64_t i = 0; i < flushes && in.ok(); ++i) {
@@ -130,7 +123,6 @@ bool Store::merge_slot(std::string_view bytes, SlotSource source, std::string* e
   for (const FlushMark& mark : image.flushes) {
     if (mark.db >= dbs_.size() && mark.db != kEveryDb) dbs_.resize(mark.db + 1u);
   }
-  hear(image.stable);
   if (source == SlotSource::kSnapshot) {
     load_slot(image);
   } else {
@@ -145,8 +137,14 @@ void Store::load_slot(SlotImage& image) {
     Stamp& changed = changed_ref(image.slot, stamp.region());
     changed = std::max(changed, stamp);
   }
+  // Whether a gap has been closed since, its region will say.
+  for (const Coverage& c : image.coverage.items()) {
+    const bool later = c.gap_until > gap(c.region).gap_until;
+    if (c.region != options_.region && later) set_gap(c);
+  }
   s.evicted = image.evicted;
   s.evicted_birth = image.evicted_birth;
+  s.evicted_base = image.evicted_base;
   for (const FlushMark& mark : image.flushes) add_flush(s, mark);
   for (SlotImage::Item& item : image.items) {
     const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
@@ -154,28 +152,32 @@ void Store::load_slot(SlotImage& image) {
   }
 }
 
-// Joins one key of the other side. `mine` is what this side covered before the join.
-void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const SlotImage& image,
+// What the other side had seen of the slot when it encoded it: the slot's own deltas, but for gaps.
+VersionVector Store::context_of(const SlotImage& image) {
+  VersionVector seen;
+  if (image.evicted) return seen;
+  for (const Stamp stamp : image.changed) {
+    const Coverage* c = image.coverage.find(stamp.region());
+    Coverage upto = c != nullptr ? *c : Coverage{stamp.region(), {}, {}, {}};
+    upto.upto = stamp;
+    seen.set(upto);
+  }
+  return seen;
+}
+
+// Joins one key of the other side. `mine` is what this side had seen before the join.
+void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
                        const VersionVector& mine) {
   // What this region itself wrote and lost in a crash: it comes back here, and goes to everyone.
-  bool lost_here = theirs.base.region() == options_.region && !mine.covers(theirs.base);
-  for (const Contribution& c : theirs.contributions) {
-    lost_here |= c.birth.region() == options_.region && !mine.covers(c.last);
-  }
-  for (const TtlMark& m : theirs.ttl) {
-    lost_here |= m.stamp.region() == options_.region && !mine.covers(m.stamp);
-  }
-  uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
-  if (index == Table::kNone) {
-    remove_covered(theirs, mine);  // absent and covered: it was deleted here
-    if (theirs.is_bottom()) return;
-  } else if (KeyState here; s.table.at(index)->has_garbage() || !theirs.base) {
-    s.table.at(index)->unpack(here);
-    if (forget_absent(here, theirs, image.coverage)) put_state(s, ref, index, here);
-  }
-  apply_state(s, ref, theirs, image.stable);
+  const auto lost = [&](Stamp stamp) {
+    return stamp.region() == options_.region && !mine.covers(stamp);
+  };
+  bool lost_here = lost(theirs.base);
+  for (const Contribution& c : theirs.contributions) lost_here |= lost(c.last);
+  for (const TtlMark& m : theirs.ttl) lost_here |= lost(m.stamp);
+  apply_state(s, ref, theirs, context, mine);
   if (!lost_here || !options_.replicated) return;
-  index = s.table.find(ref.hash, ref.db, ref.key);
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   if (index == Table::kNone) return;
   KeyState merged;
   s.table.at(index)->unpack(merged);
@@ -184,30 +186,33 @@ void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const SlotI
 
 void Store::join_slot(SlotImage& image) {
   Slot& s = slot(image.slot);
-  const VersionVector mine = coverage(image.slot);
+  const VersionVector mine = context(s, image.slot);
+  const VersionVector context = context_of(image);
   touch_dirty(s);
   for (const FlushMark& mark : image.flushes) {
+    const bool lost_here = mark.stamp.region() == options_.region && !mine.covers(mark.stamp);
     apply_flush(s, mark);
     add_flush(s, mark);
+    if (lost_here) emit_flush(image.slot, mark.db, clock_.next(now_), mark.seen);
   }
   std::unordered_set<uint64_t> theirs;
   theirs.reserve(image.items.size());
   for (SlotImage::Item& item : image.items) {
     const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
     theirs.insert(ref.hash);
-    join_entry(s, ref, item.state, image, mine);
+    join_entry(s, ref, item.state, context, mine);
   }
-  // What we have and they lack, although they had seen it, was deleted there.
+  // What we have and they lack, although they had seen it, was removed there.
   for (uint32_t i = 0; i < s.table.capacity();) {
     Entry* e = s.table.at(i);
     const uint64_t hash = e == nullptr ? 0 : hash_key(e->db(), e->key());
-    if (e == nullptr || !e->exists() || theirs.contains(hash)) {
+    if (e == nullptr || theirs.contains(hash)) {
       ++i;
       continue;
     }
     KeyState state;
     e->unpack(state);
-    if (!remove_covered(state, image.coverage)) {
+    if (!merge_from(state, {}, context, {})) {
       ++i;
       continue;
     }

@@ -78,7 +78,7 @@ void Store::collect_slot(Slot& s) {
   }
   if (s.flushes != nullptr) {
     tombstones_ -= static_cast<uint64_t>(std::erase_if(
-        *s.flushes, [&](const FlushMark& m) { return stable_.covers(m.stamp); }));
+        *s.flushes, [&](const FlushMark& m) { return firm_.covers(m.stamp); }));
     if (s.flushes->empty()) s.flushes.reset();
   }
   if (s.repaired != nullptr) {
@@ -105,7 +105,7 @@ namespace {
 bool settled(const Entry& e, const Stability& stable) {
   if (e.stamp() && !stable.covers(e.stamp())) return false;
   const Wide* w = e.wide();
-  if (w == nullptr) return true;
+  if (w == nullptr) return stable.covers(e.inline_ttl_stamp());
   for (const Contribution& c : w->contributions) {
     if (!stable.covers(c.last)) return false;
   }
@@ -123,8 +123,8 @@ bool Store::collect_entry(Slot& s, uint32_t index) {
   if (e->has(Entry::kHidden)) {
     // No region can still prolong it: all have been heard of since well after the deadline.
     const Millis deadline = e->deadline();
-    if (deadline <= now_ && settled(*e, stable_) &&
-        stable_.upto.ms() > deadline + options_.max_clock_skew) {
+    if (deadline <= now_ && settled(*e, firm_) &&
+        firm_.upto.ms() > deadline + options_.max_clock_skew) {
       touch_dirty(s);
       erase_at(s, index);
       return true;
@@ -138,15 +138,15 @@ bool Store::collect_entry(Slot& s, uint32_t index) {
     return false;
   }
   if (!e->has(Entry::kIsWide)) {
-    if (e->kind() == BaseKind::kValue || !stable_.covers(e->stamp())) return false;
+    if (e->kind() == BaseKind::kValue || !firm_.covers(e->stamp())) return false;
     touch_dirty(s);
     erase_at(s, index);
     return true;
   }
   KeyState& state = scratch_state_;
   e->unpack(state);
-  const bool changed = collect(state, stable_);
-  if (collectable(state, stable_)) {
+  const bool changed = collect(state, firm_);
+  if (collectable(state, firm_)) {
     touch_dirty(s);
     erase_at(s, index);
     return true;
@@ -211,6 +211,7 @@ bool Store::evict_one(EvictionPool pool, EvictionOrder order, int samples, uint6
       best_slot->evicted_birth = std::max(best_slot->evicted_birth, c.birth);
     }
   }
+  best_slot->evicted_base = std::max(best_slot->evicted_base, e->stamp());
   best_slot->evicted = true;
   touch_dirty(*best_slot);
   erase_at(*best_slot, best_index);

@@ -54,6 +54,8 @@ void put(wire::Content* out, const Beacon& m) {
   for (const auto& c : m.durable.items()) put(b->add_durable(), c);
   b->set_log_floor(m.log_floor.raw);
   for (const RegionId r : m.lapsed) b->add_lapsed(r);
+  b->set_began_whole(m.began_whole);
+  for (const RegionId r : m.healed_with) b->add_healed_with(r);
   b->set_digests_at(m.digests_at);
   b->set_want_ack(m.want_ack);
   for (const Beacon::Digest& d : m.digests) {
@@ -167,15 +169,16 @@ Body read_body(wire::Content& content, Checked& check) {
       return BatchMessage{share(content.mutable_batch()->mutable_data())};
     case wire::Content::kBeacon: {
       const wire::Beacon& b = content.beacon();
-      Beacon out{Stamp{b.sealed()},
-                 Stamp{b.head()},
-                 check.vector(b.applied()),
-                 check.vector(b.durable()),
-                 Stamp{b.log_floor()},
-                 {},
-                 b.want_ack(),
-                 b.digests_at(),
-                 {}};
+      Beacon out;
+      out.sealed = Stamp{b.sealed()};
+      out.head = Stamp{b.head()};
+      out.applied = check.vector(b.applied());
+      out.durable = check.vector(b.durable());
+      out.log_floor = Stamp{b.log_floor()};
+      out.want_ack = b.want_ack();
+      out.digests_at = b.digests_at();
+      out.began_whole = b.began_whole();
+      for (const uint32_t r : b.healed_with()) out.healed_with.push_back(check.region(r));
       for (const uint32_t r : b.lapsed()) out.lapsed.push_back(check.region(r));
       for (const wire::Digest& d : b.digests()) {
         check.require(d.slot() < crdt::kSlotCount, "slot out of range");

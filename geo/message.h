@@ -60,6 +60,11 @@ struct Beacon {
   crdt::VersionVector durable;   // what of that survives a crash; the base of stability
   Stamp log_floor;               // pulls from before here cannot be answered from the log
   std::vector<RegionId> lapsed;  // silent beyond the horizon: must heal by slots from the sender
+  // Whether the sender's run began with all that its region had written. If not, and its gap is
+  // closed, it has everything back that these regions had; who is not among them and has more must
+  // not believe its vector.
+  bool began_whole = true;
+  std::vector<RegionId> healed_with;
   struct Digest {
     SlotId slot = 0;
     uint64_t digest = 0;

@@ -58,11 +58,10 @@ Replicator::Replicator(crdt::Store& store, Host& host, const Options& options, c
     r.known_since = now;
     regions_.emplace(id, r);
   }
-  if (!start.tail_complete) {
-    self_gap_ = true;
-    store_.set_gap({options_.self.region, {}, start.last_known, start.first});
-  }
-  beacon_at_ = now;
+  doubt_ = start.doubt;
+  if (in_doubt()) store_.set_gap({options_.self.region, {}, doubt_->after, doubt_->until});
+  listening_ = start.listen;
+  beacon_at_ = now - options.beacon_interval;  // others take nothing of a run before its first
   next_request_ = start.first.raw + 1;  // replies to an earlier run match nothing
 }
 
@@ -212,6 +211,7 @@ Replicator::Feed& Replicator::feed_of(const Sender& s, Millis now) {
     feed.aside.clear();
     feed.aside_bytes = 0;
     feed.pulling = false;
+    feed.believed = false;
     feed.durable.reset();
   }
   feed.sender = s;
@@ -224,8 +224,32 @@ Replicator::Feed* Replicator::find_feed(uint64_t producer) {
   return it == feeds_.end() ? nullptr : &it->second;
 }
 
+void Replicator::listen(const Message& m) {
+  crdt::HybridClock& clock = store_.clock();
+  clock.observe(m.sender.incarnation);
+  if (const auto* beacon = std::get_if<Beacon>(&m.body)) {
+    clock.observe(beacon->head);
+    for (const crdt::Coverage& c : beacon->applied.items()) clock.observe(c.upto);
+  }
+}
+
+void Replicator::stop_listening(Millis now) {
+  listening_ = false;
+  start_.first = store_.clock().next(now);
+  next_request_ = start_.first.raw + 1;
+  store_.begin_incarnation(start_.first);
+  host_.began(start_.first);
+  if (!doubt_) return;
+  doubt_->until = start_.first;
+  doubt_changed();
+}
+
 void Replicator::on_message(const Message& m, Millis now) {
   if (!admit(m.sender, now) || !m.sender.slots.overlaps(options_.slots)) return;
+  if (listening_) {
+    listen(m);
+    return;
+  }
   // What an earlier run of a sender still has under way is refused: it may have lost those writes
   // and, having asked everybody, be sure that nobody holds them.
   if (const Feed* known = find_feed(m.sender.address.producer())) {
@@ -243,7 +267,7 @@ Stamp Replicator::position(const Feed& feed) const {
 // ---- Deltas ----
 
 void Replicator::handle(Feed& feed, const BatchMessage& m, Millis now) {
-  if (regions_[feed.sender.address.region].lapsed) {
+  if (regions_[feed.sender.address.region].lapsed || !feed.believed) {
     ++counters_.refused;
     return;
   }
@@ -377,6 +401,9 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
   // stability.
   store_.clock().observe(m.head);
   feed.acked = std::max(feed.acked, m.applied.at(options_.self.region));
+  feed.believed = believes(feed, m);
+  reopen_self_gap(feed);
+  if (!feed.believed) return;
   // A gap holds as soon as we hear of it; that it is closed, once we have what closed it.
   if (const crdt::Coverage* theirs = m.applied.find(origin)) {
     if (theirs->has_gap() || position(feed) >= m.sealed) store_.set_gap(*theirs);
@@ -389,7 +416,7 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
     return;
   }
   if (regions_[origin].lapsed) return;
-  if (self_gap_) {
+  if (in_doubt()) {
     learn_regions(m.applied, now);
     heal_self_gap(feed, now);
   }
@@ -422,6 +449,7 @@ Message Replicator::message(Body body, Millis now) const {
 
 void Replicator::on_sealed(const crdt::Batch& batch, Millis now) {
   if (batch.header.deltas != 0) {
+    host_.secure_clock(batch.header.to);
     ++counters_.batches_sent;
     counters_.bytes_sent += batch.bytes.size();
     sealed_bytes_ += batch.bytes.size();
@@ -447,6 +475,8 @@ void Replicator::send_beacon(bool with_digests, Millis now) {
     beacon.head = std::max(beacon.sealed, std::min(passed, host_.clock_bound()));
   }
   beacon.applied = store_.coverage();
+  beacon.began_whole = !doubt_;
+  if (doubt_) beacon.healed_with = doubt_->healed_with;
   beacon.durable = host_.durable_coverage().value_or(beacon.applied);
   beacon.log_floor = host_.log_floor();
   for (const auto& [id, r] : regions_) {
@@ -474,6 +504,10 @@ void Replicator::add_digests(Beacon& beacon, Millis now) {
 // ---- Time ----
 
 void Replicator::tick(Millis now) {
+  if (listening_) {
+    if (now - started_at_ < kListenBeacons * options_.beacon_interval) return;
+    stop_listening(now);
+  }
   for (auto& [producer, feed] : feeds_) {
     if (feed.pulling && now - feed.pull_sent_at >= options_.pull_timeout) {
       feed.pulling = false;

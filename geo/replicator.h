@@ -18,6 +18,10 @@
 //  6. After an unclean restart a region does not know what it had shipped. It announces a gap in
 //     its own stamps, in which nobody may conclude a deletion, heals by slots from every region
 //     that has something of the lost tail, sends those values again, and closes the gap.
+//     Who has not been asked does not believe its vector, and takes nothing from it: the gap opens
+//     again when such a region is heard of.
+//     One whose disk says nothing does not even know which stamps it has used. It listens for a few
+//     beacons before it writes or speaks, and begins later than all that anybody has seen.
 //  7. Stability is the least of what all regions say they have applied and cannot lose in a crash,
 //     each in its own stream.
 //  8. A region silent beyond the horizon no longer counts for stability. When it is back it heals by
@@ -34,6 +38,7 @@
 // vector); A. Demers et al., "Epidemic Algorithms", 1987 (repair by digest).
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <map>
@@ -48,6 +53,7 @@ namespace atl::geo {
 
 inline constexpr size_t kAsideBytesMax = 8 * 1024 * 1024;
 inline constexpr int kAwayAfterBeacons = 5;
+inline constexpr int kListenBeacons = 3;
 
 // One page of this shard's own log.
 struct LogPage {
@@ -55,6 +61,19 @@ struct LogPage {
   Stamp upto;  // every own delta up to here is in the page or before `from`
   bool more = false;
   std::vector<std::string> batches;
+};
+
+// What this region may have stamped between two moments, told to somebody, and lost. While it is
+// open it is a gap in the region's vector. When all known regions have been asked it is closed, but
+// not forgotten: a region that is heard of only later opens it again.
+struct Doubt {
+  Stamp after, until;  // exclusive
+  bool open = true;
+  std::vector<RegionId> healed_with;  // who has been asked
+
+  bool asked(RegionId region) const {
+    return std::find(healed_with.begin(), healed_with.end(), region) != healed_with.end();
+  }
 };
 
 // What the replicator asks of its surroundings. Called on the shard's thread.
@@ -79,11 +98,16 @@ class Host {
   // region that falls back behind what it had claimed would send states whose contributions others
   // have collected.
   virtual std::optional<crdt::VersionVector> durable_coverage() { return std::nullopt; }
-  // The gap in which this run began (Start::tail_complete) is closed. Until then a restart, however
-  // orderly, must begin with it again.
-  virtual void gap_closed() {}
+  // The next run must begin with this doubt, however orderly this one ends.
+  virtual void remember_doubt(const Doubt&) {}
   // No run after this one will stamp anything below. Nothing above may be told as passed.
   virtual Stamp clock_bound() { return Stamp::max(); }
+  // After listening (Start::listen): this run's stamps begin here, and so does its incarnation.
+  virtual void began(Stamp first) { (void)first; }
+  // Returns once clock_bound() is `stamp` or later: before a stamp leaves this region. The bound runs
+  // ahead of the clock, so this waits only where another region's clock has just moved ours far, or
+  // the disk hangs.
+  virtual void secure_clock(Stamp) {}
   // The set of known regions changed: it must survive a restart.
   virtual void remember_regions(const std::vector<std::pair<RegionId, std::string>>& regions) = 0;
 };
@@ -103,9 +127,9 @@ struct Options {
 
 // How the shard's data stood when this run began.
 struct Start {
-  bool tail_complete = true;  // nothing of this region's can be missing here
-  Stamp last_known;           // the latest stamp of this region that was recovered
-  Stamp first;                // every stamp of this run is later
+  std::optional<Doubt> doubt;  // nothing: all that this region ever wrote is here
+  bool listen = false;         // nor is it known what this region has stamped before
+  Stamp first;                 // every stamp of this run is later
   std::vector<std::pair<RegionId, std::string>> regions;  // known from before
 };
 
@@ -165,7 +189,9 @@ class Replicator {
   void nudge(Millis now);
   // Own batches up to here are needed by no known region; max() if there is none.
   Stamp trim_limit() const;
-  bool healing() const { return self_gap_ || !heals_.empty(); }
+  bool healing() const { return in_doubt() || !heals_.empty(); }
+  // Until then the store must not be written to.
+  bool ready() const { return !listening_; }
   const Start& start() const { return start_; }
 
   // Rules that tests switch off to see the checks fail.
@@ -204,6 +230,7 @@ class Replicator {
     Stamp acked;                                 // what it has of us, by its latest word
     std::optional<crdt::VersionVector> durable;  // as told in its stream, once we are that far
     std::vector<RegionId> lapsed;
+    bool believed = false;  // its latest beacon's word for what it has; see Beacon::healed_with
     bool pulling = false;
     Millis pull_sent_at = 0;
     bool gap_healed = false;
@@ -252,6 +279,10 @@ class Replicator {
   void check_lost_origins(Feed& feed, const Beacon& m, Millis now);
   void heal_self_gap(Feed& feed, Millis now);
   void close_self_gap_if_healed(Millis now);
+  void reopen_self_gap(Feed& feed);
+  bool in_doubt() const { return doubt_ && doubt_->open; }
+  void doubt_changed();
+  bool believes(const Feed& feed, const Beacon& m) const;
   bool fed_completely(RegionId region, const std::function<bool(const Feed&)>& holds) const;
   void update_stability();
   void check_horizon(Millis now);
@@ -263,6 +294,8 @@ class Replicator {
   void learn_regions(const crdt::VersionVector& seen, Millis now);
   std::string name_of(RegionId id) const;
   void remember();
+  void listen(const Message& message);
+  void stop_listening(Millis now);
   void complain(const std::string& key, Host::Level level, const std::string& text, Millis now);
 
   crdt::Store& store_;
@@ -274,7 +307,8 @@ class Replicator {
   std::map<RegionId, Region> regions_;
   std::map<uint64_t, Feed> feeds_;  // by producer
   std::vector<Heal> heals_;
-  bool self_gap_ = false;
+  bool listening_ = false;
+  std::optional<Doubt> doubt_;
   Millis started_at_ = 0;
   Millis beacon_at_ = 0;
   Millis acked_at_ = 0;

@@ -31,7 +31,7 @@ void keep_least(std::optional<crdt::VersionVector>& least, const crdt::VersionVe
 void Replicator::heal_self_gap(Feed& feed, Millis now) {
   if (feed.gap_healed || canary_.no_gap) return;
   if (Heal* heal = start_heal(feed, feed.sender.slots,
-                              start_.last_known ? "we restarted without our last writes"
+                              doubt_->after ? "we restarted without our last writes"
                                                 : "this region starts with nothing on its disk",
                               now)) {
     heal->closes_gap = true;
@@ -50,7 +50,7 @@ bool Replicator::fed_completely(RegionId id, const std::function<bool(const Feed
 }
 
 void Replicator::close_self_gap_if_healed(Millis now) {
-  if (!self_gap_) return;
+  if (!in_doubt()) return;
   size_t healed = 0;
   for (const auto& [id, r] : regions_) {
     if (r.lapsed) continue;
@@ -60,12 +60,38 @@ void Replicator::close_self_gap_if_healed(Millis now) {
     ++healed;
   }
   if (healed == 0 && now - started_at_ < kAloneAfterBeacons * options_.beacon_interval) return;
-  self_gap_ = false;
+  doubt_->open = false;
+  doubt_->healed_with.clear();
+  // A lapsed region is not waited for: it heals from us, and we from it, when it is back.
+  for (const auto& [id, r] : regions_) doubt_->healed_with.push_back(id);
   if (store_.has_unsealed()) host_.seal();  // what came back is sent before the gap closes
-  store_.set_gap({options_.self.region, {}, {}, {}});
-  host_.gap_closed();
+  doubt_changed();
   host_.report(Host::Level::kInfo,
                "Healed after an unclean restart: nothing is in doubt any more.");
+}
+
+void Replicator::reopen_self_gap(Feed& feed) {
+  if (!doubt_ || doubt_->open || doubt_->asked(feed.sender.address.region)) return;
+  feed.gap_healed = false;
+  doubt_->open = true;
+  doubt_changed();
+}
+
+void Replicator::doubt_changed() {
+  crdt::Coverage gap{options_.self.region, {}, {}, {}};
+  if (doubt_->open) {
+    gap.gap_after = doubt_->after;
+    gap.gap_until = doubt_->until;
+  }
+  store_.set_gap(gap);
+  host_.remember_doubt(*doubt_);
+}
+
+bool Replicator::believes(const Feed& feed, const Beacon& m) const {
+  const crdt::Coverage* own = m.applied.find(feed.sender.address.region);
+  if (m.began_whole || (own != nullptr && own->has_gap()) || canary_.no_gap) return true;
+  return std::find(m.healed_with.begin(), m.healed_with.end(), options_.self.region) !=
+         m.healed_with.end();
 }
 
 // A region that is gone may have told another more than us.
@@ -141,7 +167,7 @@ void Replicator::continue_heal(Heal& heal, Millis now) {
       // What this region has written since hides what it lost: such a slot is fetched in any case.
       const auto slot = static_cast<SlotId>(s);
       const bool hides =
-          heal.closes_gap && store_.changed(slot, options_.self.region) >= start_.first;
+          heal.closes_gap && store_.changed(slot, options_.self.region) > doubt_->after;
       request.changed.push_back(hides ? std::vector<Stamp>{} : store_.changed(slot));
     }
   }
@@ -151,6 +177,7 @@ void Replicator::continue_heal(Heal& heal, Millis now) {
 
 void Replicator::handle(Feed& feed, const SlotRequest& m, Millis now) {
   if (m.slots.first > m.slots.last || !options_.slots.contains(m.slots.first)) return;
+  host_.secure_clock(store_.clock().last());  // the slots say that all up to here is in them
   SlotReply reply;
   reply.id = m.id;
   reply.answered.first = m.slots.first;
@@ -236,7 +263,7 @@ void Replicator::finish_heal(size_t index, Millis now) {
 }
 
 void Replicator::handle(Feed& feed, const Healed&, Millis now) {
-  if (!regions_[feed.sender.address.region].lapsed) return;
+  if (!feed.believed || !regions_[feed.sender.address.region].lapsed) return;
   if (Heal* heal = start_heal(feed, feed.sender.slots, "it was away beyond our horizon", now)) {
     heal->readmits = true;
   }

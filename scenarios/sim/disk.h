@@ -37,7 +37,7 @@ class Disk {
     std::vector<crdt::Store::Position> positions;
     std::vector<std::pair<RegionId, std::string>> regions;
     std::optional<Stamp> clean_incarnation;  // left by a clean shutdown
-    std::optional<Stamp> gap_after;          // of a gap that is not closed
+    std::map<int, geo::Doubt> doubts;        // by shard
     Stamp clock_bound;                       // no run stamped or told anything later
   };
 

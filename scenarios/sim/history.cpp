@@ -105,7 +105,7 @@ Op& History::add(Op op, Millis now) {
 
 // Totals are sums of distinct powers of two: masks. What a base had observed of contributions that
 // have been collected since, its writer remembers.
-uint64_t History::known(size_t key, const crdt::KeyState& state) const {
+uint64_t History::known(size_t key, RegionId region, const crdt::KeyState& state) const {
   uint64_t mask = 0;
   for (const crdt::Contribution& c : state.contributions) {
     mask |= c.total.is_float ? static_cast<uint64_t>(c.total.real * 2)
@@ -115,7 +115,8 @@ uint64_t History::known(size_t key, const crdt::KeyState& state) const {
     const Op& op = ops_[id];
     const bool flush = op.kind == OpKind::kFlush && state.base.region() == op.region &&
                        state.base <= op.stamp && !op.covers.covers(state.base);
-    if (op.is_base() && (op.stamp == state.base || flush)) mask |= op.known;
+    const bool own = op.region == region && !op.lost_before;
+    if (op.is_base() && (op.stamp == state.base || flush || own)) mask |= op.known;
   }
   return mask;
 }
@@ -124,8 +125,8 @@ void History::sealed(const std::vector<uint32_t>& ops, Disk::Seq seq) {
   for (const uint32_t id : ops) ops_[id].holders[ops_[id].region].seq = seq;
 }
 
-void History::merged(RegionId by, RegionId origin, int shard, Stamp from, Stamp to, Disk::Seq seq,
-                     Millis now) {
+void History::merged(RegionId by, SlotRange slots, RegionId origin, int shard, Stamp from, Stamp to,
+                     Disk::Seq seq, Millis now) {
   const auto& ids = by_shard_[origin][static_cast<size_t>(shard)];
   for (auto it = ids.rbegin(); it != ids.rend(); ++it) {
     Op& op = ops_[*it];
@@ -136,6 +137,7 @@ void History::merged(RegionId by, RegionId origin, int shard, Stamp from, Stamp 
       continue;
     }
     if (op.lost_before && to >= op.lost_before) continue;
+    if (!slots.contains(all_keys()[op.key].slot)) continue;
     if (op.holders[by].seq == Op::kNowhere) op.holders[by] = {seq, now};
   }
 }
@@ -188,8 +190,10 @@ bool History::observed_base(const Op& writer, const Op& base) {
   return writer.stamp > base.stamp && !base.lost && writer.covers.covers(base.stamp);
 }
 
-bool History::observed_increment(const Op& writer, const Op& increment) {
+// `surely`: not by the vector of a region that had lost what it had written itself.
+bool History::observed_increment(const Op& writer, const Op& increment, bool surely) {
   if ((writer.known >> increment.bit & 1) != 0) return true;
+  if (surely && increment.lost_before && writer.region == increment.region) return false;
   return writer.stamp > increment.stamp && !increment.lost &&
          writer.covers.covers(increment.stamp);
 }
@@ -226,8 +230,9 @@ std::string History::judge_increments(size_t key, const std::vector<const Op*>& 
   for (const uint32_t id : increments_[key]) {
     const Op& i = ops_[id];
     const bool counts = (increments >> i.bit & 1) != 0;
-    const auto observed = [&](const Op* w) { return observed_increment(*w, i); };
-    if (counts && !winners.empty() && std::all_of(winners.begin(), winners.end(), observed)) {
+    const auto observed = [&](const Op* w) { return observed_increment(*w, i, false); };
+    const auto surely = [&](const Op* w) { return observed_increment(*w, i, true); };
+    if (counts && !winners.empty() && std::all_of(winners.begin(), winners.end(), surely)) {
       return "counts " + text(i) + ", observed by " + text(*winners.front());
     }
     // Regions that had lapsed for each other collected what any of their bases had observed; and
@@ -258,7 +263,9 @@ std::string History::judge_winner(const std::vector<const Op*>& bases, const Op*
     return "lost " + text(*last) +
            (base != nullptr ? ", instead " + text(*base) : ", instead no value");
   }
-  if (base == nullptr || newer || profile_.lapses()) return {};
+  // Nor does a region that lost its disk while it was cut off know whose unseen writes its deletions
+  // should outlive.
+  if (base == nullptr || newer || profile_.lapses() || profile_.disk_loss_every != 0) return {};
   return text(*base) + " is there, although later came " + text(*last);
 }
 

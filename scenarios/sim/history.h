@@ -88,14 +88,14 @@ class History {
   int next_bit(size_t key) const;
   Op& add(Op op, Millis now);
   Op& op(uint32_t id) { return ops_[id]; }
-  // The increments that a writer of `key` knows of which finds this state.
-  uint64_t known(size_t key, const crdt::KeyState& state) const;
+  // The increments that a writer of `key` in this region knows of which finds this state.
+  uint64_t known(size_t key, RegionId region, const crdt::KeyState& state) const;
   size_t size() const { return ops_.size() - 1; }
 
   void sealed(const std::vector<uint32_t>& ops, Disk::Seq seq);
-  // `by` merged a batch (from, to] of a shard of `origin`.
-  void merged(RegionId by, RegionId origin, int shard, Stamp from, Stamp to, Disk::Seq seq,
-              Millis now);
+  // The shard of `by` with these slots merged a batch (from, to] of a shard of `origin`.
+  void merged(RegionId by, SlotRange slots, RegionId origin, int shard, Stamp from, Stamp to,
+              Disk::Seq seq, Millis now);
   // `by` joined a slot that `from` encoded at `then`.
   void joined(RegionId by, RegionId from, SlotId slot, Millis then, Disk::Seq seq, Millis now);
   // `by` lost all that its disk had not committed by `durable`; kNowhere: it lost its disk.
@@ -112,7 +112,7 @@ class History {
                                uint64_t increments) const;
   std::string judge_winner(const std::vector<const Op*>& bases, const Op* base) const;
   static bool observed_base(const Op& writer, const Op& base);
-  static bool observed_increment(const Op& writer, const Op& increment);
+  static bool observed_increment(const Op& writer, const Op& increment, bool surely);
   static std::string text(const Op& op);
 
   const Profile& profile_;

@@ -9,7 +9,7 @@ namespace atl::sim {
 namespace {
 
 constexpr Millis kTickMs = 10;
-constexpr Millis kBoundAheadMs = 1000;
+constexpr Millis kBoundAheadMs = kBeaconMs;
 constexpr uint32_t kSlotsPerSnapshotStep = 16;
 
 SlotRange range_of(int shard, int count) {
@@ -92,6 +92,11 @@ void Node::recover(Shard& shard) {
   }
 }
 
+bool Node::ready() const {
+  return std::all_of(shards_.begin(), shards_.end(),
+                     [](const auto& shard) { return shard->replicator_->ready(); });
+}
+
 void Node::start(Millis now) {
   now_ = now;
   const bool fresh = disk_.content().node_id == 0;
@@ -113,38 +118,48 @@ void Node::start(Millis now) {
     recover(shard);
     highest = std::max(highest, shard.store_.clock().last());
   }
-  Stamp last_known = Stamp::max();
-  for (const Stamp end : ends) {
-    if (end) last_known = std::min(last_known, end);
-  }
-  last_known = last_known == Stamp::max() ? disk.own_floor : std::max(disk.own_floor, last_known);
-  const bool complete = disk.clean_incarnation.has_value() && !disk.gap_after;
-  if (disk.gap_after) last_known = std::min(last_known, *disk.gap_after);
+  const bool complete = disk.clean_incarnation.has_value();
   highest = std::max(highest, disk.clock_bound);
   if (!complete) highest = std::max(highest, Stamp::make(wall_ms + kMaxSkewMs, 0, 0));
   crdt::HybridClock clock(region_);
   clock.observe(highest);
   const Stamp first = clock.next(wall_ms);
   incarnation_ = complete ? *disk.clean_incarnation : first;
-  disk.clean_incarnation.reset();
-  bound_asked_ = disk.clock_bound;
-  gaps_open_ = complete ? 0 : own_profile_.shards;
-  if (!complete) disk_.change([last_known](Disk::Content& c) { c.gap_after = last_known; });
+  // By shard: a gap must not reach over what was not lost, because that may have been collected.
+  auto doubts = disk.doubts;
+  for (int i = 0; i < own_profile_.shards && !complete; ++i) {
+    Stamp after = std::max(disk.own_floor, ends[static_cast<size_t>(i)]);
+    if (const auto old = doubts.find(i); old != doubts.end()) {
+      // Who had not been asked about the older loss must be asked about both.
+      if (old->second.open || old->second.healed_with.empty()) {
+        after = std::min(after, old->second.after);
+      }
+    }
+    doubts[i] = geo::Doubt{after, first, true, {}};
+  }
+  // On the disk before anything is stamped or told: a crash would reuse stamps, forget the gap.
+  bound_asked_ = Stamp::make(first.ms() + kBoundAheadMs, 0, 0);
+  disk_.change([doubts, bound = bound_asked_](Disk::Content& c) {
+    c.clock_bound = std::max(c.clock_bound, bound);
+    c.doubts = doubts;
+    c.clean_incarnation.reset();
+  });
+  disk_.sync();
   geo::Start start;
-  start.tail_complete = complete;
-  start.last_known = last_known;
+  start.listen = fresh;
   start.first = first;
   start.regions = disk.regions;
-  history_.restarted(region_, first);
+  if (!fresh) history_.restarted(region_, first);
   for (const auto& shard : shards_) {
     shard->store_.clock().observe(first);
     shard->store_.begin_incarnation(incarnation_);
+    const auto doubt = doubts.find(shard->index_);
+    start.doubt = doubt != doubts.end() ? std::optional(doubt->second) : std::nullopt;
     shard->begin(start);
   }
   if (tracing) {
-    std::fprintf(stderr, "%6ld  region %d starts%s%s, last known %ld, first %ld\n",
-                 static_cast<long>(now), region_, fresh ? " fresh" : "",
-                 complete ? "" : " unclean", static_cast<long>(last_known.ms() % 10'000'000),
+    std::fprintf(stderr, "%6ld  region %d starts%s%s, first %ld\n", static_cast<long>(now), region_,
+                 fresh ? " fresh" : "", complete ? "" : " unclean",
                  static_cast<long>(first.ms() % 10'000'000));
   }
 }
@@ -155,7 +170,15 @@ void Node::stop(Millis now) {
     shard->end_turn(true);
     shard->replicator_->nudge(shard->store_.now());
   }
-  disk_.change([stamp = incarnation_](Disk::Content& c) { c.clean_incarnation = stamp; });
+  std::vector<crdt::Store::Position> positions;
+  for (const auto& shard : shards_) {
+    const auto& theirs = shard->store_.positions();
+    positions.insert(positions.end(), theirs.begin(), theirs.end());
+  }
+  disk_.change([stamp = incarnation_, positions](Disk::Content& c) {
+    c.clean_incarnation = stamp;
+    c.positions = positions;
+  });
   sync_disk();
   shards_.clear();
   history_.crashed(region_, disk_.durable());  // nothing, or the simulator is wrong
@@ -331,10 +354,8 @@ std::optional<crdt::VersionVector> Shard::durable_coverage() {
   return durable_;
 }
 
-void Shard::gap_closed() {
-  if (--node_.gaps_open_ == 0) {
-    node_.disk_.change([](Disk::Content& c) { c.gap_after.reset(); });
-  }
+void Shard::remember_doubt(const geo::Doubt& doubt) {
+  node_.disk_.change([shard = index_, doubt](Disk::Content& c) { c.doubts[shard] = doubt; });
 }
 
 Stamp Shard::clock_bound() {
@@ -346,6 +367,19 @@ Stamp Shard::clock_bound() {
         [bound](Disk::Content& c) { c.clock_bound = std::max(c.clock_bound, bound); });
   }
   return node_.disk_.content().clock_bound;
+}
+
+void Shard::secure_clock(Stamp stamp) {
+  if (stamp <= node_.disk_.content().clock_bound) return;
+  node_.bound_asked_ = Stamp::make(stamp.ms() + kBoundAheadMs, 0, 0);
+  node_.disk_.change([bound = node_.bound_asked_](Disk::Content& c) { c.clock_bound = bound; });
+  node_.sync_disk();
+}
+
+void Shard::began(Stamp first) {
+  node_.incarnation_ = std::max(node_.incarnation_, first);
+  secure_clock(first);
+  node_.history_.restarted(node_.region_, first);
 }
 
 void Shard::tick() {
@@ -416,10 +450,12 @@ void Shard::log_remote(uint64_t producer, Stamp from, Stamp to, std::string_view
   const Disk::Seq seq =
       node_.disk_.append_remote(producer, {from, to, index_, std::string(bytes)});
   const geo::Address& origin = receiving_->message->sender.address;
-  node_.history_.merged(node_.region_, origin.region, origin.shard, from, to, seq, node_.now_);
+  node_.history_.merged(node_.region_, store_.options().slots, origin.region, origin.shard, from, to,
+                        seq, node_.now_);
 }
 
 void Shard::slot_joined(SlotId slot) {
+  seal();  // what of this region's is in the slot must be in its stream
   std::string bytes;
   store_.encode_slot(slot, bytes);
   const Disk::Seq seq = node_.disk_.put_slot(slot, std::move(bytes));

@@ -42,8 +42,10 @@ class Shard : public geo::Host {
   void seal() override;
   void report(Level level, const std::string& text) override;
   std::optional<crdt::VersionVector> durable_coverage() override;
-  void gap_closed() override;
+  void remember_doubt(const geo::Doubt& doubt) override;
   Stamp clock_bound() override;
+  void secure_clock(Stamp stamp) override;
+  void began(Stamp first) override;
   void remember_regions(const std::vector<std::pair<RegionId, std::string>>& regions) override;
 
  private:
@@ -79,6 +81,7 @@ class Node {
 
   RegionId region() const { return region_; }
   bool running() const { return !shards_.empty(); }
+  bool ready() const;  // takes commands
   std::vector<std::unique_ptr<Shard>>& shards() { return shards_; }
   Shard& shard_of(SlotId slot);
   uint64_t id() const { return disk_.content().node_id; }
@@ -125,7 +128,6 @@ class Node {
   std::deque<uint32_t> unanswered_;  // under `always`
   Stamp incarnation_;
   Stamp bound_asked_;
-  int gaps_open_ = 0;
   Millis now_ = 0;
   Millis clock_step_ = 0;
   Millis sealed_at_ = 0;

@@ -74,7 +74,7 @@ class Simulator {
     for (size_t i = 0; i < nodes_.size(); ++i) {
       Node& node = *nodes_[i];
       if (!node.running()) continue;
-      if (!calm_ && in_service_[i] && random_.per_mille(profile_.ops_per_mille)) burst(node);
+      if (!calm_ && in_service_[i] && node.ready() && random_.per_mille(profile_.ops_per_mille)) burst(node);
       if (due(profile_.snapshot_every)) node.start_snapshot();
       node.tick();
       node.end_turn();
@@ -82,6 +82,7 @@ class Simulator {
       if (always ? random_.one_in(2) : now_ - synced_at_ >= kSyncEveryMs) node.sync_disk();
     }
     if (now_ - synced_at_ >= kSyncEveryMs) synced_at_ = now_;
+    if (tracing && kTracedKey != nullptr) trace_states();
   }
 
   // On average once in `every` milliseconds, whatever the step.
@@ -230,7 +231,7 @@ class Simulator {
       op.observed = look(shard.store(), all_keys()[key]);
       crdt::KeyState state;
       if (all_keys()[key].counts() && shard.store().state(all_keys()[key].ref(), state)) {
-        op.known = history_.known(key, state) | op.observed.increments;
+        op.known = history_.known(key, op.region, state) | op.observed.increments;
       }
       op.covers = shard.store().coverage(all_keys()[key].slot);
     }
@@ -253,6 +254,58 @@ class Simulator {
                  static_cast<long>(now_), op.region, kNames[static_cast<size_t>(op.kind)], op.id,
                  op.bit, static_cast<long>(op.stamp.ms() % 10'000'000), op.stamp.logical(),
                  op.observed.base, static_cast<unsigned long>(op.observed.increments));
+  }
+
+  // What each region holds of the traced key, whenever that has changed.
+  void trace_states() {
+    for (const Key& key : all_keys()) {
+      if (key.name != kTracedKey) continue;
+      traced_.resize(nodes_.size());
+      for (size_t i = 0; i < nodes_.size(); ++i) {
+        if (!nodes_[i]->running()) continue;
+        const std::string now = describe(nodes_[i]->shard_of(key.slot).store(), key);
+        if (now == traced_[i]) continue;
+        traced_[i] = now;
+        std::fprintf(stderr, "%6ld  region %zu holds %s\n", static_cast<long>(now_), i + 1,
+                     now.c_str());
+      }
+    }
+  }
+
+  static std::string text(Stamp stamp) {
+    return std::to_string(stamp.ms() % 10'000'000) + "." + std::to_string(stamp.logical()) + "@" +
+           std::to_string(stamp.region());
+  }
+
+  static std::string describe(const crdt::Store& store, const Key& key) {
+    crdt::KeyState state;
+    std::string out;
+    if (!store.state(key.ref(), state)) out = "nothing";
+    if (state.base) {
+      out += (state.kind == crdt::BaseKind::kValue ? "value " : "tombstone ") + text(state.base);
+    }
+    if (state.base_floor) out += ", floor " + text(state.base_floor);
+    for (const crdt::Contribution& c : state.contributions) {
+      out += ", " + text(c.birth) + ".." + text(c.last) + " of " +
+             std::to_string(c.total.is_float ? static_cast<int64_t>(c.total.real) : c.total.integer);
+      if (c.seen_last) out += " seen to " + text(c.seen_last);
+      if (c.closed) out += " closed";
+    }
+    for (const crdt::TtlMark& m : state.ttl) {
+      out += ", ttl " + text(m.stamp) + (m.live ? "" : " cleared") + " on " + text(m.base);
+    }
+    out += "; slot has";
+    for (const Stamp stamp : store.changed(key.slot)) out += " " + text(stamp);
+    const crdt::VersionVector coverage = store.coverage(key.slot);
+    for (const crdt::Coverage& c : coverage.items()) {
+      if (c.has_gap()) out += " gap " + text(c.gap_after) + " to " + text(c.gap_until);
+    }
+    out += "; seen";
+    for (const crdt::Coverage& c : coverage.items()) {
+      out += " " + std::to_string(c.upto.ms() % 10'000'000) + "." + std::to_string(c.upto.logical());
+    }
+    if (store.slot_evicted(key.slot)) out += " evicted";
+    return out + "; stable " + text(store.stability().upto);
   }
 
   void operate(Shard& shard, Node& node, size_t index) {
@@ -467,6 +520,7 @@ class Simulator {
   RegionId away_ = 0;
   bool calm_ = false;
   Stats stats_;
+  std::vector<std::string> traced_;
 };
 
 }  // namespace
