@@ -290,7 +290,7 @@ void Text::persistence() {
   head("Persistence");
   Snapshots& snapshots = node_.snapshots();
   persist::Storage* storage = node_.storage();
-  line("loading", 0);
+  line("loading", node_.loading() ? 1 : 0);
   line("async_loading", 0);
   line("rdb_changes_since_last_save", snapshots.changes_since());
   line("rdb_bgsave_in_progress", snapshots.running() ? 1 : 0);

@@ -44,6 +44,7 @@ struct NodeOptions {
   bool handle_signals = true;              // tests run several nodes in one process
   bool any_port = false;                   // tests: the system chooses, see Node::port()
   persist::DiskFaults* disk_faults = nullptr;
+  size_t slot_bytes_max = persist::kValueBytesMax;  // tests: a slot that is too large to store
 };
 
 // Bits that make commands take the careful path. One relaxed load per batch.
@@ -53,6 +54,7 @@ enum Attention : uint32_t {
   kDiskFailing = 1u << 2,   // MISCONF
   kLogCongested = 1u << 3,  // writes wait
   kMonitored = 1u << 4,
+  kListening = 1u << 5,  // LOADING: it is not yet known what this region has stamped
 };
 
 class Node {
@@ -93,6 +95,11 @@ class Node {
   SlowLog& slow_log() { return slow_log_; }
   LatencyMonitor& latency() { return latency_; }
   const RecoveryResult& recovery() const { return recovery_; }
+  // At which this run's contributions begin; what an orderly end stores. Rises while shards begin.
+  crdt::Stamp incarnation() const { return crdt::Stamp{incarnation_.load()}; }
+  void raise_incarnation(crdt::Stamp first);
+  bool loading() const { return (attention() & kListening) != 0; }
+  void shard_ready();  // called once by every shard that has a link
   const std::string& run_id() const { return run_id_; }
   std::chrono::steady_clock::time_point started() const { return started_; }
   crdt::Millis wall_ms() const;  // with debug-clock-offset
@@ -168,6 +175,8 @@ class Node {
   bool shutdown_save_ = false, shutdown_no_save_ = false, shutdown_force_ = false;
   std::atomic<bool> shutdown_asked_{false};
   std::atomic<uint32_t> attention_{0};
+  std::atomic<uint64_t> incarnation_{0};
+  std::atomic<size_t> not_ready_{0};  // shards
   std::atomic<crdt::Millis> pause_until_{0};  // steady milliseconds
   std::atomic<crdt::Millis> clock_offset_ms_{0};
   std::atomic<int> monitors_{0};

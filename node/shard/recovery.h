@@ -5,9 +5,9 @@
 //
 // The clock begins above every stamp found and above the clock bound that was stored, and, if the
 // tail may be lost, above wall time plus the allowed skew besides: a stamp that was handed out and
-// lost must never be handed out again. A run that began with a gap and did not close it hands it
-// on. The incarnation (rule 3 of crdt/key_state.h) goes on only after an end that left nothing
-// unwritten and no gap open.
+// lost must never be handed out again. After an end in order every shard goes on with the doubt it
+// had, if any; after another, with one from the end of its own log on (continuity.h). The
+// incarnation (rule 3 of crdt/key_state.h) goes on only after an end that left nothing unwritten.
 //
 // Blobs kept beside slots and log, besides those of continuity.h:
 //   "incarnation"  8 bytes: the stamp at which the incarnation began; there only while the data
