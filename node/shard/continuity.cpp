@@ -106,7 +106,7 @@ bool Continuity::began(crdt::Stamp first, std::chrono::milliseconds limit) {
   {
     const std::lock_guard lock(mutex_);
     first_ = std::max(first_, first);
-    if (listening_ == 0 || --listening_ != 0) return true;
+    if (listening_ == 0 || --listening_ != 0) return storage_ == nullptr;
     if (storage_ != nullptr) ask(first_);
   }
   begun_.notify_all();

@@ -80,8 +80,8 @@ class Continuity {
   // Stores the doubts, and unless it listens a bound above where this run begins. Blocks until that
   // is durable. Returns why it is not, or "".
   std::string begin();
-  // One shard has listened, and stamps from here on. The last one stores the bound and returns when
-  // it is durable, or false after `limit`.
+  // One shard has listened, and stamps from here on. The last one stores the bound, and waits at
+  // most `limit` for it. Returns whether `first` is below it: false for all but the last.
   bool began(crdt::Stamp first, std::chrono::milliseconds limit);
 
   // Returns the bound that is known to be durable: nothing later may be told as passed. Moves the

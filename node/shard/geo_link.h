@@ -52,6 +52,10 @@ class GeoLink : public ReplicationLink, public geo::Host {
   geo::Replicator& replicator() { return *replicator_; }
   Shard& shard() { return shard_; }
 
+ protected:
+  // Whether the message must not leave: nothing does before this run has begun.
+  bool withheld(const geo::Message& message);
+
  private:
   static constexpr crdt::Millis kPictureMs = 50;
   static constexpr crdt::Millis kClaimMs = 100;
@@ -61,7 +65,6 @@ class GeoLink : public ReplicationLink, public geo::Host {
   static constexpr std::chrono::seconds kBeginLimit{10};
 
   void publish_picture(crdt::Millis now);
-  bool withheld(const geo::Message& message);
   void claim();
   geo::Options options() const;
 
