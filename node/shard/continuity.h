@@ -115,8 +115,8 @@ class Continuity {
     std::optional<geo::Doubt> now, stored;
     bool saving = false;  // unchanged since the pass under way began
   };
-  void ask(crdt::Stamp last);  // requires mutex_
-  crdt::Stamp settle();        // requires mutex_; returns the durable bound
+  void ask(crdt::Stamp last);                    // requires mutex_
+  crdt::Stamp settle();                          // requires mutex_; returns the durable bound
   void store_doubts(persist::Storage& storage);  // requires mutex_
 
   persist::Storage* const storage_;

@@ -27,7 +27,9 @@ uint64_t total_changes(Node& node) {
 Snapshots::Snapshots(Node& node, boost::asio::io_context& main_io)
     : node_(node), poll_(main_io), last_save_(std::time(nullptr)) {}
 
-uint64_t Snapshots::changes_since() const { return total_changes(node_) - changes_saved_.load(); }
+uint64_t Snapshots::changes_since() const {
+  return total_changes(node_) - changes_saved_.load();
+}
 
 void Snapshots::request(std::function<void(std::string)> done) {
   node_.post_main([this, done = std::move(done)]() mutable { begin(std::move(done)); });
@@ -96,8 +98,7 @@ void Snapshots::store_positions_and_trim() {
   // What peers still need is kept as far as geo-outbox-limit allows; beyond it they heal by slots.
   crdt::Stamp written = crdt::Stamp::max();
   for (const ShardPoint& point : points_) written = std::min(written, point.sealed);
-  const auto outbox_limit =
-      static_cast<uint64_t>(node_.config().snapshot()->geo_outbox_limit);
+  const auto outbox_limit = static_cast<uint64_t>(node_.config().snapshot()->geo_outbox_limit);
   const crdt::Stamp over{storage->own_trim_point(outbox_limit)};
   trim = std::max(trim, std::min(over, written));
   // Without a log there is none for peers either, and the floor says what the next run begins with.

@@ -1,5 +1,5 @@
-// What one run of a node leaves for the next one: what it may have written and lost, shard by shard,
-// and a bound that no later stamp goes below, whatever the wall clock does.
+// What one run of a node leaves for the next one: what it may have written and lost, shard by
+// shard, and a bound that no later stamp goes below, whatever the wall clock does.
 #include "node/shard/continuity.h"
 
 #include <gtest/gtest.h>
@@ -89,8 +89,8 @@ struct Crashed {
       const auto first = static_cast<crdt::SlotId>(i * each);
       const auto last =
           static_cast<crdt::SlotId>(i + 1 == shards ? crdt::kSlotCount - 1 : first + each - 1);
-      stores.push_back(std::make_unique<crdt::Store>(crdt::Store::Options{
-          .region = 1, .slots = {first, last}, .replicated = true}));
+      stores.push_back(std::make_unique<crdt::Store>(
+          crdt::Store::Options{.region = 1, .slots = {first, last}, .replicated = true}));
       pointers.push_back(stores.back().get());
     }
     RecoveryResult result = recover(storage.get(), pointers, 1000, 500);

@@ -78,8 +78,9 @@ inline ReplicationFactory tapped(Told& told, const Regions& regions = {}) {
 
 inline const Regions kSilentPeer = {{2, "eu"}};
 
-inline TestNode::Options replicated(const std::string& log, const std::string& clock_offset_ms = "0",
-                                     const std::string& beacon_ms = "10") {
+inline TestNode::Options replicated(const std::string& log,
+                                    const std::string& clock_offset_ms = "0",
+                                    const std::string& beacon_ms = "10") {
   return {{"threads", "2"},
           {"appendonly", log},
           {"appendfsync", "always"},
