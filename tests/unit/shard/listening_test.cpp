@@ -86,7 +86,8 @@ TEST(ListeningTest, BeginsLaterThanAllThatOthersHaveSeen) {
     for (size_t i = 0; i < 2; ++i) {
       Shard& shard = node->node().shard(i);
       EXPECT_GT(on_shard(shard, [&] { return shard.store().clock().last(); }), heard);
-      EXPECT_GT(TappedReplication::link(shard).replicator().start().first, heard);
+      const auto first = [&] { return TappedReplication::link(shard).replicator().start().first; };
+      EXPECT_GT(on_shard(shard, first), heard);
     }
     incarnation = node->node().incarnation();
     EXPECT_GT(incarnation, heard);
