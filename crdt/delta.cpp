@@ -138,8 +138,11 @@ struct KeyNameHash {
   }
 };
 
-bool whole(DeltaKind kind) {
-  return kind == DeltaKind::kSet || kind == DeltaKind::kDelete || kind == DeltaKind::kState;
+// What this says of a key needs nothing that was said before. A state without a context comes from
+// where entries were evicted, and may be a part.
+bool whole(const Delta& d) {
+  return d.kind == DeltaKind::kSet || d.kind == DeltaKind::kDelete ||
+         (d.kind == DeltaKind::kState && !d.context->empty());
 }
 
 // Which of the deltas still say something after the later ones; keeps the prev chain whole and
@@ -155,11 +158,11 @@ std::vector<Delta> drop_subsumed(std::vector<Delta>& all) {
   for (size_t i = 0; i < all.size(); ++i) {
     if (all[i].kind == DeltaKind::kFlush) continue;
     Last& last = lasts[{all[i].db, all[i].key}];
-    if (whole(all[i].kind)) {
+    if (whole(all[i])) {
       if (last.first == SIZE_MAX) last.first = i;
       last.whole = i;
       last.ttl = SIZE_MAX;
-    } else {
+    } else if (all[i].kind == DeltaKind::kTtl) {
       last.ttl = i;
     }
   }
@@ -174,7 +177,9 @@ std::vector<Delta> drop_subsumed(std::vector<Delta>& all) {
     if (d.has_prev) first_prev.emplace(d.slot, d.prev);
     if (d.kind != DeltaKind::kFlush) {
       const Last& last = lasts[{d.db, d.key}];
-      if (i != last.whole && i != last.ttl) continue;
+      const bool part = d.kind == DeltaKind::kState && !whole(d) &&
+                        (last.whole == SIZE_MAX || i > last.whole);
+      if (i != last.whole && i != last.ttl && !part) continue;
       if (i == last.whole && d.kind != DeltaKind::kState) d.replaced = all[last.first].replaced;
     }
     const auto prev = first_prev.find(d.slot);

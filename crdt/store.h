@@ -10,7 +10,7 @@
 // locally then gives, by construction, exactly the state that merging its delta gives.
 //
 // *Threads*: confined to one thread. *Owns*: every entry. *Bounds*: one flush
-// mark a slot and database; the conflict log is the caller's. *Time*: set_now(), never a
+// mark a slot and database (while a region has a gap, one more for those of that time); the conflict log is the caller's. *Time*: set_now(), never a
 // clock of its own. *Errors*: none of the environment; misuse asserts.
 //
 // Invariants:
@@ -221,7 +221,9 @@ class Store {
   // Joins a slot that another region or a snapshot encoded. *Errors*: false and `error`, nothing
   // changed. After a restart, values of this region that it had lost come back here and are put
   // into the current batch again, so that every region gets them.
-  enum class SlotSource : uint8_t { kSnapshot, kRegion };
+  // kRegionAndLog: the log of that region is read as well, from where it was read to before. Where
+  // that region has evicted, its slot does not stand for the deltas that it has seen.
+  enum class SlotSource : uint8_t { kSnapshot, kRegion, kRegionAndLog };
   bool merge_slot(std::string_view bytes, SlotSource source, std::string* error);
   static bool peek_slot(std::string_view bytes, SlotId& slot);
   uint64_t slot_digest(SlotId slot, Millis at) const;
@@ -341,7 +343,7 @@ class Store {
   static bool parse_slot(std::string_view bytes, SlotImage& image, std::string* error);
   static VersionVector context_of(const SlotImage& image);
   void load_slot(SlotImage& image);
-  void join_slot(SlotImage& image);
+  void join_slot(SlotImage& image, bool stands_for_deltas);
   void join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
                   const VersionVector& mine);
   void emit_flush(SlotId id, DbId db, Stamp stamp, const VersionVector& seen);

@@ -15,6 +15,17 @@ void delete_flushed(KeyState& state) {
   state.value.clear();
 }
 
+bool same_gaps(const VersionVector& a, const VersionVector& b) {
+  const auto within = [](const VersionVector& gaps, const VersionVector& of) {
+    return std::all_of(gaps.items().begin(), gaps.items().end(), [&](const Coverage& c) {
+      const Coverage* o = of.find(c.region);
+      return !c.has_gap() ||
+             (o != nullptr && o->gap_after == c.gap_after && o->gap_until == c.gap_until);
+    });
+  };
+  return within(a, b) && within(b, a);
+}
+
 }  // namespace
 
 // ---- Positions and coverage ----
@@ -62,9 +73,24 @@ void Store::forget_region(RegionId region) {
   std::erase_if(gaps_, [&](const Coverage& g) { return g.region == region; });
 }
 
-void Store::set_gap(const Coverage& gap) {
-  std::erase_if(gaps_, [&](const Coverage& g) { return g.region == gap.region; });
-  if (gap.has_gap() && !canary_.ignore_gap) gaps_.push_back(gap);
+// What another region may have lost of what this one had seen before it heard of the loss, this one
+// has still: for it the gap begins later.
+void Store::set_gap(const Coverage& announced) {
+  if (canary_.ignore_gap) return;
+  Coverage next = announced;
+  const Coverage known = gap(announced.region);
+  if (next.has_gap() && known.gap_until == next.gap_until) {
+    next.gap_after = std::max(next.gap_after, known.gap_after);
+  } else if (next.has_gap() && next.region != options_.region) {
+    const VersionVector seen = coverage();
+    const Coverage* c = seen.find(next.region);
+    if (c != nullptr && c->upto < next.gap_until) {
+      next.gap_after = std::max(next.gap_after, c->solid());
+    }
+  }
+  if (next.gap_after == known.gap_after && next.gap_until == known.gap_until) return;
+  std::erase_if(gaps_, [&](const Coverage& g) { return g.region == next.region; });
+  if (next.has_gap()) gaps_.push_back({next.region, {}, next.gap_after, next.gap_until});
   settle_stability();
 }
 
@@ -281,7 +307,7 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d) {
     return;
   }
   // What was evicted was later: the key stays a miss.
-  if (e == nullptr && d.stamp < s.evicted_base) return;
+  if (e == nullptr && d.stamp <= s.evicted_base) return;
   if (e != nullptr && e->stamp() >= d.stamp) {
     // Ours is later. It had not seen theirs if it was written here.
     if (is_set && e->stamp() > d.stamp && e->stamp().region() == options_.region) {
@@ -317,12 +343,21 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Vers
   }
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   KeyState mine;
-  if (index != Table::kNone) {
-    s.table.at(index)->unpack(mine);
-  } else if (s.evicted && !restores) {
-    bool stale = theirs.base && (own.covers(theirs.base) || theirs.base < s.evicted_base);
-    for (const Contribution& c : theirs.contributions) stale |= own.covers(c.last);
-    if (stale) return;
+  if (index != Table::kNone) s.table.at(index)->unpack(mine);
+  if (s.evicted && !restores) {
+    bool stale = !mine.base && theirs.base && theirs.base <= s.evicted_base;
+    if (index == Table::kNone) {
+      stale |= theirs.base && own.covers(theirs.base);
+      for (const Contribution& c : theirs.contributions) stale |= own.covers(c.last);
+    }
+    if (stale) {
+      s.evicted_base = std::max(s.evicted_base, theirs.base);
+      for (const Contribution& c : mine.contributions) {
+        s.evicted_birth = std::max(s.evicted_birth, c.birth);
+      }
+      if (index != Table::kNone) erase_at(s, index);
+      return;
+    }
   }
   const bool had_value = mine.kind == BaseKind::kValue;
   Discarded lost;
@@ -388,15 +423,15 @@ const Store::FlushMark* Store::flushed(const Slot& s, DbId db, Stamp base) const
 
 void Store::add_flush(Slot& s, const FlushMark& mark) {
   if (s.flushes == nullptr) s.flushes = std::make_unique<std::vector<FlushMark>>();
-  const auto whole = [](const FlushMark& m) {
-    return std::none_of(m.seen.items().begin(), m.seen.items().end(),
-                        [](const Coverage& c) { return c.has_gap(); });
-  };
   for (FlushMark& m : *s.flushes) {
-    if (m.db == mark.db && m.stamp == mark.stamp) return;
-    if (m.db != mark.db || !whole(m) || !whole(mark)) continue;
+    if (m.db != mark.db || !same_gaps(m.seen, mark.seen)) continue;
     m.stamp = std::max(m.stamp, mark.stamp);
-    for (const Coverage& c : mark.seen.items()) m.seen.raise(c.region, c.upto);
+    for (const Coverage& c : mark.seen.items()) {
+      Coverage& seen = m.seen.slot_for(c.region);
+      const Stamp upto = std::max(seen.upto, c.upto);
+      seen = c;
+      seen.upto = upto;
+    }
     return;
   }
   s.flushes->push_back(mark);

@@ -126,7 +126,7 @@ bool Store::merge_slot(std::string_view bytes, SlotSource source, std::string* e
   if (source == SlotSource::kSnapshot) {
     load_slot(image);
   } else {
-    join_slot(image);
+    join_slot(image, !image.evicted || source == SlotSource::kRegion);
   }
   return true;
 }
@@ -136,6 +136,8 @@ void Store::load_slot(SlotImage& image) {
   for (const Stamp stamp : image.changed) {
     Stamp& changed = changed_ref(image.slot, stamp.region());
     changed = std::max(changed, stamp);
+    // The log may have been trimmed up to here.
+    if (stamp.region() == options_.region) sealed_upto_ = std::max(sealed_upto_, stamp);
   }
   // Whether a gap has been closed since, its region will say.
   for (const Coverage& c : image.coverage.items()) {
@@ -155,7 +157,6 @@ void Store::load_slot(SlotImage& image) {
 // What the other side had seen of the slot when it encoded it: the slot's own deltas, but for gaps.
 VersionVector Store::context_of(const SlotImage& image) {
   VersionVector seen;
-  if (image.evicted) return seen;
   for (const Stamp stamp : image.changed) {
     const Coverage* c = image.coverage.find(stamp.region());
     Coverage upto = c != nullptr ? *c : Coverage{stamp.region(), {}, {}, {}};
@@ -184,10 +185,23 @@ void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const Versi
   emit_state(ref, clock_.next(now_), s.table.at(index), merged);
 }
 
-void Store::join_slot(SlotImage& image) {
+void Store::join_slot(SlotImage& image, bool stands_for_deltas) {
   Slot& s = slot(image.slot);
   const VersionVector mine = context(s, image.slot);
-  const VersionVector context = context_of(image);
+  VersionVector context = context_of(image);
+  if (image.evicted) {
+    // What is absent there was removed or evicted. If deltas are out of reach that would have told
+    // which, what we hold of it may have been replaced: it goes here as well, as evicted.
+    const bool behind = std::any_of(image.changed.begin(), image.changed.end(),
+                                    [&](Stamp stamp) { return !mine.covers(stamp); });
+    if (stands_for_deltas && behind) {
+      s.evicted = true;
+      s.evicted_birth = std::max(s.evicted_birth, image.evicted_birth);
+      s.evicted_base = std::max(s.evicted_base, image.evicted_base);
+    } else {
+      context = {};
+    }
+  }
   touch_dirty(s);
   for (const FlushMark& mark : image.flushes) {
     const bool lost_here = mark.stamp.region() == options_.region && !mine.covers(mark.stamp);
@@ -220,6 +234,7 @@ void Store::join_slot(SlotImage& image) {
     const KeyRef ref{key, e->db(), image.slot, hash};
     if (put_state(s, ref, i, state) != nullptr) ++i;
   }
+  if (!stands_for_deltas) return;
   for (const Stamp stamp : image.changed) {
     if (stamp.region() == options_.region) continue;
     Stamp& changed = changed_ref(image.slot, stamp.region());

@@ -408,6 +408,10 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
   if (const crdt::Coverage* theirs = m.applied.find(origin)) {
     if (theirs->has_gap() || position(feed) >= m.sealed) store_.set_gap(*theirs);
   }
+  if (in_doubt()) {
+    learn_regions(m.applied, now);
+    heal_self_gap(feed, now);
+  }
   // Before what follows: two regions may each have lapsed for the other.
   if (listed(m.lapsed, options_.self.region)) {
     if (Heal* heal = start_heal(feed, feed.sender.slots, "we were away beyond its horizon", now)) {
@@ -416,10 +420,6 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
     return;
   }
   if (regions_[origin].lapsed) return;
-  if (in_doubt()) {
-    learn_regions(m.applied, now);
-    heal_self_gap(feed, now);
-  }
   if (m.sealed > position(feed)) {
     pull(feed, now);
     return;

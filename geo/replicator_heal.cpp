@@ -52,8 +52,9 @@ bool Replicator::fed_completely(RegionId id, const std::function<bool(const Feed
 void Replicator::close_self_gap_if_healed(Millis now) {
   if (!in_doubt()) return;
   size_t healed = 0;
+  const auto silent = [&](const Region& r) { return now - r.heard_at >= away_after(); };
   for (const auto& [id, r] : regions_) {
-    if (r.lapsed) continue;
+    if (r.lapsed && silent(r)) continue;
     if (!fed_completely(id, [](const Feed& f) { return f.gap_healed; })) {
       if (!canary_.no_gap) return;
     }
@@ -62,8 +63,10 @@ void Replicator::close_self_gap_if_healed(Millis now) {
   if (healed == 0 && now - started_at_ < kAloneAfterBeacons * options_.beacon_interval) return;
   doubt_->open = false;
   doubt_->healed_with.clear();
-  // A lapsed region is not waited for: it heals from us, and we from it, when it is back.
-  for (const auto& [id, r] : regions_) doubt_->healed_with.push_back(id);
+  // A lapsed region is not waited for: it is asked when it is back.
+  for (const auto& [id, r] : regions_) {
+    if (!r.lapsed || !silent(r)) doubt_->healed_with.push_back(id);
+  }
   if (store_.has_unsealed()) host_.seal();  // what came back is sent before the gap closes
   doubt_changed();
   host_.report(Host::Level::kInfo,
@@ -208,11 +211,13 @@ void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
   if (it == heals_.end() || m.answered.first != it->next || m.answered.last < m.answered.first) {
     return;
   }
+  using Source = crdt::Store::SlotSource;
+  const Source source = it->closes_gap ? Source::kRegionAndLog : Source::kRegion;
   for (const auto& bytes : m.slots) {
     SlotId slot = 0;
     std::string error = "malformed slot";
     if (!crdt::Store::peek_slot(*bytes, slot) || !m.answered.overlaps({slot, slot}) ||
-        !store_.merge_slot(*bytes, crdt::Store::SlotSource::kRegion, &error)) {
+        !store_.merge_slot(*bytes, source, &error)) {
       on_malformed(error, now);
       it->id = 0;  // tick() asks again
       return;
@@ -231,7 +236,8 @@ void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
   }
 }
 
-// Every slot of the range is joined, so whatever the source had seen of them we have.
+// Every slot of the range is joined, so whatever the source had seen of them we have. (A heal that
+// closes our gap leaves that to the log: the source may have evicted.)
 void Replicator::finish_heal(size_t index, Millis now) {
   const Heal heal = heals_[index];
   heals_.erase(heals_.begin() + static_cast<std::ptrdiff_t>(index));
@@ -240,7 +246,7 @@ void Replicator::finish_heal(size_t index, Millis now) {
   for (const auto& p : positions) {
     const SlotRange ours = p.slots.common(options_.slots);
     const bool within = heal.slots.first <= ours.first && ours.last <= heal.slots.last;
-    if (within && heal.least) store_.advance(p.producer, heal.least->at(p.region));
+    if (within && heal.least && !heal.closes_gap) store_.advance(p.producer, heal.least->at(p.region));
   }
   Region& r = regions_[heal.from.region];
   r.repaired_at = now;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "scenarios/sim/node.h"
+
 namespace atl::sim {
 
 namespace {
@@ -113,7 +115,8 @@ uint64_t History::known(size_t key, RegionId region, const crdt::KeyState& state
   }
   for (const uint32_t id : by_key_[key]) {
     const Op& op = ops_[id];
-    const bool flush = op.kind == OpKind::kFlush && state.base.region() == op.region &&
+    const bool flush = op.kind == OpKind::kFlush && state.kind == crdt::BaseKind::kDeleted &&
+                       state.base.region() == op.region &&
                        state.base <= op.stamp && !op.covers.covers(state.base);
     const bool own = op.region == region && !op.lost_before;
     if (op.is_base() && (op.stamp == state.base || flush || own)) mask |= op.known;
@@ -147,7 +150,7 @@ void History::joined(RegionId by, RegionId from, SlotId slot, Millis then, Disk:
   for (const uint32_t id : by_slot_[slot]) {
     Op& op = ops_[id];
     const Op::Holder& theirs = op.holders[from];
-    if (theirs.seq == Op::kNowhere || theirs.since > then) continue;
+    if (theirs.seq == Op::kNowhere || theirs.since >= then) continue;
     if (op.holders[by].seq == Op::kNowhere) op.holders[by] = {seq, now};
   }
 }
@@ -182,18 +185,24 @@ std::string History::text(const Op& op) {
   if (op.kind == OpKind::kIncrement) out += " bit " + std::to_string(op.bit);
   if (!op.acknowledged) out += " (not acknowledged)";
   if (op.lost) out += " (lost for a time)";
+  for (size_t r = 1; tracing && r < op.holders.size(); ++r) {
+    const Op::Holder& h = op.holders[r];
+    if (h.seq != Op::kNowhere) out += ", in " + std::to_string(r) + " since " + std::to_string(h.since);
+  }
   return out;
 }
 
 bool History::observed_base(const Op& writer, const Op& base) {
   if (writer.observed.base == base.id) return true;
+  if (base.lost_before) return false;
   return writer.stamp > base.stamp && !base.lost && writer.covers.covers(base.stamp);
 }
 
-// `surely`: not by the vector of a region that had lost what it had written itself.
+// `surely`: not by a vector alone, which says nothing certain of what its region had lost; whoever
+// still has that may be heard of only later.
 bool History::observed_increment(const Op& writer, const Op& increment, bool surely) {
   if ((writer.known >> increment.bit & 1) != 0) return true;
-  if (surely && increment.lost_before && writer.region == increment.region) return false;
+  if (surely && increment.lost_before) return false;
   return writer.stamp > increment.stamp && !increment.lost &&
          writer.covers.covers(increment.stamp);
 }

@@ -230,7 +230,8 @@ class Simulator {
     if (op.is_base()) {
       op.observed = look(shard.store(), all_keys()[key]);
       crdt::KeyState state;
-      if (all_keys()[key].counts() && shard.store().state(all_keys()[key].ref(), state)) {
+      if (all_keys()[key].counts()) {
+        shard.store().state(all_keys()[key].ref(), state);
         op.known = history_.known(key, op.region, state) | op.observed.increments;
       }
       op.covers = shard.store().coverage(all_keys()[key].slot);
@@ -411,7 +412,9 @@ class Simulator {
         const std::string who = "region " + std::to_string(node->region()) + " shard " +
                                 std::to_string(shard->index()) + ": ";
         if (shard->replicator().healing()) return who + "still heals";
-        if (s.tombstones() != 0) return who + std::to_string(s.tombstones()) + " tombstones left";
+        if (s.tombstones() != 0) {
+          return who + std::to_string(s.tombstones()) + " tombstones left" + tombstones(s);
+        }
         if (s.pending() != 0) return who + std::to_string(s.pending()) + " TTLs still wait";
         const std::string left = metadata(s);
         if (!left.empty()) return who + left;
@@ -420,6 +423,16 @@ class Simulator {
       }
     }
     return {};
+  }
+
+  static std::string tombstones(const crdt::Store& store) {
+    std::string out;
+    crdt::KeyState state;
+    for (const Key& key : all_keys()) {
+      if (!store.options().slots.contains(key.slot) || !store.state(key.ref(), state)) continue;
+      if (!crdt::exists(state)) out += ", key " + key.name + " " + describe(store, key);
+    }
+    return out.empty() ? ", of a flush" : out;
   }
 
   // What a live counter or a live TTL needs stays; nothing else does.

@@ -22,9 +22,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   crdt::KeyState joined = state;
   crdt::merge(joined, state);
   fuzz::demand(joined == state || !(state == state));
+  // A stamp that no input has: what was written twice under one stamp is nobody's state.
   crdt::KeyState other;
-  crdt::write_base(other, crdt::BaseKind::kValue, "7", crdt::Stamp::make(fuzz::kNow, 0, 1),
-                   fuzz::kNow + 5);
+  crdt::write_base(other, crdt::BaseKind::kValue, "7",
+                   crdt::Stamp::make(fuzz::kNow + 12'345, 67, 201), fuzz::kNow + 5);
   crdt::KeyState left = other, right = state;
   crdt::merge(left, state);
   crdt::merge(right, other);
@@ -32,7 +33,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const crdt::Stability stable{state.newest(), {1, 2, 3}};
   crdt::VersionVector seen;
   seen.raise(1, state.newest());
-  crdt::merge_from(left, state, stable, seen);
+  crdt::VersionVector theirs;
+  theirs.raise(1, crdt::Stamp::make(fuzz::kNow, 0, 1));
+  crdt::merge_from(left, state, theirs, seen);
+  crdt::merge_from(left, state, seen, theirs, crdt::Parts::kTtl);
   crdt::collect(left, stable);
   crdt::collectable(left, stable);
   if (crdt::exists(left)) {
@@ -40,6 +44,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     crdt::digest(0, "k", left);
   }
   crdt::deadline_of(left);
-  crdt::remove_covered(left, seen);
+  crdt::merge_from(left, {}, seen, {});
   return 0;
 }

@@ -25,7 +25,9 @@ void Site::set(std::string_view value, Millis deadline) {
   crdt::write_base(state, BaseKind::kValue, value, stamp(), deadline);
 }
 
-void Site::del() { crdt::write_base(state, BaseKind::kDeleted, "", stamp(), crdt::kNoDeadline); }
+void Site::del() {
+  crdt::write_base(state, BaseKind::kDeleted, "", stamp(), crdt::kNoDeadline);
+}
 
 bool Site::incr(int64_t amount) {
   remove_expired();
@@ -53,7 +55,9 @@ bool Site::incr_real(long double amount) {
   return true;
 }
 
-void Site::expire(Millis deadline) { crdt::write_deadline(state, deadline, stamp()); }
+void Site::expire(Millis deadline) {
+  crdt::write_deadline(state, deadline, stamp());
+}
 
 void Site::merge(const KeyState& other) {
   clock_.observe(other.newest());
@@ -124,8 +128,7 @@ History make_history(Random& random, const HistoryOptions& options) {
     Site& site = history.sites[who];
     bool changed = false;
     if (random.one_in(3) && !history.seen.empty()) {
-      site.merge(random.one_in(3) ? random.pick(history.seen)
-                                  : random.pick(history.sites).state);
+      site.merge(random.one_in(3) ? random.pick(history.seen) : random.pick(history.sites).state);
       changed = true;
     } else if (random.one_in(30)) {
       if (!own[who].empty() && random.one_in(2)) site.state = random.pick(own[who]);
@@ -167,9 +170,9 @@ std::string describe(const KeyState& state) {
     out += "; [" + name(c.birth) + " last " + name(c.last) + " = " + name(c.total) + " seen " +
            name(c.seen_last) + " = " + name(c.seen_total) + "]";
   }
-  out += "; ttl of " + name(state.ttl_base);
+  out += "; ttl";
   for (const auto& mark : state.ttl) {
-    out += " (" + name(mark.stamp) + " " +
+    out += " (" + name(mark.stamp) + " on " + name(mark.base) + (mark.counter ? " counter " : " ") +
            (mark.deadline == crdt::kNoDeadline ? "none" : std::to_string(mark.deadline - kStart)) +
            (mark.live ? ")" : " cleared)");
   }
@@ -179,5 +182,7 @@ std::string describe(const KeyState& state) {
 }  // namespace atl::tests
 
 namespace atl::crdt {
-void PrintTo(const KeyState& state, std::ostream* out) { *out << tests::describe(state); }
+void PrintTo(const KeyState& state, std::ostream* out) {
+  *out << tests::describe(state);
+}
 }  // namespace atl::crdt

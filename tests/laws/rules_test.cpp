@@ -9,8 +9,8 @@
 namespace atl::tests {
 namespace {
 
-using crdt::kNoDeadline;
 using crdt::KeyState;
+using crdt::kNoDeadline;
 using crdt::Millis;
 
 // Merges everybody's state in every order, in a region that had nothing and in each of the
@@ -265,7 +265,6 @@ TEST(Rules, ATtlMayArriveBeforeItsValue) {
   KeyState value = a.state;
   a.expire(kStart + 700);
   KeyState marks;
-  marks.ttl_base = a.state.ttl_base;
   marks.ttl = a.state.ttl;
   b.merge(marks);
   EXPECT_EQ(b.value(), "old");
@@ -284,7 +283,8 @@ TEST(Rules, CountersAreExactFromNothing) {
     s[0].incr(1);
     s[1].incr(2);
     s[2].incr(-1);
-    if (i % 100 == 0) s[static_cast<size_t>(i / 100) % 3].merge(s[static_cast<size_t>(i / 100 + 1) % 3]);
+    if (i % 100 == 0)
+      s[static_cast<size_t>(i / 100) % 3].merge(s[static_cast<size_t>(i / 100 + 1) % 3]);
   }
   EXPECT_EQ(agreed(s).value(), "2000");
 }
@@ -445,17 +445,15 @@ TEST(Rules, ATtlForACollectedTombstoneFindsTheCounterThatBeganAnew) {
   auto s = after_set(2, "10");
   s[0].del();
   s[1].merge(s[0]);
-  const crdt::Stability stable{s[0].last_stamp(), {1, 2}};
   crdt::VersionVector seen;
-  seen.raise(1, stable.upto);
+  seen.raise(1, s[0].last_stamp());
   s[0].state = {};  // collected here
   ASSERT_TRUE(s[0].incr(1));
   ASSERT_TRUE(s[1].incr(2));
   s[1].expire(kStart + 1000);
   KeyState marks;
-  marks.ttl_base = s[1].state.ttl_base;
   marks.ttl = s[1].state.ttl;
-  crdt::merge_from(s[0].state, marks, {}, seen);
+  crdt::merge_from(s[0].state, marks, {}, seen, crdt::Parts::kTtl);
   EXPECT_EQ(s[0].deadline(), kStart + 1000);
 }
 
@@ -469,26 +467,74 @@ TEST(Rules, ANewWindowCountsWhereTheExpiredOneIsStillHeld) {
     first.expire(kStart + 100);
     Site holds(2, kStart + 5000);
     holds.merge(first);
-    const crdt::Stability stable{crdt::Stamp::make(kStart + 2000, 0, 255), {1, 2}};
-    Site anew(1, kStart + 5000);
+    const KeyState held = holds.state;
+    crdt::VersionVector seen;
+    seen.raise(1, first.last_stamp());
+    Site anew(1, kStart + 5000);  // has freed it
     ASSERT_TRUE(anew.incr(1));
-    EXPECT_TRUE(crdt::forget_expired(holds.state, anew.state, stable));
-    holds.merge(anew);
+    crdt::merge_from(holds.state, anew.state, seen, seen);
     EXPECT_EQ(holds.value(), "1");
     EXPECT_EQ(holds.deadline(), kNoDeadline);
+    // ... nor does the old window come back there.
+    crdt::merge_from(anew.state, held, seen, seen);
+    EXPECT_EQ(anew.value(), "1");
+    EXPECT_EQ(anew.deadline(), kNoDeadline);
 
-    // Not before it is known to have gone, and not for a value that has not expired.
-    Site early(2, kStart + 5000);
-    early.merge(first);
-    const KeyState before = early.state;
-    const crdt::Stability too_early{crdt::Stamp::make(kStart + 50, 0, 255), {1, 2}};
-    EXPECT_FALSE(crdt::forget_expired(early.state, anew.state, too_early));
-    EXPECT_FALSE(crdt::forget_expired(early.state, first.state, too_early));
-    EXPECT_EQ(early.state, before);
-    // Nor where the other side holds the expired window too.
-    EXPECT_FALSE(crdt::forget_expired(early.state, first.state, stable));
-    EXPECT_EQ(early.state, before);
+    // A region that had not seen the old window says nothing of it.
+    KeyState kept = held;
+    Site stranger(3, kStart + 5000);
+    ASSERT_TRUE(stranger.incr(1));
+    crdt::merge_from(kept, stranger.state, {}, {});
+    EXPECT_EQ(crdt::visible_value(kept), "8");
+    EXPECT_EQ(crdt::deadline_of(kept), kStart + 100);
+    // Nor does one that holds it too.
+    kept = held;
+    EXPECT_FALSE(crdt::merge_from(kept, first.state, seen, seen));
+    EXPECT_EQ(kept, held);
   }
+}
+
+// A TTL on a counter without a value does not outlive the value that comes after it, and is not
+// lost to a deletion that was earlier.
+TEST(Rules, ATtlOnACounterCountsAboveADeletionThatWasEarlier) {
+  for (const bool del_later : {false, true}) {
+    auto s = after_set(2, "10");
+    s[0].del();
+    s[1].merge(s[0]);
+    ASSERT_TRUE(s[1].incr(2));
+    s[del_later ? 0 : 1].pass(100);
+    s[0].del();
+    s[1].expire(kStart + 1000);
+    const Site all = agreed(s);
+    EXPECT_EQ(all.value(), "2");
+    EXPECT_EQ(all.deadline(), del_later ? kNoDeadline : kStart + 1000);
+  }
+  auto s = after_set(2, "10");
+  s[0].del();
+  s[1].merge(s[0]);
+  ASSERT_TRUE(s[1].incr(2));
+  s[1].expire(kStart + 1000);
+  s[0].set("7");
+  EXPECT_EQ(agreed(s).deadline(), kNoDeadline);
+}
+
+// The EXPIRE was for the counter that a deletion, which had not seen it, has reset: what is counted
+// afterwards would be born expired where the mark is still held, and only there.
+TEST(Rules, ACounterThatBeginsAnewHasNoTtlOfTheOneBefore) {
+  Site a(1), b(2);
+  a.incr(5);
+  b.merge(a);
+  b.del();
+  a.pass(10);
+  a.expire(kStart + 100);
+  b.merge(a);
+  ASSERT_FALSE(b.exists());
+  b.at(kStart + 5000);
+  ASSERT_TRUE(b.incr(1));
+  EXPECT_EQ(b.value(), "1");
+  EXPECT_EQ(b.deadline(), kNoDeadline);
+  // ... nor where the mark arrives later, or again.
+  EXPECT_EQ(agreed({a, b}).deadline(), kNoDeadline);
 }
 
 // One region has already collected the tombstone when it starts the counter anew, another has
@@ -505,12 +551,12 @@ TEST(Rules, ATtlOnACounterHoldsWhereTheTombstoneIsStillKept) {
   s[0].expire(kStart + 1000);
   crdt::VersionVector seen;
   seen.raise(1, stable.upto);
-  crdt::merge_from(s[1].state, s[0].state, stable, seen);
+  crdt::merge_from(s[1].state, s[0].state, seen, seen);
   EXPECT_EQ(s[1].value(), "1");
   EXPECT_EQ(s[1].deadline(), kStart + 1000);
   // ... and after the other region has written it in its turn.
   ASSERT_TRUE(s[1].incr(1));
-  crdt::merge_from(s[0].state, s[1].state, stable, seen);
+  crdt::merge_from(s[0].state, s[1].state, seen, seen);
   EXPECT_EQ(s[0].value(), "2");
   EXPECT_EQ(s[0].deadline(), kStart + 1000);
 }

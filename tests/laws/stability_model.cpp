@@ -64,6 +64,7 @@ void StabilityModel::step() {
         const RegionId from = r.to_heal_from.back();
         heal(r, regions_[from - 1u]);
         std::erase(r.to_heal_from, from);
+        if (r.to_heal_from.empty()) close_gap(r);
       }
       return;
     case 8:
@@ -111,6 +112,7 @@ void StabilityModel::write_increment(Region& r) {
   Event e{.kind = Kind::kIncrement,
           .stamp = stamp(r),
           .number = random_.between(-20, 20),
+          .anew = !crdt::exists(r.now.state),
           .past = r.now.past};
   crdt::Total amount;
   amount.integer = e.number;
@@ -129,34 +131,52 @@ void StabilityModel::write_increment(Region& r) {
 }
 
 void StabilityModel::write_deadline(Region& r) {
-  Event e{.kind = Kind::kDeadline, .stamp = stamp(r), .base = base_of(r.now.past),
-          .past = r.now.past};
+  Event e{
+      .kind = Kind::kDeadline, .stamp = stamp(r), .base = base_of(r.now.past), .past = r.now.past};
   e.deadline = random_.one_in(4) ? kNoDeadline : now_ + random_.between(1, 1000);
   crdt::write_deadline(r.now.state, e.deadline, e.stamp);
-  record(r, e);
+  record(r, e, random_.one_in(2));
 }
 
-void StabilityModel::record(Region& r, Event event) {
-  r.now.past.set(events_.size());
-  r.unsealed.push_back({event.stamp, r.now.state, r.now.past});
+void StabilityModel::record(Region& r, Event event, bool marks_only) {
+  Past past;
+  past.set(events_.size());
+  r.now.past |= past;
+  for (const crdt::TtlMark& m : r.now.state.ttl) {
+    for (size_t i = 0; i < events_.size(); ++i) {
+      if (events_[i].kind == Kind::kDeadline && events_[i].stamp == m.stamp) past.set(i);
+    }
+  }
+  emit(r, event.stamp, marks_only, marks_only ? past : r.now.past);
   events_.push_back(std::move(event));
+}
+
+// The context of a delta is what its writer has seen, or less: what it had seen when the batch
+// began. Of its own stamps in any case those of earlier batches.
+void StabilityModel::emit(Region& r, Stamp at, bool marks_only, const Past& past) {
+  if (r.unsealed.empty()) r.begun = r.now.vector;
+  Delta d{.stamp = at,
+          .state = r.now.state,
+          .context = random_.one_in(2) ? r.begun : r.now.vector,
+          .marks_only = marks_only,
+          .past = past};
+  if (marks_only) {
+    d.state = {};
+    d.state.ttl = r.now.state.ttl;
+  }
+  r.unsealed.push_back(std::move(d));
 }
 
 // ---- Streams ----
 
 void StabilityModel::seal(Region& r) {
+  if (r.unsealed.empty()) r.begun = r.now.vector;
   Batch b;
   b.to = r.clock.floor(now_ + r.skew);
   b.deltas = std::move(r.unsealed);
   r.unsealed.clear();
-  b.stable = claim(r);
+  b.self = r.begun.slot_for(r.id());
   r.now.vector.raise(r.id(), b.to);
-  if (r.to_heal_from.empty()) {
-    Coverage& own = r.now.vector.slot_for(r.id());
-    own.gap_after = own.gap_until = {};
-  }
-  b.self = *r.now.vector.find(r.id());
-  if (!options_.rules.announce_gap) b.self.gap_after = b.self.gap_until = {};
   b.vector = options_.rules.advertise_only_synced ? r.synced.vector : r.now.vector;
   r.log.push_back(std::move(b));
   r.now.log = r.log.size();
@@ -174,41 +194,41 @@ void StabilityModel::read(Region& r, Region& from) {
   if (at >= from.log.size()) return;
   const Batch& b = from.log[at++];
   Coverage& have = r.now.vector.slot_for(from.id());
+  if (b.to <= have.upto) return;
+  have.gap_after = b.self.gap_after;
+  have.gap_until = b.self.gap_until;
+  const Stamp had = have.upto;
   for (const Delta& d : b.deltas) {
-    if (d.stamp <= have.upto) continue;
-    merge(r, d.state, b.stable);
+    if (d.stamp <= had) continue;
+    merge(r, d.state, d.context, d.marks_only ? crdt::Parts::kTtl : crdt::Parts::kAll);
     r.now.past |= d.past;
     r.clock.observe(d.stamp);
   }
-  if (b.to <= have.upto) return;
-  have.upto = b.to;
-  have.gap_after = b.self.gap_after;
-  have.gap_until = b.self.gap_until;
+  r.now.vector.raise(from.id(), b.to);
   r.now.known[from.id()] = b.vector;
-  r.now.heard = std::max(r.now.heard, b.stable.upto);
 }
 
-void StabilityModel::merge(Region& r, const KeyState& state, const Stability& sender) {
-  if (options_.rules.winner_deletes_unlisted) {
-    const VersionVector none;
-    crdt::merge_from(r.now.state, state, sender,
-                     options_.rules.collected_stays_away ? r.now.vector : none);
-  } else {
-    crdt::merge(r.now.state, state);
-  }
+// All that this region has seen, what it has not sealed yet included.
+VersionVector StabilityModel::context(const Region& r) const {
+  VersionVector seen = r.now.vector;
+  seen.raise(r.id(), r.clock.last());
+  return seen;
+}
+
+void StabilityModel::merge(Region& r, const KeyState& state, const VersionVector& theirs,
+                           crdt::Parts parts) {
+  const VersionVector none;
+  const VersionVector own = context(r);
+  crdt::merge_from(r.now.state, state, options_.rules.absence_removes ? theirs : none,
+                   options_.rules.collected_stays_away ? own : none, parts);
+  if (parts != crdt::Parts::kTtl) return;
+  // As the store: marks of a value that has come and gone say nothing, but they replace.
+  std::erase_if(r.now.state.ttl, [&](const crdt::TtlMark& m) {
+    return !m.counter && m.base != r.now.state.base && own.covers(m.base);
+  });
 }
 
 // ---- Stability ----
-
-// Whole states travel, bases of third regions in them. So a batch must claim the stability under
-// which that base was written, or a contribution which it does not list would count again. To
-// claim what another region knows is sound: its stability lies below all that this region has
-// seen, so what this region then lacks was collected.
-Stability StabilityModel::claim(const Region& r) const {
-  Stability s = r.now.stable;
-  if (options_.rules.pass_on_what_was_heard) s.upto = std::max(s.upto, r.now.heard);
-  return s;
-}
 
 // Takes effect between batches, as in the store.
 void StabilityModel::update_stability(Region& r) {
@@ -234,6 +254,11 @@ void StabilityModel::collect(Region& r) {
   update_stability(r);
   Stability stable = r.now.stable;
   if (!options_.rules.collect_only_stable) stable.upto = Stamp::max();
+  // What a region with a gap has written may come back, although it was stable once.
+  std::erase_if(stable.members, [&](RegionId m) {
+    const Coverage* c = r.now.vector.find(m);
+    return c != nullptr && c->has_gap();
+  });
   if (crdt::collect(r.now.state, stable)) ++collected_;
   if (crdt::collectable(r.now.state, stable)) {
     if (!r.now.state.is_bottom()) ++collected_;
@@ -249,9 +274,11 @@ void StabilityModel::crash(Region& r) {
   r.log.resize(r.synced.log);
   r.unsealed.clear();
   r.incarnation = stamp(r);  // the clock starts above everything that may have been lost
-  Coverage& own = r.now.vector.slot_for(r.id());
-  if (!own.has_gap()) own.gap_after = own.upto;
-  own.gap_until = r.incarnation;
+  if (options_.rules.announce_gap) {
+    Coverage& own = r.now.vector.slot_for(r.id());
+    if (!own.has_gap()) own.gap_after = own.upto;
+    own.gap_until = r.incarnation;
+  }
   r.to_heal_from.clear();
   for (Region& q : regions_) {
     if (q.id() == r.id()) continue;
@@ -266,16 +293,11 @@ void StabilityModel::crash(Region& r) {
 
 // Joins all that `from` has; what others may lack of it goes into the stream again.
 void StabilityModel::heal(Region& r, Region& from) {
-  if (!r.unsealed.empty() || !from.unsealed.empty()) {
-    seal(r);
-    seal(from);
-  }
-  merge(r, from.now.state, claim(from));
-  r.now.heard = std::max(r.now.heard, claim(from).upto);
+  const VersionVector theirs = context(from);
+  merge(r, from.now.state, theirs);
   r.now.past |= from.now.past;
   r.clock.observe(from.now.state.newest());
-  r.unsealed.push_back({stamp(r), r.now.state, r.now.past});
-  for (const Coverage& c : from.now.vector.items()) {
+  for (const Coverage& c : theirs.items()) {
     if (c.region == r.id() || c.has_gap()) continue;
     Coverage& mine = r.now.vector.slot_for(c.region);
     // They have no hole up to there, so whoever holds all of theirs has none either.
@@ -283,6 +305,14 @@ void StabilityModel::heal(Region& r, Region& from) {
     mine.upto = std::max(mine.upto, c.upto);
     mine.gap_after = mine.gap_until = {};
   }
+  emit(r, stamp(r), false, r.now.past);
+}
+
+// Everybody has been asked, and what came back is sent.
+void StabilityModel::close_gap(Region& r) {
+  if (!r.unsealed.empty()) seal(r);
+  Coverage& own = r.now.vector.slot_for(r.id());
+  own.gap_after = own.gap_until = {};
 }
 
 // ---- The end ----
@@ -290,6 +320,7 @@ void StabilityModel::heal(Region& r, Region& from) {
 std::string StabilityModel::calm() {
   for (Region& r : regions_) {
     for (const RegionId from : r.to_heal_from) heal(r, regions_[from - 1u]);
+    if (!r.to_heal_from.empty()) close_gap(r);
     r.to_heal_from.clear();
   }
   for (int round = 0; round < 8; ++round) {
@@ -341,6 +372,15 @@ size_t StabilityModel::base_of(const Past& past) const {
   return base;
 }
 
+// An EXPIRE is for the value that it was set on; one on a counter without a value (nothing, or a
+// deletion) also for what counts after a deletion that is earlier than itself.
+bool StabilityModel::counts(const Event& deadline, size_t base) const {
+  if (deadline.base == base) return true;
+  const auto value = [&](size_t b) { return b != kNoBase && !events_[b].deleted; };
+  if (value(deadline.base) || value(base)) return false;
+  return base == kNoBase || deadline.stamp > events_[base].stamp;
+}
+
 StabilityModel::Answer StabilityModel::expected(const Past& past) const {
   const size_t base = base_of(past);
   Answer a;
@@ -358,27 +398,48 @@ StabilityModel::Answer StabilityModel::expected(const Past& past) const {
   if (!a.exists) return a;
   a.value = std::to_string(value);
 
-  // EXPIREs on this base that no other EXPIRE on it had seen; the longest of them. Of one region
-  // the last, although after a crash it may not have seen the one before.
-  std::vector<size_t> maximal;
+  a.deadline = expected_deadline(past, base);
+  return a;
+}
+
+// The longest of the EXPIREs that count here and that no other such EXPIRE had seen. Of one region
+// only its last counts, for there is one mark a region: if it is for a value that has not arrived
+// yet (a TTL may overtake it), or after a crash that made the region forget, the one before is
+// gone.
+Millis StabilityModel::expected_deadline(const Past& past, size_t base) const {
+  std::map<RegionId, Stamp> last;
+  for (size_t i = 0; i < events_.size(); ++i) {
+    if (!past.test(i) || events_[i].kind != Kind::kDeadline) continue;
+    Stamp& latest = last[events_[i].stamp.region()];
+    latest = std::max(latest, events_[i].stamp);
+  }
+  std::vector<size_t> counting;
   Past replaced;
   for (size_t i = 0; i < events_.size(); ++i) {
-    if (!past.test(i) || events_[i].kind != Kind::kDeadline || events_[i].base != base) continue;
-    for (const size_t j : maximal) {
-      const bool same_region = events_[j].stamp.region() == events_[i].stamp.region();
-      if (same_region) replaced.set(events_[i].stamp > events_[j].stamp ? j : i);
-    }
-    maximal.push_back(i);
+    if (!past.test(i) || events_[i].kind != Kind::kDeadline || !counts(events_[i], base)) continue;
+    counting.push_back(i);
     replaced |= events_[i].past;
   }
-  std::erase_if(maximal, [&](size_t i) { return replaced.test(i); });
-  if (maximal.empty()) {
-    if (base != kNoBase) a.deadline = events_[base].deadline;
-    return a;
+  // Who counts anew where nothing was, ends the EXPIREs on what was before.
+  for (size_t i = 0; i < events_.size(); ++i) {
+    if (!past.test(i) || !events_[i].anew) continue;
+    const size_t under = base_of(events_[i].past);
+    for (const size_t j : counting) {
+      if (events_[i].past.test(j) && counts(events_[j], under)) replaced.set(j);
+    }
   }
-  a.deadline = 0;
-  for (const size_t i : maximal) a.deadline = std::max(a.deadline, events_[i].deadline);
-  return a;
+  if (counting.empty()) {
+    if (base == kNoBase || last[events_[base].stamp.region()] > events_[base].stamp) {
+      return kNoDeadline;
+    }
+    return events_[base].deadline;
+  }
+  Millis longest = 0;
+  for (const size_t i : counting) {
+    if (replaced.test(i) || events_[i].stamp != last[events_[i].stamp.region()]) continue;
+    longest = std::max(longest, events_[i].deadline);
+  }
+  return longest == 0 ? kNoDeadline : longest;
 }
 
 StabilityModel::Answer StabilityModel::answer(const KeyState& state) {
@@ -390,10 +451,22 @@ StabilityModel::Answer StabilityModel::answer(const KeyState& state) {
   return a;
 }
 
+// A TTL is here whose value is not: it may have replaced those of the value that is still here.
+bool StabilityModel::overtaken(const Region& r) const {
+  for (size_t i = 0; i < events_.size(); ++i) {
+    if (events_[i].kind != Kind::kBase || r.now.past.test(i)) continue;
+    for (const crdt::TtlMark& m : r.now.state.ttl) {
+      if (m.base == events_[i].stamp) return true;
+    }
+  }
+  return false;
+}
+
 std::string StabilityModel::check(const Region& r) const {
   const Answer want = expected(r.now.past);
   const Answer have = answer(r.now.state);
   if (want == have) return "";
+  if (overtaken(r) && want.exists == have.exists && want.value == have.value) return "";
   auto text = [](const Answer& a) {
     return a.exists ? a.value + (a.deadline == kNoDeadline
                                      ? ""

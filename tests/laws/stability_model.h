@@ -1,10 +1,11 @@
 // A model of regions that collect metadata: streams, vectors, stability, crashes, healing.
 //
 // One key, N regions. Each region writes its own stream of batches (a batch holds the state of the
-// key after every local write, as the real stream does), reads the others' streams in order and
-// computes causal stability from the vectors that those streams carry. A crash loses what was not
-// synced of the state and of the stream, although others may have read it; the region comes back
-// with a new incarnation and an announced gap, and heals from every other region.
+// key after every local write, or only its TTL marks, and what the writer had seen, as the real
+// stream does), reads the others' streams in order and computes causal stability from the vectors
+// that those streams carry. A crash loses what was not synced of the state and of the stream,
+// although others may have read it; the region comes back with a new incarnation and an announced
+// gap, and heals from every other region.
 //
 // The oracle knows no CRDT: it keeps the causal history of every region as a set of events and
 // says what README.md's conflict table says of it.
@@ -24,13 +25,12 @@ namespace atl::tests {
 
 struct Rules {
   bool new_contribution_after_reset = true;  // rule 3: off, a listed contribution is continued
-  bool winner_deletes_unlisted = true;       // rule 5: off, merge() instead of merge_from()
-  bool collected_stays_away = true;          // off, merge_from() is not told what was seen here
-  bool pass_on_what_was_heard = true;        // off, a batch claims its sender's stability only
-  bool new_incarnation = true;               // rule 2: off, a restart continues contributions
-  bool collect_only_stable = true;           // rule 4: off, observed contributions go at once
-  bool announce_gap = true;                  // off, a restarted region hides that it lost a tail
-  bool advertise_only_synced = true;         // off, a vector claims what a crash can still lose
+  bool absence_removes = true;        // off, merge_from() is not told what the other had seen
+  bool collected_stays_away = true;   // off, merge_from() is not told what was seen here
+  bool new_incarnation = true;        // rule 2: off, a restart continues contributions
+  bool collect_only_stable = true;    // rule 4: off, observed contributions go at once
+  bool announce_gap = true;           // off, a restarted region hides that it lost a tail
+  bool advertise_only_synced = true;  // off, a vector claims what a crash can still lose
 };
 
 struct ModelOptions {
@@ -60,10 +60,11 @@ class StabilityModel {
   struct Event {
     Kind kind;
     crdt::Stamp stamp;
-    bool deleted = false;   // kBase
-    int64_t number = 0;     // kBase: value, kIncrement: amount
-    size_t base = 0;        // kDeadline: the base it was set on; kNoBase: none
+    bool deleted = false;  // kBase
+    int64_t number = 0;    // kBase: value, kIncrement: amount
+    size_t base = 0;       // kDeadline: the base it was set on; kNoBase: none
     crdt::Millis deadline = crdt::kNoDeadline;
+    bool anew = false;  // kIncrement: there was nothing to add to
     Past past;
   };
   static constexpr size_t kNoBase = SIZE_MAX;
@@ -78,13 +79,14 @@ class StabilityModel {
   struct Delta {
     crdt::Stamp stamp;
     crdt::KeyState state;
+    crdt::VersionVector context;
+    bool marks_only = false;
     Past past;
   };
   struct Batch {
     crdt::Stamp to;
-    crdt::Coverage self;
-    crdt::Stability stable;
-    crdt::VersionVector vector;
+    crdt::Coverage self;         // as when the batch began: a gap is closed by the batch after it
+    crdt::VersionVector vector;  // what the region tells that it has, beside the batch
     std::vector<Delta> deltas;
   };
   // What a crash leaves.
@@ -93,7 +95,6 @@ class StabilityModel {
     Past past;
     crdt::VersionVector vector;
     crdt::Stability stable;  // under which the state may have been collected
-    crdt::Stamp heard;       // the latest stability that any region's batch carried
     std::map<crdt::RegionId, crdt::VersionVector> known;
     std::map<crdt::RegionId, size_t> read;  // how far into each other stream
     size_t log = 0;
@@ -105,6 +106,7 @@ class StabilityModel {
     Kept synced;
     std::vector<Batch> log;
     std::vector<Delta> unsealed;
+    crdt::VersionVector begun;  // the vector when the current batch began
     crdt::HybridClock clock;
     crdt::Millis skew = 0;
     crdt::Stamp incarnation;
@@ -119,22 +121,28 @@ class StabilityModel {
   void write_base(Region& r, bool deleted);
   void write_increment(Region& r);
   void write_deadline(Region& r);
-  void record(Region& r, Event event);
+  void record(Region& r, Event event, bool marks_only = false);
+  void emit(Region& r, crdt::Stamp stamp, bool marks_only, const Past& past);
   void seal(Region& r);
   void sync(Region& r);
   void read(Region& r, Region& from);
   void crash(Region& r);
   void heal(Region& r, Region& from);
+  void close_gap(Region& r);
   void collect(Region& r);
   void update_stability(Region& r);
-  crdt::Stability claim(const Region& r) const;
-  void merge(Region& r, const crdt::KeyState& state, const crdt::Stability& sender);
+  crdt::VersionVector context(const Region& r) const;
+  void merge(Region& r, const crdt::KeyState& state, const crdt::VersionVector& theirs,
+             crdt::Parts parts = crdt::Parts::kAll);
   std::string calm();
 
   crdt::Stamp stamp(Region& r) { return r.clock.next(now_ + r.skew); }
   size_t base_of(const Past& past) const;
+  bool counts(const Event& deadline, size_t base) const;
   Answer expected(const Past& past) const;
+  crdt::Millis expected_deadline(const Past& past, size_t base) const;
   static Answer answer(const crdt::KeyState& state);
+  bool overtaken(const Region& r) const;
   std::string check(const Region& r) const;
   Region& other(const Region& r);
 

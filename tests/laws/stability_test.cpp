@@ -58,14 +58,11 @@ TEST(StabilityCanary, RuleThreeNewContributionAfterAReset) {
 TEST(StabilityCanary, RuleFourCollectOnlyWhatIsStable) {
   EXPECT_GT(wrong_without(&Rules::collect_only_stable, 20'000), 0u);
 }
-TEST(StabilityCanary, RuleFiveAWinningBaseDeletesWhatItDoesNotList) {
-  EXPECT_GT(wrong_without(&Rules::winner_deletes_unlisted, 20'000), 0u);
+TEST(StabilityCanary, WhatTheOtherHadSeenAndLacksGoes) {
+  EXPECT_GT(wrong_without(&Rules::absence_removes, 20'000), 0u);
 }
 TEST(StabilityCanary, WhatWasSeenAndCollectedStaysAway) {
   EXPECT_GT(wrong_without(&Rules::collected_stays_away, 20'000), 0u);
-}
-TEST(StabilityCanary, BatchesPassOnTheStabilityOfBasesFromThirdRegions) {
-  EXPECT_GT(wrong_without(&Rules::pass_on_what_was_heard, 60'000), 0u);
 }
 TEST(StabilityCanary, ARestartedRegionAnnouncesItsGap) {
   EXPECT_GT(wrong_without(&Rules::announce_gap, 20'000), 0u);

@@ -119,9 +119,10 @@ TEST(Store, PrevShowsTheGapThatANewChainHides) {
   Delta d;
   ASSERT_TRUE(reader.next(d));
   BatchWriter writer(1);
+  writer.begin(second.header.context);
   writer.set({d.kind, d.slot, d.stamp, d.has_prev, d.prev, d.db}, d.replaced, d.deadline, d.key,
              d.value);
-  const Batch anew = writer.seal({}, second.header.to, {}, {});
+  const Batch anew = writer.seal({}, second.header.to);
   SlotId gap = 0;
   EXPECT_EQ(b.store.apply(10, anew.bytes, &gap), Store::Applied::kSlotGap);
   EXPECT_EQ(gap, slot_of("k"));
@@ -150,7 +151,8 @@ TEST(Store, ASlotIsRefusedWhereverItIsCut) {
   for (size_t n = 0; n < bytes.size(); ++n) {
     std::string error;
     ASSERT_FALSE(b.store.merge_slot(std::string_view(bytes).substr(0, n),
-                                    Store::SlotSource::kRegion, &error)) << n;
+                                    Store::SlotSource::kRegion, &error))
+        << n;
     ASSERT_FALSE(error.empty());
     ASSERT_TRUE(b.store.slot_empty(slot_of("{g}")));
   }
@@ -192,6 +194,88 @@ TEST(Store, ASlotMergeDeletesWhatTheOtherSideHasDeleted) {
   ASSERT_TRUE(a.store.merge_slot(slot_bytes(b, "{g}"), Store::SlotSource::kRegion, nullptr));
   EXPECT_EQ(a.get("{g}old"), "(nil)");
   EXPECT_EQ(a.get("{g}new"), "v");
+}
+
+// Without the contexts the value would come back, or the other side's new one would go.
+TEST(Store, ADeltaCarriesWhatItsWriterHadSeen) {
+  Site a(1), b(2);
+  a.add("n", 5);
+  b.take(a);
+  b.store.del(make_ref(0, "n"));
+  a.take(b);
+  b.take(a);
+  // Only a collects; then it counts anew.
+  a.store.set_now(kNow + 5000);
+  a.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2}});
+  a.store.collect_step(SIZE_MAX);
+  ASSERT_TRUE(a.store.slot_empty(slot_of("n")));
+  a.add("n", 2);
+  const Batch batch = a.store.seal();
+  EXPECT_TRUE(batch.header.context.covers(Stamp::make(kNow, 0, 2)));
+  ASSERT_EQ(b.store.apply(1, batch.bytes), Store::Applied::kApplied);
+  EXPECT_EQ(b.get("n"), "2");
+  EXPECT_EQ(b.store.tombstones(), 0u) << "the tombstone is gone where it was written, too";
+}
+
+// A region that had lost its tail says where: nobody concludes a deletion there.
+TEST(Store, WhatWasSeenWithinAGapIsNotTakenForDeleted) {
+  for (const bool with_gap : {true, false}) {
+    Site a(1), b(2);
+    a.set("{g}kept", "v");
+    b.take(a);
+    a.set("{g}late", "v");
+    const Stamp until = a.store.clock().last();
+    b.take(a);
+    // A new run of a, which has forgotten the last write.
+    Site again(1, {}, kNow + 1000);
+    again.store.canary().ignore_gap = !with_gap;
+    again.store.set_gap({1, {}, Stamp{until.raw - 1}, again.store.clock().last()});
+    again.set("{g}kept", "v2");
+    std::string bytes;
+    again.store.encode_slot(slot_of("{g}"), bytes);
+    ASSERT_TRUE(b.store.merge_slot(bytes, Store::SlotSource::kRegion, nullptr));
+    EXPECT_EQ(b.get("{g}late"), with_gap ? "v" : "(nil)");
+    EXPECT_EQ(b.get("{g}kept"), "v2");
+  }
+}
+
+// A value with its increments has expired and is gone where the flush comes from, and still held
+// here: the flush must not leave the increments, without the TTL that they were under.
+TEST(Store, AFlushTakesWhatItsWriterHadSeenOfACounterAndFreed) {
+  Site a(1), b(2, {}, kNow + 10);
+  b.add("n", 7);
+  a.store.set_now(kNow + 20);
+  a.store.set(make_ref(0, "n"), "10", kNow + 500);
+  a.take(b);
+  b.take(a);
+  ASSERT_EQ(b.get("n"), "17");
+  a.store.set_now(kNow + 5000);
+  b.store.set_now(kNow + 5000);
+  a.take(b);
+  b.take(a);
+  a.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2}});
+  a.store.expire_step(SIZE_MAX);
+  a.store.collect_step(SIZE_MAX);
+  ASSERT_TRUE(a.store.slot_empty(slot_of("n")));
+  a.set("{n}other", "x");
+  a.store.flush(0);
+  b.take(a);
+  EXPECT_EQ(b.get("n"), "(nil)");
+}
+
+// What the sender of a slot does not have because its origin lost it, the receiver does not have.
+TEST(Store, ASlotBringsTheGapsThatItsSenderKnows) {
+  const Stamp after = Stamp::make(kNow + 50, 0, 1), until = Stamp::make(kNow + 90, 0, 1);
+  Site a(1), q(2), r(3);
+  a.store.set_gap({1, {}, after, until});
+  a.store.set_now(kNow + 100);
+  a.set("{g}new", "v");
+  q.take(a);
+  std::string bytes = slot_bytes(q, "{g}");
+  ASSERT_TRUE(r.store.merge_slot(bytes, Store::SlotSource::kRegion, nullptr));
+  const SlotId slot = slot_of("{g}");
+  EXPECT_FALSE(r.store.coverage(slot).covers(Stamp::make(kNow + 70, 0, 1)));
+  EXPECT_TRUE(r.store.coverage(slot).covers(Stamp::make(kNow + 100, 0, 1)));
 }
 
 TEST(Store, DirtySlotsAreTheChangedOnes) {

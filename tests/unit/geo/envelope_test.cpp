@@ -53,6 +53,8 @@ TEST(Envelope, EveryFieldOfABeaconArrives) {
   b.durable.set({1, Stamp{90}, {}, {}});
   b.log_floor = Stamp{5};
   b.lapsed = {9};
+  b.began_whole = false;
+  b.healed_with = {1, 3};
   b.want_ack = true;
   b.digests_at = -4;
   b.digests.push_back({16383, 0xfeedface, {Stamp{1}, Stamp{2}}});
@@ -71,6 +73,9 @@ TEST(Envelope, EveryFieldOfABeaconArrives) {
   EXPECT_EQ(r.durable, b.durable);
   EXPECT_EQ(r.log_floor, b.log_floor);
   EXPECT_EQ(r.lapsed, b.lapsed);
+  EXPECT_FALSE(r.began_whole);
+  EXPECT_EQ(r.healed_with, b.healed_with);
+  EXPECT_TRUE(std::get<Beacon>(over_the_wire(example(Beacon{})).body).began_whole);
   EXPECT_TRUE(r.want_ack);
   EXPECT_EQ(r.digests_at, -4);
   ASSERT_EQ(r.digests.size(), 1u);
@@ -178,8 +183,16 @@ TEST(Envelope, WhatIsNotSoundIsRefusedWithAReason) {
   refuse(changed([](auto& e) { e.mutable_content()->at(3) ^= 1; }, false), "checksum");
   refuse(changed([](auto& e) { e.set_content("\xff\xff"); }), "not a message");
   refuse(changed([](auto& e) { e.set_zstd(true); }), "compressed content");
-  refuse(changed([](auto& e) { e.set_content_id(4); e.set_parts(1); }), "part number");
-  refuse(changed([](auto& e) { e.set_content_id(4); e.set_parts(4'000'000'000u); }), "part number");
+  refuse(changed([](auto& e) {
+           e.set_content_id(4);
+           e.set_parts(1);
+         }),
+         "part number");
+  refuse(changed([](auto& e) {
+           e.set_content_id(4);
+           e.set_parts(4'000'000'000u);
+         }),
+         "part number");
   refuse(with_content([](auto& c) { c.clear_body(); }), "without a body");
   refuse(with_content([](auto& c) { c.mutable_sender()->set_region(256); }), "region id");
   refuse(with_content([](auto& c) { c.mutable_sender()->set_last_slot(16384); }), "slot");

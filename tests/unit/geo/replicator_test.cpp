@@ -13,8 +13,9 @@ using crdt::make_ref;
 
 // A region of one shard with four slots' worth of keys, whose messages wait in a queue.
 struct Region : Host {
-  explicit Region(RegionId id, const std::string& name, Start start = {})
-      : store({id, {0, crdt::kSlotCount - 1}, 16, 500, true}) {
+  explicit Region(RegionId id, const std::string& name, Start start = {},
+                  Millis begin = 1'700'000'000'000)
+      : now(begin), store({id, {0, crdt::kSlotCount - 1}, 16, 500, true}) {
     options.self = {id, id * 1000u, 0, 1};
     options.region_name = name;
     options.digests_per_beacon = crdt::kSlotCount;
@@ -24,7 +25,12 @@ struct Region : Host {
     replicator = std::make_unique<Replicator>(store, *this, options, start, now);
   }
 
-  void broadcast(const Message& m) override { out.push_back({std::nullopt, m}); }
+  void broadcast(const Message& m) override {
+    if (const auto* batch = std::get_if<BatchMessage>(&m.body)) {
+      left_after_securing = secured >= crdt::BatchReader(*batch->bytes).header().to;
+    }
+    out.push_back({std::nullopt, m});
+  }
   void send(const Address& to, const Message& m) override { out.push_back({to, m}); }
   void read_log(Stamp from, size_t, std::function<void(LogPage)> done) override {
     LogPage page;
@@ -49,6 +55,9 @@ struct Region : Host {
   void remember_regions(const std::vector<std::pair<RegionId, std::string>>& all) override {
     remembered = all;
   }
+  void remember_doubt(const Doubt& doubt) override { doubts.push_back(doubt); }
+  void began(Stamp first) override { begun.push_back(first); }
+  void secure_clock(Stamp stamp) override { secured = std::max(secured, stamp); }
 
   void set(const std::string& key, const std::string& value) {
     store.set(make_ref(0, key), value, crdt::kNoDeadline);
@@ -69,7 +78,7 @@ struct Region : Host {
     std::optional<Address> to;
     Message message;
   };
-  Millis now = 1'700'000'000'000;
+  Millis now;
   Options options;
   crdt::Store store;
   std::unique_ptr<Replicator> replicator;
@@ -79,6 +88,10 @@ struct Region : Host {
   int logged = 0, joined = 0;
   std::vector<std::string> errors;
   std::vector<std::pair<RegionId, std::string>> remembered;
+  std::vector<Doubt> doubts;
+  std::vector<Stamp> begun;
+  Stamp secured;
+  bool left_after_securing = false;
 };
 
 // Delivers what waits, until nothing does.
@@ -190,8 +203,9 @@ TEST_F(Pair, DifferentDigestsOfEqualVectorsHeal) {
   ASSERT_EQ(eu.get("k"), "value-2");
   live(us, eu, 6);
   EXPECT_EQ(us.get("k"), eu.get("k"));
-  EXPECT_GE(us.replicator->counters().digest_mismatches + eu.replicator->counters().digest_mismatches,
-            1u);
+  EXPECT_GE(
+      us.replicator->counters().digest_mismatches + eu.replicator->counters().digest_mismatches,
+      1u);
 }
 
 TEST_F(Pair, WithoutDigestsSuchDamageStays) {
@@ -281,9 +295,8 @@ TEST_F(Pair, AfterAnUncleanRestartTheLostTailComesBack) {
   const auto log = us.log;
 
   Start start;
-  start.tail_complete = false;
-  start.last_known = known;
   start.first = Stamp::make(us.now + 1000, 0, 1);
+  start.doubt = Doubt{known, start.first, true, {}};
   start.regions = {{2, "eu"}};
   Region again(1, "us", start);
   again.now = us.now;
@@ -291,10 +304,218 @@ TEST_F(Pair, AfterAnUncleanRestartTheLostTailComesBack) {
   again.store.replay(log[0].second);
   again.store.clock().observe(start.first);
   EXPECT_EQ(again.get("late"), "(nil)");
+  EXPECT_TRUE(again.replicator->healing());
   live(again, eu, 4);
   EXPECT_EQ(again.get("late"), "1");
   EXPECT_EQ(eu.get("late"), "1");
   EXPECT_FALSE(again.replicator->healing());
+  // Closed, but not forgotten: another region may know more.
+  ASSERT_FALSE(again.doubts.empty());
+  EXPECT_FALSE(again.doubts.back().open);
+  EXPECT_EQ(again.doubts.back().healed_with, (std::vector<RegionId>{2}));
+  EXPECT_EQ(again.doubts.back().after, known);
+}
+
+TEST_F(Pair, WithoutTheGapTheLostTailIsTakenForDeleted) {
+  live(us, eu, 2);
+  us.set("{g}early", "1");
+  const Stamp known = us.store.sealed_upto();
+  us.set("{g}late", "1");
+  deliver(us, eu);
+  const auto log = us.log;
+  Start start;
+  start.first = Stamp::make(us.now + 1000, 0, 1);
+  start.doubt = Doubt{known, start.first, true, {}};
+  start.regions = {{2, "eu"}};
+  Region again(1, "us", start);
+  again.replicator->canary().no_gap = true;
+  again.store.canary().ignore_gap = true;
+  again.store.set_gap({1, {}, {}, {}});
+  again.now = us.now;
+  again.store.set_now(us.now);
+  again.store.replay(log[0].second);
+  again.store.clock().observe(start.first);
+  live(again, eu, 4);
+  EXPECT_EQ(again.get("{g}late"), "(nil)");
+}
+
+// ---- Doubt ----
+
+// The newest beacon among what a region has said.
+const Beacon* last_beacon(const Region& r) {
+  for (auto it = r.out.rbegin(); it != r.out.rend(); ++it) {
+    if (const auto* b = std::get_if<Beacon>(&it->message.body)) return b;
+  }
+  return nullptr;
+}
+
+// A region that has lost writes and knows them only of eu; a third region comes later.
+struct Doubtful : Pair {
+  void SetUp() override {
+    live(us, eu, 2);
+    us.set("{g}early", "1");
+    known = us.store.sealed_upto();
+    us.set("{g}late", "1");
+    deliver(us, eu);
+    deliver_to(us, ap);
+    Start start;
+    start.first = Stamp::make(us.now + 1000, 0, 1);
+    start.doubt = Doubt{known, start.first, true, {}};
+    start.regions = {{2, "eu"}};
+    again = std::make_unique<Region>(1, "us", start);
+    again->now = us.now;
+    again->store.set_now(us.now);
+    again->store.replay(us.log[0].second);
+    again->store.clock().observe(start.first);
+  }
+  // All of the log of `from`, to a region that was not there.
+  void deliver_to(Region& from, Region& to) {
+    from.at(from.now + 1000);  // a beacon, so that it is heard of
+    for (auto& o : from.out) to.replicator->on_message(o.message, to.now);
+    from.out.clear();
+    live(from, to, 2);
+  }
+  Stamp known;
+  Region ap{3, "ap"};
+  std::unique_ptr<Region> again;
+};
+
+TEST_F(Doubtful, ItsBeaconsSayWhomItHasAsked) {
+  again->at(again->now + 1000);
+  ASSERT_NE(last_beacon(*again), nullptr);
+  EXPECT_FALSE(last_beacon(*again)->began_whole);
+  EXPECT_TRUE(last_beacon(*again)->healed_with.empty());
+  EXPECT_TRUE(last_beacon(*again)->applied.find(1)->has_gap());
+  live(*again, eu, 4);
+  again->at(again->now + 1000);
+  ASSERT_NE(last_beacon(*again), nullptr);
+  EXPECT_FALSE(last_beacon(*again)->began_whole) << "for as long as this run lasts";
+  EXPECT_EQ(last_beacon(*again)->healed_with, (std::vector<RegionId>{2}));
+  EXPECT_FALSE(last_beacon(*again)->applied.find(1)->has_gap());
+  us.at(us.now + 1000);
+  EXPECT_TRUE(last_beacon(us)->began_whole);
+}
+
+// ap was not asked: it takes nothing from there until the gap has been opened again for it.
+TEST_F(Doubtful, ARegionThatWasNotAskedDoesNotBelieve) {
+  live(*again, eu, 4);
+  ASSERT_FALSE(again->replicator->healing());
+  again->at(again->now + 1000);
+  again->set("{g}new", "1");
+  ap.now = again->now;
+  ap.store.set_now(ap.now);
+  const uint64_t refused = ap.replicator->counters().refused;
+  for (auto& o : again->out) ap.replicator->on_message(o.message, ap.now);
+  EXPECT_EQ(ap.get("{g}new"), "(nil)");
+  EXPECT_GT(ap.replicator->counters().refused, refused);
+  again->out.clear();
+  // As soon as it is heard of, it is asked.
+  ap.at(ap.now + 1000);
+  for (auto& o : ap.out) again->replicator->on_message(o.message, again->now);
+  EXPECT_TRUE(again->replicator->healing());
+  EXPECT_TRUE(again->doubts.back().open);
+  EXPECT_TRUE(again->store.gap(1).has_gap());
+  ap.out.clear();
+  live(*again, ap, 1);
+  for (int i = 0; i < 12; ++i) {
+    live(*again, eu, 1);
+    live(*again, ap, 1);
+  }
+  EXPECT_FALSE(again->replicator->healing());
+  EXPECT_TRUE(again->doubts.back().asked(2));
+  EXPECT_TRUE(again->doubts.back().asked(3));
+  EXPECT_EQ(ap.get("{g}new"), "1");
+  EXPECT_EQ(ap.get("{g}late"), "1");
+  EXPECT_EQ(again->get("{g}late"), "1");
+}
+
+// Only ap had seen the last write. eu, which was asked, lets the gap close; ap opens it again.
+TEST(Doubt, WhatOnlyALaterRegionHasComesBackAllTheSame) {
+  Region us{1, "us"}, eu{2, "eu"}, ap{3, "ap"};
+  live(us, eu, 2);
+  live(us, ap, 2);
+  us.set("{g}early", "1");
+  const Stamp known = us.store.sealed_upto();
+  live(us, eu, 1);
+  live(us, ap, 1);
+  us.set("{g}late", "1");
+  for (auto& o : us.out) ap.replicator->on_message(o.message, ap.now);
+  ASSERT_EQ(ap.get("{g}late"), "1");
+  Start start;
+  start.first = Stamp::make(us.now + 1000, 0, 1);
+  start.doubt = Doubt{known, start.first, true, {}};
+  start.regions = {{2, "eu"}};
+  Region again(1, "us", start);
+  again.now = us.now;
+  again.store.set_now(us.now);
+  again.store.replay(us.log[0].second);
+  again.store.clock().observe(start.first);
+  live(again, eu, 4);
+  EXPECT_EQ(again.get("{g}late"), "(nil)");
+  ap.now = again.now;
+  for (int i = 0; i < 12; ++i) {
+    live(again, ap, 1);
+    live(again, eu, 1);
+  }
+  EXPECT_EQ(again.get("{g}late"), "1");
+  EXPECT_EQ(eu.get("{g}late"), "1");
+  EXPECT_EQ(ap.get("{g}late"), "1");
+}
+
+// ---- A region whose disk says nothing ----
+
+TEST_F(Pair, ARegionThatListensBeginsLaterThanAllThatAnybodyHasSeen) {
+  us.now += 300'000;  // a clock far ahead, before its disk was lost
+  us.store.set_now(us.now);
+  live(us, eu, 2);
+  us.set("k", "old");
+  live(us, eu, 2);
+  const Stamp seen = eu.store.coverage().at(1);
+  ASSERT_GT(seen, Stamp{});
+
+  Start start;
+  start.listen = true;
+  start.doubt = Doubt{{}, Stamp::make(eu.now, 0, 1), true, {}};
+  Region again(1, "us", start, eu.now);
+  EXPECT_FALSE(again.replicator->ready());
+  for (int i = 1; i < kListenBeacons * 4; ++i) {
+    again.at(again.now + 250);
+    eu.at(eu.now + 250);
+    deliver(again, eu);
+    EXPECT_FALSE(again.replicator->ready()) << i;
+    EXPECT_TRUE(again.begun.empty());
+    EXPECT_TRUE(again.out.empty()) << "it does not speak before it knows which stamps are free";
+  }
+  for (int i = 0; i < 8 && !again.replicator->ready(); ++i) {
+    again.at(again.now + 250);
+    eu.at(eu.now + 250);
+    deliver(again, eu);
+  }
+  ASSERT_TRUE(again.replicator->ready());
+  ASSERT_EQ(again.begun.size(), 1u);
+  EXPECT_GT(again.begun[0], seen);
+  EXPECT_EQ(again.store.incarnation(), again.begun[0]);
+  EXPECT_EQ(again.replicator->start().first, again.begun[0]);
+  ASSERT_FALSE(again.doubts.empty());
+  EXPECT_EQ(again.doubts[0].until, again.begun[0]) << "all before may have been told to somebody";
+  again.set("k", "new");
+  EXPECT_GT(again.store.last_write(), seen);
+  live(again, eu, 5);
+  EXPECT_EQ(eu.get("k"), "new");
+  EXPECT_FALSE(again.replicator->healing());
+}
+
+TEST_F(Pair, ARegionThatKnowsItsStampsNeedNotListen) {
+  EXPECT_TRUE(us.replicator->ready());
+  EXPECT_TRUE(us.begun.empty());
+}
+
+// No run after this one may use the stamp of a write that somebody has.
+TEST_F(Pair, TheClockIsSecuredBeforeABatchLeaves) {
+  live(us, eu, 2);
+  us.set("k", "1");
+  EXPECT_TRUE(us.left_after_securing);
+  EXPECT_GE(us.secured, us.store.last_write());
 }
 
 TEST_F(Pair, ARegionBeyondTheHorizonDoesNotHoldTombstonesBackAndMustHeal) {
