@@ -187,7 +187,7 @@ Ticket Storage::append_remote(ProducerId producer, Record&& record) {
 }
 
 Ticket Storage::put_slot(SlotId slot, std::string bytes) {
-  if (bytes.size() > kValueBytesMax) return 0;
+  if (bytes.size() > impl_->options.slot_bytes_max) return 0;
   Write write;
   write.kind = WriteKind::kPutSlot;
   write.slot = slot;

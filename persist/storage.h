@@ -84,6 +84,7 @@ struct Options {
   std::uint64_t snapshot_memtable_bytes = std::uint64_t{32} << 20;
   std::uint64_t wal_bytes_max = std::uint64_t{256} << 20;
   std::chrono::milliseconds retry_interval{1000};  ///< After a failed write.
+  std::size_t slot_bytes_max = kValueBytesMax;     ///< Tests only: less than kValueBytesMax.
   DiskFaults* faults = nullptr;                    ///< Tests only; must outlive the Storage.
 };
 
@@ -188,7 +189,7 @@ class Storage {
   Ticket append_remote(ProducerId producer, Record&& record);
 
   /// Queues the slot's whole state, which replaces what is stored.
-  /// Returns 0, and queues nothing, if it is larger than kValueBytesMax.
+  /// Returns 0, and queues nothing, if it is larger than slot_bytes_max.
   Ticket put_slot(SlotId slot, std::string bytes);
   Ticket erase_slot(SlotId slot);
 

@@ -84,13 +84,14 @@ class Layout {
   }
 
   void ttl(const crdt::KeyState& state) {
-    field("ttl-base", state.ttl_base);
     out_.bulk("ttl");
     out_.array(static_cast<int64_t>(state.ttl.size()));
     for (const crdt::TtlMark& mark : state.ttl) {
-      out_.map(3);
+      out_.map(5);
       field("stamp", mark.stamp);
       field("deadline", deadline_text(mark.deadline));
+      field("set-on", mark.base);
+      yes_no("counts", crdt::applies(mark, state.kind, state.base));
       yes_no("live", mark.live);
     }
   }
@@ -108,7 +109,7 @@ void write_explained(resp::Writer& out, const Explained& explained, const Region
   const crdt::Millis deadline = crdt::deadline_of(state);
   const bool visible = holds_value && deadline > explained.now;
   Layout layout(out, names);
-  out.map(12);
+  out.map(11);
   layout.field("key", explained.ref.key);
   out.bulk("db");
   out.integer(explained.ref.db);

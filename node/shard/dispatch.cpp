@@ -12,6 +12,8 @@ namespace atl::shard {
 namespace {
 
 constexpr std::string_view kNoAuthError = "NOAUTH Authentication required.";
+constexpr std::string_view kLoadingError =
+    "LOADING Atoll is asking the other regions what this region has written before";
 constexpr std::string_view kSnapshotError =
     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to "
     "disk. Commands that may modify the data set are disabled, because this instance is "
@@ -174,6 +176,9 @@ std::string Dispatcher::check(Client& client, const Command& command, command::A
     return std::string(kNoAuthError);
   }
   const bool exec = command.special == Special::kExec;
+  if ((attention_ & kListening) != 0 && (spec.flags & command::kLoading) == 0) [[unlikely]] {
+    return std::string(kLoadingError);
+  }
   if (client.transaction.open && (spec.flags & command::kNoMulti) != 0 &&
       command.special == Special::kNone) {
     return "ERR Command not allowed inside a transaction";

@@ -14,17 +14,20 @@ GeoLink::GeoLink(GeoReplication& replication, Shard& shard, const Recovered& rec
                  const std::vector<std::pair<crdt::RegionId, std::string>>& regions)
     : replication_(replication),
       shard_(shard),
-      log_starts_(recovered.other_layout ? recovered.start : crdt::Stamp{}),
+      log_starts_(recovered.log_answers ? crdt::Stamp{} : recovered.start),
       backlog_(recovered.start) {
   geo::Start start;
-  // A region that starts with nothing may have had a life before, on a disk that is gone.
-  start.tail_complete = recovered.tail_complete && !recovered.fresh;
-  start.last_known = recovered.last_known;
+  start.doubt = recovered.doubts[shard.index()];
+  start.listen = !recovered.stamps_known;
   start.first = recovered.start;
   start.regions = regions;
   replicator_ = std::make_unique<geo::Replicator>(shard_.store(), *this, options(), start,
                                                   replication_.node().wall_ms());
   disable_rules(shard_.settings().debug_disable_rule, replicator_->canary());
+  if (recovered.holds_data) {
+    rests_on_snapshot_ = true;
+    durable_ = shard_.store().coverage();
+  }
 }
 
 GeoLink::~GeoLink() {
@@ -81,19 +84,51 @@ crdt::Stamp GeoLink::trim_limit() const {
 }
 
 void GeoLink::drain() {
+  if (!replicator_->ready()) return;
   shard_.seal();
   replicator_->nudge(shard_.now());
 }
 
+void GeoLink::snapshot_begins() {
+  unstored_at_snapshot_ = unstored_;
+  if (replication_.node().logging()) return;
+  snapshot_ = shard_.store().coverage();
+  // From now on a restart may find some of it.
+  if (!std::exchange(rests_on_snapshot_, true)) durable_ = *snapshot_;
+}
+
+void GeoLink::snapshot_stored() {
+  if (unstored_ == unstored_at_snapshot_) unstored_ = 0;
+  if (snapshot_) durable_ = *std::exchange(snapshot_, std::nullopt);
+}
+
 // ---- geo::Host ----
 
+// What carries a stamp above the bound on disk is lost on its way, as any message may be, until
+// the disk is there again: it is asked for then.
+bool GeoLink::withheld(const geo::Message& message) {
+  if (!replicator_->ready()) return true;
+  if (!unsecured_) return false;
+  const crdt::Stamp bound = replication_.node().continuity()->durable_bound();
+  if (unsecured_ <= bound) {
+    unsecured_ = {};
+    return false;
+  }
+  if (const auto* beacon = std::get_if<geo::Beacon>(&message.body)) return beacon->head > bound;
+  return std::holds_alternative<geo::BatchMessage>(message.body) ||
+         std::holds_alternative<geo::PullReply>(message.body) ||
+         std::holds_alternative<geo::SlotReply>(message.body);
+}
+
 void GeoLink::broadcast(const geo::Message& message) {
+  if (withheld(message)) return;
   if (const auto transport = replication_.transport()) {
     transport->broadcast(std::make_shared<const geo::Message>(message));
   }
 }
 
 void GeoLink::send(const geo::Address& to, const geo::Message& message) {
+  if (withheld(message)) return;
   if (const auto transport = replication_.transport()) {
     transport->send(to, std::make_shared<const geo::Message>(message));
   }
@@ -134,16 +169,21 @@ crdt::Stamp GeoLink::log_floor() {
   return std::max(log_starts_, crdt::Stamp{storage->own_floor()});
 }
 
-std::optional<crdt::VersionVector> GeoLink::durable_coverage() {
-  if (!replication_.node().logging()) return std::nullopt;
+void GeoLink::claim() {
+  if (unstored_ != 0 || claims_.size() >= kClaimsMax) return;
+  if (!claims_.empty() && shard_.now() - claims_.back().at < kClaimMs) return;
   const crdt::Store& store = shard_.store();
-  const bool due = claims_.empty() || shard_.now() - claims_.back().at >= kClaimMs;
-  if (due && claims_.size() < kClaimsMax) {
-    crdt::VersionVector now = store.coverage();
-    // Deltas that are not sealed are not in the log.
-    if (store.has_unsealed()) now.slot_for(store.region()).upto = store.sealed_upto();
-    claims_.push_back({std::max(shard_.ticket(), joined_ticket_), shard_.now(), std::move(now)});
+  crdt::VersionVector now = store.coverage();
+  // Deltas that are not sealed are not in the log.
+  if (store.has_unsealed()) now.slot_for(store.region()).upto = store.sealed_upto();
+  claims_.push_back({std::max(shard_.ticket(), joined_ticket_), shard_.now(), std::move(now)});
+}
+
+std::optional<crdt::VersionVector> GeoLink::durable_coverage() {
+  if (!replication_.node().logging()) {
+    return rests_on_snapshot_ ? std::optional(durable_) : std::nullopt;
   }
+  claim();
   const persist::Ticket durable = replication_.node().storage()->durable_ticket();
   while (!claims_.empty() && claims_.front().ticket <= durable) {
     durable_ = std::move(claims_.front().coverage);
@@ -158,17 +198,23 @@ void GeoLink::log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to,
   record.span = {from.raw, to.raw, static_cast<persist::ShardId>(shard_.index()),
                  static_cast<uint16_t>(replication_.node().shard_count())};
   record.bytes.assign(bytes);
+  shard_.count_change();
   shard_.log_remote(producer, std::move(record));
 }
 
 void GeoLink::slot_joined(crdt::SlotId slot) {
+  shard_.count_change();
   if (!replication_.node().logging()) return;
+  // As for every snapshot: own writes in it must be in the log before it, or after a crash in
+  // between they would be here and in no stream.
+  shard_.seal();
   std::string bytes;
   shard_.store().encode_slot(slot, bytes);
   const persist::Ticket ticket = replication_.node().storage()->put_slot(slot, std::move(bytes));
   if (ticket != 0) {
     joined_ticket_ = ticket;
   } else {
+    ++unstored_;
     spdlog::error("Slot {} is too large for the snapshot and is only in memory", slot);
   }
 }
@@ -189,6 +235,38 @@ void GeoLink::report(Level level, const std::string& text) {
       spdlog::error("{}", text);
       break;
   }
+}
+
+void GeoLink::remember_doubt(const geo::Doubt& doubt) {
+  replication_.node().continuity()->remember_doubt(shard_.index(), doubt);
+}
+
+void GeoLink::secure_clock(crdt::Stamp stamp) {
+  Node& node = replication_.node();
+  const persist::Storage* storage = node.storage();
+  const bool wait = !unsecured_ && (storage == nullptr || storage->healthy());
+  const auto limit = wait ? kSecureLimit : std::chrono::milliseconds(0);
+  if (!node.continuity()->secure(stamp, limit)) unsecured_ = std::max(unsecured_, stamp);
+}
+
+void GeoLink::began(crdt::Stamp first) {
+  Node& node = replication_.node();
+  node.raise_incarnation(first);
+  backlog_ = Backlog(first);
+  if (!node.continuity()->began(first, kBeginLimit)) unsecured_ = first;
+  if (shard_.index() != 0) return;
+  const auto transport = replication_.transport();
+  if (transport == nullptr || !transport->stats().connected) {
+    spdlog::warn(
+        "No NATS server was reachable while this node asked what its region had written before. "
+        "If this is not a new region but one whose disk was lost or replaced, and its clock is "
+        "behind what it was, what it writes now may be taken by the others for what they have.");
+  }
+}
+
+crdt::Stamp GeoLink::clock_bound() {
+  crdt::Store& store = shard_.store();
+  return replication_.node().continuity()->clock_bound(store.clock().floor(store.now()));
 }
 
 void GeoLink::remember_regions(const std::vector<std::pair<crdt::RegionId, std::string>>& regions) {

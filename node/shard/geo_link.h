@@ -25,6 +25,10 @@ class GeoLink : public ReplicationLink, public geo::Host {
   void tick(crdt::Millis now) override;
   crdt::Stamp trim_limit() const override;
   void drain() override;
+  bool ready() const override { return replicator_->ready(); }
+  void snapshot_begins() override;
+  void snapshot_stored() override;
+  bool holds_unstored() const override { return unstored_ != 0; }
 
   // ---- geo::Host ----
   void broadcast(const geo::Message& message) override;
@@ -38,18 +42,30 @@ class GeoLink : public ReplicationLink, public geo::Host {
   void slot_joined(crdt::SlotId slot) override;
   void seal() override;
   void report(Level level, const std::string& text) override;
+  void remember_doubt(const geo::Doubt& doubt) override;
+  crdt::Stamp clock_bound() override;
+  void secure_clock(crdt::Stamp stamp) override;
+  void began(crdt::Stamp first) override;
   void remember_regions(
       const std::vector<std::pair<crdt::RegionId, std::string>>& regions) override;
 
   geo::Replicator& replicator() { return *replicator_; }
   Shard& shard() { return shard_; }
 
+ protected:
+  // Whether the message must not leave: nothing does before this run has begun.
+  bool withheld(const geo::Message& message);
+
  private:
   static constexpr crdt::Millis kPictureMs = 50;
   static constexpr crdt::Millis kClaimMs = 100;
   static constexpr size_t kClaimsMax = 1000;  // a disk that fails for longer makes no new claims
+  // A disk that is slower than this makes messages wait instead of the shard.
+  static constexpr std::chrono::milliseconds kSecureLimit{200};
+  static constexpr std::chrono::seconds kBeginLimit{10};
 
   void publish_picture(crdt::Millis now);
+  void claim();
   geo::Options options() const;
 
   GeoReplication& replication_;
@@ -67,6 +83,13 @@ class GeoLink : public ReplicationLink, public geo::Host {
   std::deque<Claim> claims_;
   crdt::VersionVector durable_;
   persist::Ticket joined_ticket_ = 0;
+  // Without a log a restart begins with the last snapshot, so that alone is claimed; while there is
+  // none, it begins with nothing, which cannot be stale.
+  bool rests_on_snapshot_ = false;
+  std::optional<crdt::VersionVector> snapshot_;  // what the pass under way holds
+  // Slots that were joined and are too large to store; while there are any nothing more is claimed.
+  uint64_t unstored_ = 0, unstored_at_snapshot_ = 0;
+  crdt::Stamp unsecured_;  // stamped, and not yet below the bound on disk; 0: nothing
   // Reads of the log come back by post; this tells them that the link is gone.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -290,8 +290,14 @@ void Text::persistence() {
   head("Persistence");
   Snapshots& snapshots = node_.snapshots();
   persist::Storage* storage = node_.storage();
-  line("loading", 0);
+  line("loading", node_.loading() ? 1 : 0);
   line("async_loading", 0);
+  if (node_.loading()) {
+    const auto up = std::chrono::steady_clock::now() - node_.started();
+    line("loading_start_time",
+         node_.wall_ms() / 1000 - std::chrono::duration_cast<std::chrono::seconds>(up).count());
+    line("loading_eta_seconds", 1);
+  }
   line("rdb_changes_since_last_save", snapshots.changes_since());
   line("rdb_bgsave_in_progress", snapshots.running() ? 1 : 0);
   line("rdb_last_save_time", snapshots.last_save_unix_s());

@@ -72,6 +72,7 @@ Node::~Node() {
   for (auto& shard : shards_) shard->set_link(nullptr);
   replication_.reset();
   shards_.clear();
+  snapshots_.reset();  // its timer belongs to main_io_, which is gone before other members are
 }
 
 crdt::Millis Node::wall_ms() const {
@@ -87,11 +88,27 @@ std::optional<std::string> Node::open_storage() {
   options.dir = settings->dir;
   options.fsync = fsync_of(settings->appendfsync);
   options.faults = options_.disk_faults;
+  options.slot_bytes_max = options_.slot_bytes_max;
   persist::OpenResult opened = persist::Storage::open(options);
   if (!opened.storage) return opened.error;
   owned_storage_ = std::move(opened.storage);
   owned_storage_->set_listener([this](const persist::Progress& p) { on_storage_progress(p); });
   storage_.store(owned_storage_.get(), std::memory_order_release);
+  return std::nullopt;
+}
+
+std::optional<std::string> Node::open_storage_if_wanted() {
+  const auto settings = config_.snapshot();
+  std::error_code ignored;
+  const bool stored = std::filesystem::exists(settings->dir + "/atoll-data", ignored);
+  if (settings->appendonly || !settings->save.empty() || stored) return open_storage();
+  if (!options_.replication) return std::nullopt;
+  // Nothing was asked to be kept; a place for the clock bound is wanted, yet not a condition.
+  if (const auto error = open_storage()) {
+    spdlog::warn("After a restart only the wall clock will keep this region from stamping as it "
+                 "did before, because nothing can be kept on disk: {}",
+                 *error);
+  }
   return std::nullopt;
 }
 
@@ -139,11 +156,7 @@ std::optional<std::string> Node::start() {
   for (const std::string& rule : settings->debug_disable_rule) {
     spdlog::warn("The rule '{}' is switched off: this node is a test and will lose data", rule);
   }
-  std::error_code ignored;
-  const bool stored = std::filesystem::exists(settings->dir + "/atoll-data", ignored);
-  if (settings->appendonly || !settings->save.empty() || stored) {
-    if (auto error = open_storage()) return error;
-  }
+  if (auto error = open_storage_if_wanted()) return error;
   logging_ = settings->appendonly;
   snapshots_ = std::make_unique<Snapshots>(*this, main_io_);
   barriers_ = std::make_unique<BarrierQueue>([this](ShardIndex shard, std::shared_ptr<Barrier> b) {
@@ -151,9 +164,12 @@ std::optional<std::string> Node::start() {
   });
   make_shards();
   if (auto error = recover_shards()) return error;
+  if (auto error = begin_continuity()) return error;
   config_.subscribe([this](const config::Change& change) { apply_settings(change); });
   if (options_.replication) replication_ = options_.replication(*this);
   if (replication_) {
+    not_ready_ = shards_.size();
+    set_attention(kListening, !recovery_.recovered.stamps_known);
     for (auto& shard : shards_) {
       shard->set_link(replication_->make_link(*shard, recovery_.recovered));
     }
@@ -164,8 +180,27 @@ std::optional<std::string> Node::start() {
   if (replication_) replication_->start();
   if (options_.handle_signals) watch_signals();
   schedule_minute_hand();
-  spdlog::info("Ready to accept connections on port {}", port_);
+  if (loading()) {
+    spdlog::info(
+        "Listening on port {}. Nothing on disk says what this region has written before: commands "
+        "wait for what other regions know of it",
+        port_);
+  } else {
+    spdlog::info("Ready to accept connections on port {}", port_);
+  }
   return std::nullopt;
+}
+
+void Node::shard_ready() {
+  if (--not_ready_ != 0 || !loading()) return;
+  set_attention(kListening, false);
+  spdlog::info("Ready to accept connections on port {}", port_);
+}
+
+void Node::raise_incarnation(crdt::Stamp first) {
+  uint64_t before = incarnation_;
+  while (before < first.raw && !incarnation_.compare_exchange_weak(before, first.raw)) {
+  }
 }
 
 std::optional<std::string> Node::recover_shards() {
@@ -174,6 +209,7 @@ std::optional<std::string> Node::recover_shards() {
   const auto begin = std::chrono::steady_clock::now();
   recovery_ = recover(storage(), stores, wall_ms(), config_.snapshot()->geo_max_clock_skew.count());
   if (!recovery_.error.empty()) return "Cannot load the data: " + recovery_.error;
+  incarnation_ = recovery_.incarnation.raw;
   for (const crdt::SlotId slot : recovery_.damaged) {
     spdlog::error("The snapshot of slot {} is damaged: what the log holds of it was loaded", slot);
   }
@@ -186,6 +222,17 @@ std::optional<std::string> Node::recover_shards() {
                  recovery_.slots, recovery_.records);
   }
   return std::nullopt;
+}
+
+// A run without replication keeps up what one with it has left: there may be another.
+std::optional<std::string> Node::begin_continuity() {
+  if (!options_.replication && !recovery_.recovered.clock_bound) return std::nullopt;
+  continuity_ = std::make_unique<Continuity>(
+      storage(), recovery_.recovered,
+      Continuity::Options{.logging = logging_,
+                          .listens = options_.replication && !recovery_.recovered.stamps_known});
+  const std::string error = continuity_->begin();
+  return error.empty() ? std::nullopt : std::optional(error);
 }
 
 // ---- Main thread ----
@@ -315,13 +362,16 @@ int Node::stop() {
     if (!stored) code = 1;
   }
   std::vector<std::vector<crdt::Store::Position>> positions(shards_.size());
+  std::atomic<bool> whole{true};
   run_on_all_and_wait([&](Shard& shard) {
     shard.seal();
     positions[shard.index()] = shard.store().positions();
+    if (shard.link() != nullptr && shard.link()->holds_unstored()) whole = false;
   });
+  stored &= whole;
   if (storage() != nullptr) {
-    if (logging_) store_positions(positions);
-    if (stored) storage()->put_meta(kIncarnationMeta, encode_stamp(recovery_.incarnation));
+    if (logging_ && whole) store_positions(positions);
+    if (stored && !loading()) storage()->put_meta(kIncarnationMeta, encode_stamp(incarnation()));
     const persist::Ticket last = storage()->flush_now();
     storage()->wait_durable(last, kCloseLimit);
     // Replies that were held leave now; a turn more flushes them.
@@ -332,6 +382,11 @@ int Node::stop() {
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   if (storage() != nullptr) {
+    if (continuity_) {
+      crdt::Stamp latest;
+      for (auto& shard : shards_) latest = std::max(latest, shard->store().clock().last());
+      continuity_->end(*storage(), latest, stored);
+    }
     const persist::Outcome outcome = owned_storage_->close(kCloseLimit);
     if (!outcome.ok()) {
       spdlog::error("{}", outcome.error);

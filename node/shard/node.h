@@ -24,6 +24,7 @@
 #include "node/net/listener.h"
 #include "node/shard/barrier.h"
 #include "node/shard/command_index.h"
+#include "node/shard/continuity.h"
 #include "node/shard/observation.h"
 #include "node/shard/recovery.h"
 #include "node/shard/replication_link.h"
@@ -43,6 +44,7 @@ struct NodeOptions {
   bool handle_signals = true;              // tests run several nodes in one process
   bool any_port = false;                   // tests: the system chooses, see Node::port()
   persist::DiskFaults* disk_faults = nullptr;
+  size_t slot_bytes_max = persist::kValueBytesMax;  // tests: a slot that is too large to store
 };
 
 // Bits that make commands take the careful path. One relaxed load per batch.
@@ -52,6 +54,7 @@ enum Attention : uint32_t {
   kDiskFailing = 1u << 2,   // MISCONF
   kLogCongested = 1u << 3,  // writes wait
   kMonitored = 1u << 4,
+  kListening = 1u << 5,  // LOADING: it is not yet known what this region has stamped
 };
 
 class Node {
@@ -85,11 +88,18 @@ class Node {
   persist::Storage* storage() { return storage_.load(std::memory_order_acquire); }
   bool logging() const { return logging_; }  // own records go to the storage
   Replication* replication() { return replication_.get(); }
+  // There wherever there is a Replication; it may be there without one.
+  Continuity* continuity() { return continuity_.get(); }
   Snapshots& snapshots() { return *snapshots_; }
   net::ClientGate& gate() { return gate_; }
   SlowLog& slow_log() { return slow_log_; }
   LatencyMonitor& latency() { return latency_; }
   const RecoveryResult& recovery() const { return recovery_; }
+  // At which this run's contributions begin; what an orderly end stores. Rises while shards begin.
+  crdt::Stamp incarnation() const { return crdt::Stamp{incarnation_.load()}; }
+  void raise_incarnation(crdt::Stamp first);
+  bool loading() const { return (attention() & kListening) != 0; }
+  void shard_ready();  // called once by every shard that has a link
   const std::string& run_id() const { return run_id_; }
   std::chrono::steady_clock::time_point started() const { return started_; }
   crdt::Millis wall_ms() const;  // with debug-clock-offset
@@ -121,6 +131,8 @@ class Node {
 
  private:
   std::optional<std::string> open_storage();
+  std::optional<std::string> open_storage_if_wanted();
+  std::optional<std::string> begin_continuity();
   std::optional<std::string> open_listener();
   void make_shards();
   std::optional<std::string> recover_shards();
@@ -145,6 +157,7 @@ class Node {
   std::atomic<persist::Storage*> storage_{nullptr};
   bool logging_ = false;
   RecoveryResult recovery_;
+  std::unique_ptr<Continuity> continuity_;
   std::unique_ptr<Replication> replication_;
   std::unique_ptr<Snapshots> snapshots_;
   net::ClientGate gate_;
@@ -162,6 +175,8 @@ class Node {
   bool shutdown_save_ = false, shutdown_no_save_ = false, shutdown_force_ = false;
   std::atomic<bool> shutdown_asked_{false};
   std::atomic<uint32_t> attention_{0};
+  std::atomic<uint64_t> incarnation_{0};
+  std::atomic<size_t> not_ready_{0};  // shards
   std::atomic<crdt::Millis> pause_until_{0};  // steady milliseconds
   std::atomic<crdt::Millis> clock_offset_ms_{0};
   std::atomic<int> monitors_{0};

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "crdt/bytes.h"
+#include "node/shard/continuity.h"
 
 namespace atl::shard {
 
@@ -14,7 +15,8 @@ struct StorePart {
   std::vector<crdt::SlotId> damaged;
   size_t slots = 0;
   size_t records = 0;
-  std::map<persist::ShardId, crdt::Stamp> own_ends;  // last record of each shard that wrote
+  // The last own record of each shard that wrote, by (into how many the node was divided, which).
+  std::map<std::pair<size_t, size_t>, crdt::Stamp> own_ends;
   bool other_layout = false;
   std::string error;
 };
@@ -32,7 +34,7 @@ void restore_positions(crdt::Store& store, const std::vector<crdt::Store::Positi
 void replay_record(crdt::Store& store, const persist::RecordView& record, size_t index,
                    size_t count, StorePart& part) {
   if (!record.producer) {
-    crdt::Stamp& end = part.own_ends[record.span.shard];
+    crdt::Stamp& end = part.own_ends[{record.span.shard_count, record.span.shard}];
     end = std::max(end, crdt::Stamp{record.span.to});
     part.other_layout |= record.span.shard_count != count;
   }
@@ -65,7 +67,9 @@ StorePart recover_store(const persist::Storage& storage, crdt::Store& store, siz
       },
       &part.damaged);
   if (outcome.ok()) {
-    if (const auto bytes = storage.get_meta(kPositionsMeta)) {
+    const auto bytes = storage.get_meta(kPositionsMeta);
+    // Where a slot is missing, what others wrote to it is too: all of it is asked for again.
+    if (bytes && part.damaged.empty()) {
       restore_positions(store, decode_positions(*bytes));
     }
     outcome = storage.for_each_record([&](const persist::RecordView& record) {
@@ -76,13 +80,49 @@ StorePart recover_store(const persist::Storage& storage, crdt::Store& store, siz
   return part;
 }
 
-// Up to where the log certainly lacks nothing. Not the latest stamp found: a slot may have been
-// snapshotted with a write that the log lost, and another shard's log may be ahead of this one's.
-crdt::Stamp complete_upto(const persist::Storage& storage, const StorePart& part) {
-  crdt::Stamp least = crdt::Stamp::max();
-  for (const auto& [shard, end] : part.own_ends) least = std::min(least, end);
+std::optional<crdt::Stamp> stored_stamp(const persist::Storage& storage, std::string_view name) {
+  const auto bytes = storage.get_meta(name);
+  if (!bytes || bytes->size() != sizeof(uint64_t)) return std::nullopt;
+  return crdt::Reader(*bytes).stamp();
+}
+
+// Up to where the log certainly lacks nothing of one shard of the last run. Not the latest stamp
+// found: a slot may have been snapshotted with a write that the log lost, and another shard's log
+// may be ahead of this one's. Of a shard with nothing in the log, the first record may be what is
+// lost.
+crdt::Stamp complete_upto(const persist::Storage& storage, const StorePart& log, size_t shards,
+                          size_t shard) {
   const crdt::Stamp floor{storage.own_floor()};
-  return part.own_ends.empty() ? floor : std::max(floor, least);
+  const auto end = log.own_ends.find({shards, shard});
+  return end == log.own_ends.end() ? floor : std::max(floor, end->second);
+}
+
+// What each shard of this run is in doubt about. `complete`: the last run ended in order.
+std::vector<std::optional<geo::Doubt>> doubts_of(const persist::Storage& storage,
+                                                 const std::vector<StorePart>& parts,
+                                                 const StoredDoubts& old, bool complete,
+                                                 crdt::Stamp start) {
+  const size_t before = old.shards.size();
+  const bool same = before == parts.size();
+  crdt::Stamp least = crdt::Stamp::max();
+  for (size_t i = 0; i < before; ++i) {
+    least = std::min(least, complete_upto(storage, parts.front(), before, i));
+  }
+  std::vector<std::optional<geo::Doubt>> doubts;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const std::optional<geo::Doubt> known = same ? old.shards[i] : old.merged();
+    const bool damaged = !parts[i].damaged.empty();
+    if (complete && !damaged) {
+      doubts.push_back(known);
+      continue;
+    }
+    crdt::Stamp after = same ? complete_upto(storage, parts.front(), before, i) : least;
+    if (damaged) after = {};  // what the log no longer has is missing in those slots
+    // Who had not been asked about the older loss must be asked about both.
+    if (known && (known->open || known->healed_with.empty())) after = std::min(after, known->after);
+    doubts.push_back(geo::Doubt{after, start, true, {}});
+  }
+  return doubts;
 }
 
 }  // namespace
@@ -90,10 +130,12 @@ crdt::Stamp complete_upto(const persist::Storage& storage, const StorePart& part
 RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*>& stores,
                        crdt::Millis wall_ms, crdt::Millis max_clock_skew) {
   RecoveryResult result;
+  Recovered& recovered = result.recovered;
+  std::vector<StorePart> parts(stores.size());
+  std::optional<crdt::Stamp> incarnation;
+  StoredDoubts old;
   crdt::Stamp highest;
-  std::optional<std::string> incarnation;
   if (storage != nullptr) {
-    std::vector<StorePart> parts(stores.size());
     std::vector<std::thread> threads;
     for (size_t i = 0; i < stores.size(); ++i) {
       threads.emplace_back(
@@ -107,29 +149,37 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
       if (result.error.empty()) result.error = part.error;
     }
     if (!result.error.empty()) return result;
-    result.recovered.last_known = complete_upto(*storage, parts.front());
-    result.recovered.other_layout = parts.front().other_layout;
-    incarnation = storage->get_meta(kIncarnationMeta);
-    highest = crdt::Stamp{storage->report().own_stamp_max};
-    result.recovered.fresh = storage->report().fresh;
+    if (!result.damaged.empty()) storage->erase_meta(kPositionsMeta);
+    incarnation = stored_stamp(*storage, kIncarnationMeta);
+    recovered.clock_bound = stored_stamp(*storage, kClockBoundMeta).value_or(crdt::Stamp{});
+    if (const auto bytes = storage->get_meta(kDoubtsMeta)) {
+      old = decode_doubts(*bytes).value_or(StoredDoubts{});
+    }
+    highest = std::max(crdt::Stamp{storage->report().own_stamp_max}, recovered.clock_bound);
+    recovered.tail_complete =
+        incarnation && storage->report().clean_shutdown && result.damaged.empty();
+    recovered.holds_data = result.slots + result.records + result.damaged.size() > 0;
   }
+  recovered.stamps_known = recovered.clock_bound && !old.shards.empty();
   for (crdt::Store* store : stores) highest = std::max(highest, store->clock().last());
-  result.recovered.tail_complete =
-      result.recovered.fresh || (incarnation && incarnation->size() == sizeof(uint64_t) &&
-                                 storage->report().clean_shutdown && result.damaged.empty());
-  if (!result.recovered.tail_complete) {
+  if (!recovered.tail_complete) {
     highest = std::max(highest, crdt::Stamp::make(wall_ms + max_clock_skew, 0, 0));
   }
   const crdt::RegionId region = stores.front()->region();
   crdt::HybridClock clock(region);
   clock.observe(highest);
-  result.recovered.start = clock.next(wall_ms);
-  result.incarnation = result.recovered.start;
-  if (incarnation && result.recovered.tail_complete) {
-    result.incarnation = crdt::Reader(*incarnation).stamp();
+  recovered.start = clock.next(wall_ms);
+  result.incarnation = recovered.tail_complete ? *incarnation : recovered.start;
+  if (recovered.stamps_known) {
+    const bool complete = incarnation && storage->report().clean_shutdown;
+    recovered.doubts = doubts_of(*storage, parts, old, complete, recovered.start);
+    recovered.log_answers = old.logged && !parts.front().other_layout;
+  } else {
+    recovered.doubts.assign(stores.size(), geo::Doubt{{}, recovered.start, true, {}});
+    recovered.log_answers = !recovered.holds_data;
   }
   for (crdt::Store* store : stores) {
-    store->clock().observe(result.recovered.start);
+    store->clock().observe(recovered.start);
     store->begin_incarnation(result.incarnation);
   }
   if (storage != nullptr && incarnation) storage->erase_meta(kIncarnationMeta);

@@ -3,11 +3,13 @@
 // Every store reads what is its own, in parallel. Replay is idempotent, so a log that reaches back
 // further than the snapshots, or that was written by another number of shards, does no harm.
 //
-// The clock begins above every stamp found, and, if the tail may be lost, above wall time plus the
-// allowed skew besides: a stamp that was handed out and lost must never be handed out again. The
+// The clock begins above every stamp found and above the clock bound that was stored, and, if the
+// tail may be lost, above wall time plus the allowed skew besides: a stamp that was handed out and
+// lost must never be handed out again. After an end in order every shard goes on with the doubt it
+// had, if any; after another, with one from the end of its own log on (continuity.h). The
 // incarnation (rule 3 of crdt/key_state.h) goes on only after an end that left nothing unwritten.
 //
-// Blobs kept beside slots and log:
+// Blobs kept beside slots and log, besides those of continuity.h:
 //   "incarnation"  8 bytes: the stamp at which the incarnation began; there only while the data
 //                  on disk is all there ever was, that is between a clean end and the next start
 //   "positions"    per producer of other regions: what is merged of it (encode_positions)

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "crdt/store.h"
+#include "geo/replicator.h"
 #include "node/command/node_services.h"
 
 namespace atl::shard {
@@ -29,13 +30,18 @@ class Node;
 
 // What a link must know of how this run began.
 struct Recovered {
-  bool fresh = true;           // nothing had been stored
-  bool tail_complete = true;   // the previous run ended in order: nothing it wrote is missing
-  // Everything this region wrote up to here is on disk: what later writes are missing, nobody
-  // here knows.
-  crdt::Stamp last_known;
-  bool other_layout = false;   // the log was written by another number of shards
-  crdt::Stamp start;           // every stamp of this run is later
+  // The last run ended in order, and nothing of what it wrote is damaged.
+  bool tail_complete = false;
+  // An earlier run's clock bound was on disk. Otherwise nothing here says what this region has
+  // stamped: this directory may replace one that is gone.
+  bool stamps_known = false;
+  // By shard; none: all that this region ever wrote is here. One that an earlier run closed is
+  // handed on.
+  std::vector<std::optional<geo::Doubt>> doubts;
+  bool log_answers = true;  // the log lacks nothing that earlier runs wrote, shard by shard
+  bool holds_data = false;  // something was on disk: the next run would begin with it too
+  crdt::Stamp start;        // every stamp of this run is later
+  crdt::Stamp clock_bound;  // as an earlier run stored it (continuity.h); 0: none did
 };
 
 class ReplicationLink {
@@ -46,6 +52,14 @@ class ReplicationLink {
   virtual void on_sealed(const crdt::Batch& batch) = 0;
   // Called every kTickMs or so, and once per turn in which posts ran.
   virtual void tick(crdt::Millis now) = 0;
+  // Until then the shard writes nothing: what this region has stamped before is being asked for.
+  virtual bool ready() const { return true; }
+  // A pass of snapshots begins, with nothing unsealed; it is on disk as a whole. One that fails
+  // never ends.
+  virtual void snapshot_begins() {}
+  virtual void snapshot_stored() {}
+  // Something was merged that neither the log nor a snapshot has.
+  virtual bool holds_unstored() const { return false; }
   // Own records up to here are needed by no peer any more. Stamp::max(): no peer needs any.
   virtual crdt::Stamp trim_limit() const = 0;
   // The shard takes no more commands; ship what is sealed. Called once, before the destructor.

@@ -27,6 +27,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -114,8 +115,10 @@ class Shard {
   bool over_memory() const;
 
   // ---- Snapshots ----
-  // Begins a pass over all dirty slots; `done` runs on this thread when all are queued.
-  void start_snapshot(std::function<void()> done);
+  // Begins a pass over all dirty slots; `done` runs on this thread when all are queued, but for
+  // one that is too large for the storage.
+  using SnapshotDone = std::function<void(std::optional<crdt::SlotId> too_large)>;
+  void start_snapshot(SnapshotDone done);
   uint64_t changes() const { return changes_.load(std::memory_order_relaxed); }  // any thread
   void count_change() { changes_.store(changes() + 1, std::memory_order_relaxed); }
 
@@ -175,6 +178,7 @@ class Shard {
   bool sealed_in_turn_ = false;
   bool active_expire_ = true;
   bool stopping_ = false;
+  bool link_ready_ = false;
   crdt::Millis unsealed_since_ = 0;  // steady milliseconds of the first delta not sealed; 0: none
 
   std::mutex inbox_mutex_;
@@ -193,7 +197,8 @@ class Shard {
   size_t others_memory_ = 0;  // of the other shards, as of this turn
   uint64_t random_ = 0x9e3779b97f4a7c15ULL;
   size_t snapshot_cursor_ = 0;
-  std::function<void()> snapshot_done_;
+  SnapshotDone snapshot_done_;
+  std::optional<crdt::SlotId> snapshot_too_large_;
   std::deque<crdt::Conflict> conflicts_;
   std::chrono::steady_clock::time_point measured_at_{};
   uint64_t measured_ops_ = 0, measured_in_ = 0, measured_out_ = 0;

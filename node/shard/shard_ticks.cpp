@@ -1,5 +1,6 @@
 // What a shard does by the clock: expiry, eviction, collection, snapshots, rates.
 #include <algorithm>
+#include <utility>
 
 #include "node/shard/cycle_clock.h"
 #include "node/shard/node.h"
@@ -59,14 +60,21 @@ void Shard::schedule_tick() {
 }
 
 void Shard::tick() {
-  if (active_expire_) expire_cycle();
-  if (store_.needs_collection()) store_.collect_step(kExpireCells);
-  if (over_memory()) eviction_cycle();
+  const bool may_write = !node_.loading();
+  if (may_write && active_expire_) expire_cycle();
+  if (may_write && store_.needs_collection()) store_.collect_step(kExpireCells);
+  if (may_write && over_memory()) eviction_cycle();
   if (snapshot_done_) snapshot_step();
   node_.check_pause();
   const uint32_t blocking = kPauseWrites | kPauseAll | kLogCongested;
   if ((node_.attention() & blocking) == 0) dispatcher_.resume_paused();
-  if (link_) link_->tick(now());
+  if (link_) {
+    link_->tick(now());
+    if (!link_ready_ && link_->ready()) {
+      link_ready_ = true;
+      node_.shard_ready();
+    }
+  }
   measure_rates();
 }
 
@@ -116,8 +124,9 @@ void Shard::eviction_cycle() {
   }
 }
 
-void Shard::start_snapshot(std::function<void()> done) {
+void Shard::start_snapshot(SnapshotDone done) {
   snapshot_cursor_ = 0;
+  snapshot_too_large_.reset();
   snapshot_done_ = std::move(done);
   ticker_.cancel();
   begin_turn();
@@ -142,12 +151,15 @@ void Shard::snapshot_step() {
     bytes.clear();
     store_.encode_slot(slot, bytes);
     queued += bytes.size();
-    if (storage->put_slot(slot, std::move(bytes)) != 0) store_.mark_clean(slot);
+    if (storage->put_slot(slot, std::move(bytes)) != 0) {
+      store_.mark_clean(slot);
+    } else {
+      snapshot_too_large_ = slot;
+    }
     bytes = {};
   }
-  const std::function<void()> done = std::move(snapshot_done_);
-  snapshot_done_ = nullptr;
-  done();
+  const SnapshotDone done = std::exchange(snapshot_done_, nullptr);
+  done(snapshot_too_large_);
 }
 
 void Shard::measure_rates() {

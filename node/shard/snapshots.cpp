@@ -27,7 +27,9 @@ uint64_t total_changes(Node& node) {
 Snapshots::Snapshots(Node& node, boost::asio::io_context& main_io)
     : node_(node), poll_(main_io), last_save_(std::time(nullptr)) {}
 
-uint64_t Snapshots::changes_since() const { return total_changes(node_) - changes_saved_.load(); }
+uint64_t Snapshots::changes_since() const {
+  return total_changes(node_) - changes_saved_.load();
+}
 
 void Snapshots::request(std::function<void(std::string)> done) {
   node_.post_main([this, done = std::move(done)]() mutable { begin(std::move(done)); });
@@ -45,6 +47,7 @@ void Snapshots::begin(std::function<void(std::string)> done) {
   failures_before_ = storage->failures();
   points_.assign(node_.shard_count(), {});
   left_ = node_.shard_count();
+  if (Continuity* continuity = node_.continuity()) continuity->snapshot_begins();
   for (size_t i = 0; i < node_.shard_count(); ++i) {
     Shard* shard = &node_.shard(i);
     shard->post([this, shard, i] {
@@ -52,18 +55,28 @@ void Snapshots::begin(std::function<void(std::string)> done) {
       // Nothing is unsealed, so all later batches end above what the clock says now.
       points_[i].sealed = shard->store().clock().floor(shard->now());
       points_[i].positions = shard->store().positions();
-      shard->start_snapshot([this, shard, i] {
+      if (shard->link() != nullptr) shard->link()->snapshot_begins();
+      shard->start_snapshot([this, shard, i](std::optional<crdt::SlotId> too_large) {
         const crdt::Stamp limit =
             shard->link() != nullptr ? shard->link()->trim_limit() : crdt::Stamp::max();
-        node_.post_main([this, i, limit] { shard_done(i, limit); });
+        node_.post_main([this, i, limit, too_large] { shard_done(i, limit, too_large); });
       });
     });
   }
 }
 
-void Snapshots::shard_done(size_t shard, crdt::Stamp trim_limit) {
+void Snapshots::shard_done(size_t shard, crdt::Stamp trim_limit,
+                           std::optional<crdt::SlotId> too_large) {
   points_[shard].needed_from = trim_limit;
+  points_[shard].too_large = too_large;
   if (--left_ > 0) return;
+  for (const ShardPoint& point : points_) {
+    if (!point.too_large) continue;
+    too_large_ = true;
+    return finish("Slot " + std::to_string(*point.too_large) +
+                  " is larger than the storage takes. Delete keys of it, or spread them over "
+                  "several slots; until then the log is not trimmed.");
+  }
   store_positions_and_trim();
   ticket_ = node_.storage()->flush_now();
   poll_durable();
@@ -85,10 +98,12 @@ void Snapshots::store_positions_and_trim() {
   // What peers still need is kept as far as geo-outbox-limit allows; beyond it they heal by slots.
   crdt::Stamp written = crdt::Stamp::max();
   for (const ShardPoint& point : points_) written = std::min(written, point.sealed);
-  const auto outbox_limit =
-      static_cast<uint64_t>(node_.config().snapshot()->geo_outbox_limit);
+  const auto outbox_limit = static_cast<uint64_t>(node_.config().snapshot()->geo_outbox_limit);
   const crdt::Stamp over{storage->own_trim_point(outbox_limit)};
   trim = std::max(trim, std::min(over, written));
+  // Without a log there is none for peers either, and the floor says what the next run begins with.
+  if (!node_.logging()) trim = written;
+  if (Continuity* continuity = node_.continuity()) continuity->snapshot_queued();
   storage->put_meta(kPositionsMeta, encode_positions(positions));
   if (trim.raw != 0) storage->trim_own(trim.raw);
   for (const auto& [producer, upto] : merged) {
@@ -117,6 +132,13 @@ void Snapshots::finish(std::string error) {
     last_save_ = now;
     changes_saved_ = changes_at_begin_;
     ++passes_;
+    too_large_ = false;
+    for (size_t i = 0; i < node_.shard_count(); ++i) {
+      Shard* shard = &node_.shard(i);
+      shard->post([shard] {
+        if (shard->link() != nullptr) shard->link()->snapshot_stored();
+      });
+    }
     log_bytes_after_ = node_.storage()->own_bytes() + node_.storage()->remote_bytes();
     spdlog::info("Snapshot complete: all changed slots are on disk");
   } else {
@@ -129,33 +151,42 @@ void Snapshots::finish(std::string error) {
   for (const auto& each : done) each(error);
 }
 
-void Snapshots::tick() {
-  if (running()) return;
-  const auto settings = node_.config().snapshot();
-  const int64_t now = std::time(nullptr);
+bool Snapshots::waits_after_failure(int64_t now) const {
+  if (!last_failed()) return false;
   const persist::Storage* storage = node_.storage();
-  if (last_failed() && now - failed_unix_s_ < kRetryDelayS &&
-      (storage == nullptr || !storage->healthy())) {
-    return;
-  }
+  if (too_large_) return now - failed_unix_s_ < kTooLargeDelayS;
+  return now - failed_unix_s_ < kRetryDelayS && (storage == nullptr || !storage->healthy());
+}
+
+bool Snapshots::due(int64_t now) const {
+  const auto settings = node_.config().snapshot();
+  const persist::Storage* storage = node_.storage();
   const uint64_t changes = changes_since();
-  bool due = last_failed() && changes > 0 && !settings->save.empty();
+  if (last_failed() && changes > 0 && !settings->save.empty()) return true;
   for (const config::SavePoint& point : settings->save) {
     if (changes >= static_cast<uint64_t>(std::max<int64_t>(point.changes, 1)) &&
         now - last_save_unix_s() >= point.after.count()) {
       spdlog::info("{} changes in {} seconds. Saving...", changes, point.after.count());
-      due = true;
-      break;
+      return true;
     }
   }
-  if (!due && node_.logging() && storage->healthy()) {
-    const uint64_t outbox = node_.replication() == nullptr
-                                ? kLogGrowthMax
-                                : static_cast<uint64_t>(settings->geo_outbox_limit);
-    due = storage->own_bytes() + storage->remote_bytes() >
-          log_bytes_after_ + std::min(kLogGrowthMax, outbox);
+  if (storage == nullptr || !storage->healthy()) return false;
+  if (!node_.logging()) {
+    const bool rests_on_one = passes() > 0 || node_.recovery().recovered.holds_data;
+    return node_.replication() != nullptr && rests_on_one && changes > 0 &&
+           now - last_save_unix_s() >= kClaimIntervalS;
   }
-  if (due) begin([](const std::string&) {});
+  const uint64_t outbox = node_.replication() == nullptr
+                              ? kLogGrowthMax
+                              : static_cast<uint64_t>(settings->geo_outbox_limit);
+  return storage->own_bytes() + storage->remote_bytes() >
+         log_bytes_after_ + std::min(kLogGrowthMax, outbox);
+}
+
+void Snapshots::tick() {
+  const int64_t now = std::time(nullptr);
+  if (running() || node_.loading() || waits_after_failure(now) || !due(now)) return;
+  begin([](const std::string&) {});
 }
 
 }  // namespace atl::shard

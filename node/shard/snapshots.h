@@ -6,7 +6,12 @@
 // off by a crash does no harm: each slot on disk is newer than or equal to the log before it.
 //
 // With `appendonly no` it is all there is on disk: slots as of their turn in the pass. Keys of
-// different slots may then be from moments as far apart as the pass took.
+// different slots may then be from moments as far apart as the pass took. Other regions may forget
+// deletions only as far as the last pass reaches, since a restart begins there; where replication
+// has such a snapshot to rest on, passes are made at least every kClaimIntervalS while data changes.
+//
+// A slot that is too large for the storage fails the pass: what was stored of others stays, and
+// the log, which has that slot's writes, is not trimmed.
 //
 // *Threads*: the main thread, except request() and the atomics. *Bounds*: one pass at a time.
 #pragma once
@@ -14,6 +19,7 @@
 #include <atomic>
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +35,8 @@ class Snapshots {
   // The log may grow by this much before a pass is made to trim it.
   static constexpr uint64_t kLogGrowthMax = uint64_t{256} << 20;
   static constexpr int64_t kRetryDelayS = 5;
+  static constexpr int64_t kTooLargeDelayS = 60;
+  static constexpr int64_t kClaimIntervalS = 300;
 
   Snapshots(Node& node, boost::asio::io_context& main_io);
 
@@ -49,11 +57,14 @@ class Snapshots {
   struct ShardPoint {
     crdt::Stamp sealed;
     crdt::Stamp needed_from;  // what replication allows to be trimmed
+    std::optional<crdt::SlotId> too_large;
     std::vector<crdt::Store::Position> positions;
   };
 
   void begin(std::function<void(std::string)> done);
-  void shard_done(size_t shard, crdt::Stamp trim_limit);
+  void shard_done(size_t shard, crdt::Stamp trim_limit, std::optional<crdt::SlotId> too_large);
+  bool waits_after_failure(int64_t now) const;
+  bool due(int64_t now) const;
   void store_positions_and_trim();
   void poll_durable();
   void finish(std::string error);
@@ -69,6 +80,7 @@ class Snapshots {
   uint64_t log_bytes_after_ = 0;
   int64_t began_unix_s_ = 0;
   int64_t failed_unix_s_ = 0;
+  bool too_large_ = false;  // why the last pass failed
   std::atomic<bool> running_{false};
   std::atomic<bool> last_failed_{false};
   std::atomic<int64_t> last_save_{0};

@@ -74,6 +74,25 @@ TEST_F(StorageTest, round_trip_through_reopen) {
   EXPECT_EQ(seen, order);
 }
 
+// A slot above the limit is refused whole: what is stored of it stays, and nothing is queued.
+TEST_F(StorageTest, a_slot_that_is_too_large_is_refused) {
+  options_.slot_bytes_max = 10;
+  auto storage = open();
+  const Ticket before = storage->put_slot(1, std::string(10, 's'));
+  EXPECT_NE(before, 0U);
+  EXPECT_EQ(storage->put_slot(1, std::string(11, 'l')), 0U);
+  EXPECT_EQ(storage->flush_now(), before);
+  storage.reset();
+  storage = open();
+  std::vector<SlotId> damaged;
+  std::string stored;
+  EXPECT_TRUE(storage
+                  ->for_each_slot(0, 16383, [&](SlotId, std::string_view b) { stored = b; },
+                                  &damaged)
+                  .ok());
+  EXPECT_EQ(stored, std::string(10, 's'));
+}
+
 // A second run of a shard may begin anywhere; the log of both is whole.
 TEST_F(StorageTest, each_process_begins_its_own_run) {
   append_run(*open(), 1, 3);

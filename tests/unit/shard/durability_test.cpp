@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <csignal>
-#include <cstdlib>
 #include <fstream>
 
 #include "persist/disk_faults.h"
@@ -75,26 +74,11 @@ TEST(DurabilityTest, SnapshotAloneIsLoaded) {
   EXPECT_EQ(client.call({"MGET", "saved", "at the end"}), "[1, 2]");
 }
 
-// Serves in a process of its own until somebody kills it; see KillLosesNothingAcknowledged.
-TEST(DurabilityTest, DISABLED_ServeUntilKilled) {
-  const char* dir = std::getenv("ATOLL_TEST_DIR");
-  ASSERT_NE(dir, nullptr);
-  TestNode node(dir, logged(std::getenv("ATOLL_TEST_THREADS"), "always"));
-  {
-    std::ofstream file(std::string(dir) + "/port.tmp");
-    file << node.port() << std::endl;
-  }
-  std::filesystem::rename(std::string(dir) + "/port.tmp", std::string(dir) + "/port");
-  for (;;) pause();
-}
-
+// A node under `appendfsync always` that lives until it is killed; see child/.
 pid_t serve_in_child(const std::string& dir, const std::string& threads) {
   const pid_t child = fork();
   if (child != 0) return child;
-  setenv("ATOLL_TEST_DIR", dir.c_str(), 1);
-  setenv("ATOLL_TEST_THREADS", threads.c_str(), 1);
-  execl("/proc/self/exe", "shard_test", "--gtest_also_run_disabled_tests",
-        "--gtest_filter=DurabilityTest.DISABLED_ServeUntilKilled", nullptr);
+  execl(ATOLL_SERVE_UNTIL_KILLED, "serve_until_killed", dir.c_str(), threads.c_str(), nullptr);
   _exit(127);
 }
 

@@ -19,7 +19,19 @@ TempDir::TempDir() {
   path_ = pattern;
 }
 
-TestNode::TestNode(const std::string& dir, const Options& options, persist::DiskFaults* faults) {
+TestNode::TestNode(const std::string& dir, const Options& options, persist::DiskFaults* faults,
+                   ReplicationFactory replication)
+    : TestNode(dir, options,
+               [&] {
+                 NodeOptions node_options;
+                 node_options.disk_faults = faults;
+                 node_options.replication = std::move(replication);
+                 return node_options;
+               }(),
+               Until::kReady) {}
+
+TestNode::TestNode(const std::string& dir, const Options& options, NodeOptions node_options,
+                   Until until) {
   spdlog::set_level(spdlog::level::off);
   std::vector<std::string> args = {"--bind", "127.0.0.1", "--port", "0", "--dir", dir};
   for (const auto& [name, value] : options) {
@@ -27,13 +39,12 @@ TestNode::TestNode(const std::string& dir, const Options& options, persist::Disk
     args.push_back(value);
   }
   if (const auto error = config_.load(args)) throw std::runtime_error(error->message());
-  NodeOptions node_options;
   node_options.handle_signals = false;
   node_options.any_port = true;
-  node_options.disk_faults = faults;
   node_ = std::make_unique<Node>(config_, std::move(node_options));
   if (const auto error = node_->start()) throw std::runtime_error(*error);
   main_ = std::thread([this] { code_ = node_->run(); });
+  if (until == Until::kReady) eventually([&] { return !node_->loading(); });
 }
 
 int TestNode::stop() {

@@ -31,9 +31,13 @@ class TestNode {
  public:
   using Options = std::vector<std::pair<std::string, std::string>>;
 
+  enum class Until { kReady, kStarted };  // whether the constructor waits out LOADING
+
   // Serves on a free port of 127.0.0.1. `options` are settings by name.
   explicit TestNode(const std::string& dir, const Options& options = {},
-                    persist::DiskFaults* faults = nullptr);
+                    persist::DiskFaults* faults = nullptr,
+                    ReplicationFactory replication = nullptr);
+  TestNode(const std::string& dir, const Options& options, NodeOptions node_options, Until until);
   ~TestNode() { stop(); }
 
   int port() const { return node_->port(); }
