@@ -2,7 +2,7 @@
 // one line by which it runs again alone:
 //
 //     ATOLL_SEED=17 build/tests/sim_test --gtest_filter=Simulation.random_faults
-//     ATOLL_SIM_ALL=1 ...          every fault there is, also those under which seeds are known to fail
+//     ATOLL_SIM_ALL=1 ...          lost disks as well, under which seeds are known to fail
 //     ATOLL_SIM_SEEDS=100000 ...   that many seeds
 //     ATOLL_SIM_SHRINK=1 ...       shrinks what fails and traces it; ATOLL_SIM_KEY=name a key's writes
 //     ATOLL_SIM_MINUTES=60 ...     as many seeds as that takes, other ones in every run of an hour
@@ -55,7 +55,7 @@ TEST(Simulation, random_faults) {
   for (; seed <= last; ++seed) {
     if (minutes != 0 && std::chrono::steady_clock::now() >= end) break;
     const Profile profile =
-        all ? sim::profile_of(seed) : sim::proven(sim::profile_of(seed));
+        all ? sim::profile_of(seed) : sim::keeping_disks(sim::profile_of(seed));
     const Outcome outcome = sim::run(seed, profile);
     sum += outcome.stats;
     ++ran;

@@ -332,8 +332,7 @@ TEST(Explain, TombstonesAndExpiredKeysAreHidden) {
 
   explained.state.kind = crdt::BaseKind::kValue;
   explained.state.value = std::string(1000, 'x');
-  explained.state.ttl_base = explained.state.base;
-  explained.state.ttl = {{explained.state.base, 4000, true}};
+  explained.state.ttl = {{explained.state.base, 4000, explained.state.base}};
   const std::string expired = explained_text(explained);
   EXPECT_NE(expired.find("visible\r\n#f"), std::string::npos) << expired;
   EXPECT_TRUE(has(expired, "deadline", "1970-01-01T00:00:04.000Z")) << expired;
