@@ -23,8 +23,7 @@ struct Explained {
 
 using RegionNames = std::function<std::string(crdt::RegionId)>;
 
-// A map: key, db, slot, slot-vector, visible, tombstone, value, deadline, base, contributions,
-// ttl-base, ttl.
+// A map: key, db, slot, slot-vector, visible, tombstone, value, deadline, base, contributions, ttl.
 void write_explained(resp::Writer& out, const Explained& explained, const RegionNames& names);
 
 }  // namespace atl::admin
