@@ -310,7 +310,7 @@ TEST(Explain, ShowsHowTheValueComesAbout) {
   contribution.seen_total.integer = 10;
   explained.state.contributions = {contribution};
   const std::string text = explained_text(explained);
-  EXPECT_TRUE(text.starts_with("%12\r\n")) << text;
+  EXPECT_TRUE(text.starts_with("%11\r\n")) << text;
   EXPECT_TRUE(has(text, "value", "105")) << text;
   EXPECT_TRUE(has(text, "stamp", "1970-01-01T00:00:01.000Z/0@eu(2)")) << text;
   EXPECT_TRUE(has(text, "last", "1970-01-01T00:00:02.000Z/1@3")) << text;
@@ -335,6 +335,7 @@ TEST(Explain, TombstonesAndExpiredKeysAreHidden) {
   explained.state.ttl = {{explained.state.base, 4000, explained.state.base}};
   const std::string expired = explained_text(explained);
   EXPECT_NE(expired.find("visible\r\n#f"), std::string::npos) << expired;
+  EXPECT_TRUE(has(expired, "set-on", "1970-01-01T00:00:01.000Z/0@eu(2)")) << expired;
   EXPECT_TRUE(has(expired, "deadline", "1970-01-01T00:00:04.000Z")) << expired;
   EXPECT_NE(expired.find("... (1000 bytes)"), std::string::npos) << expired;
 }
