@@ -133,9 +133,7 @@ struct KeyName {
   bool operator==(const KeyName&) const = default;
 };
 struct KeyNameHash {
-  size_t operator()(const KeyName& k) const {
-    return std::hash<std::string_view>{}(k.key) ^ k.db;
-  }
+  size_t operator()(const KeyName& k) const { return std::hash<std::string_view>{}(k.key) ^ k.db; }
 };
 
 // What this says of a key needs nothing that was said before. A state without a context comes from
@@ -177,8 +175,8 @@ std::vector<Delta> drop_subsumed(std::vector<Delta>& all) {
     if (d.has_prev) first_prev.emplace(d.slot, d.prev);
     if (d.kind != DeltaKind::kFlush) {
       const Last& last = lasts[{d.db, d.key}];
-      const bool part = d.kind == DeltaKind::kState && !whole(d) &&
-                        (last.whole == SIZE_MAX || i > last.whole);
+      const bool part =
+          d.kind == DeltaKind::kState && !whole(d) && (last.whole == SIZE_MAX || i > last.whole);
       if (i != last.whole && i != last.ttl && !part) continue;
       if (i == last.whole && d.kind != DeltaKind::kState) d.replaced = all[last.first].replaced;
     }
@@ -382,8 +380,8 @@ std::vector<Batch> coalesce(const std::vector<std::string_view>& batches) {
     for (; i < batches.size(); ++i) {
       BatchReader& reader = readers.emplace_back(batches[i]);
       const Coverage self = reader.header().self();
-      const bool joins = self.gap_after == header.self().gap_after &&
-                         self.gap_until == header.self().gap_until;
+      const bool joins =
+          self.gap_after == header.self().gap_after && self.gap_until == header.self().gap_until;
       if (!joins) break;
       header.to = std::max(header.to, reader.header().to);
       read_all(reader, all);

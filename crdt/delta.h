@@ -37,11 +37,11 @@ namespace atl::crdt {
 inline constexpr uint8_t kBatchVersion = 2;
 
 enum class DeltaKind : uint8_t {
-  kSet = 1,    // a base that observed no contribution
-  kDelete = 2, // a deletion that observed no contribution
-  kState = 3,  // the whole state of a key
-  kTtl = 4,    // TTL marks for a base
-  kFlush = 5,  // observed remove of everything in the slot (or in one database of it)
+  kSet = 1,     // a base that observed no contribution
+  kDelete = 2,  // a deletion that observed no contribution
+  kState = 3,   // the whole state of a key
+  kTtl = 4,     // TTL marks for a base
+  kFlush = 5,   // observed remove of everything in the slot (or in one database of it)
 };
 inline constexpr DbId kEveryDb = 0xff;
 
@@ -54,13 +54,13 @@ struct Delta {
   SlotId slot = 0;
   Stamp stamp;
   bool has_prev = false;
-  Stamp prev;        // 0: the slot's first delta in that region
+  Stamp prev;  // 0: the slot's first delta in that region
   DbId db = 0;
-  Stamp replaced;    // the base that a kSet or kDelete overwrote; 0: none
+  Stamp replaced;                 // the base that a kSet or kDelete overwrote; 0: none
   Millis deadline = kNoDeadline;  // kSet
   std::string_view key;
-  std::string_view value;  // kSet
-  std::string_view body;   // kState, kTtl, kFlush: encoded
+  std::string_view value;                  // kSet
+  std::string_view body;                   // kState, kTtl, kFlush: encoded
   const VersionVector* context = nullptr;  // *Lifetime*: its reader's
 };
 
@@ -152,7 +152,7 @@ class BatchWriter {
 
   RegionId region_;
   VersionVector context_;
-  VersionVector switched_;   // the context in force, where it is not the batch's
+  VersionVector switched_;  // the context in force, where it is not the batch's
   bool is_switched_ = false;
   uint32_t epoch_ = 1;
   uint32_t count_ = 0;

@@ -72,9 +72,8 @@ bool Entry::has_pending() const {
   const Wide* w = wide();
   if (w == nullptr) return false;
   const bool nothing_yet = !stamp_ && w->contributions.empty();
-  return std::any_of(w->ttl.begin(), w->ttl.end(), [&](const TtlMark& m) {
-    return nothing_yet || waits(m, kind(), stamp_);
-  });
+  return std::any_of(w->ttl.begin(), w->ttl.end(),
+                     [&](const TtlMark& m) { return nothing_yet || waits(m, kind(), stamp_); });
 }
 
 uint64_t Entry::fingerprint() const {

@@ -32,7 +32,7 @@ struct Wide {
 class Entry {
  public:
   enum Flags : uint8_t {
-    kKindMask = 0x03,      // BaseKind
+    kKindMask = 0x03,  // BaseKind
     kHasDeadline = 0x04,
     kHasTtlStamp = 0x08,
     kIsWide = 0x10,
@@ -61,9 +61,7 @@ class Entry {
 
   std::string_view key() const { return {tail() + head_bytes(), key_len_}; }
   // The base's value bytes, contributions apart.
-  std::string_view base_value() const {
-    return {tail() + head_bytes() + key_len_, value_len_};
-  }
+  std::string_view base_value() const { return {tail() + head_bytes() + key_len_, value_len_}; }
   Millis inline_deadline() const { return has(kHasDeadline) ? word<Millis>(0) : kNoDeadline; }
   Stamp inline_ttl_stamp() const { return has(kHasTtlStamp) ? word<Stamp>(8) : stamp_; }
   Wide* wide() const { return has(kIsWide) ? word<Wide*>(wide_offset()) : nullptr; }
@@ -74,9 +72,7 @@ class Entry {
   // TTL marks wait here for a base that has not arrived.
   bool has_pending() const;
   // Something about the entry only serves merging and can be collected once it is stable.
-  bool has_garbage() const {
-    return has(kIsWide) || has(kHidden) || kind() != BaseKind::kValue;
-  }
+  bool has_garbage() const { return has(kIsWide) || has(kHidden) || kind() != BaseKind::kValue; }
   // Changes with every write to the key, whatever it was.
   uint64_t fingerprint() const;
 

@@ -187,8 +187,7 @@ bool join(KeyState& state, const KeyState& other, bool stands, Discarded* discar
 }
 
 // Takes out of `state` the contributions and marks that `seen` covers and `other` has not.
-bool remove_absent(KeyState& state, const KeyState& other, const VersionVector& seen,
-                   Parts parts) {
+bool remove_absent(KeyState& state, const KeyState& other, const VersionVector& seen, Parts parts) {
   size_t removed = 0;
   if (parts == Parts::kAll) {
     removed += std::erase_if(state.contributions, [&](const Contribution& c) {
@@ -196,11 +195,10 @@ bool remove_absent(KeyState& state, const KeyState& other, const VersionVector& 
     });
   }
   removed += std::erase_if(state.ttl, [&](const TtlMark& m) {
-    return seen.covers(m.stamp) && std::none_of(other.ttl.begin(), other.ttl.end(),
-                                                [&](const TtlMark& o) {
-                                                  return o.stamp.region() == m.stamp.region() &&
-                                                         o.stamp >= m.stamp;
-                                                });
+    return seen.covers(m.stamp) &&
+           std::none_of(other.ttl.begin(), other.ttl.end(), [&](const TtlMark& o) {
+             return o.stamp.region() == m.stamp.region() && o.stamp >= m.stamp;
+           });
   });
   return removed != 0;
 }
@@ -232,16 +230,16 @@ bool collect(KeyState& state, const Stability& stable) {
                 return (c.fully_seen() || !counted(state, c)) && stable.covers(c.last);
               }) > 0;
     // What the floor voids has been seen everywhere and is gone.
-    const bool floor_needed = std::any_of(state.contributions.begin(), state.contributions.end(),
-                                          [&](const Contribution& c) { return !counted(state, c); });
+    const bool floor_needed =
+        std::any_of(state.contributions.begin(), state.contributions.end(),
+                    [&](const Contribution& c) { return !counted(state, c); });
     if (state.base_floor && !floor_needed) {
       state.base_floor = {};
       changed = true;
     }
   }
-  const bool ttl_stable = std::all_of(state.ttl.begin(), state.ttl.end(), [&](const TtlMark& m) {
-    return stable.covers(m.stamp);
-  });
+  const bool ttl_stable = std::all_of(state.ttl.begin(), state.ttl.end(),
+                                      [&](const TtlMark& m) { return stable.covers(m.stamp); });
   if (ttl_stable) {
     const bool endless = deadline_of(state) == kNoDeadline;
     changed |= std::erase_if(state.ttl, [&](const TtlMark& m) {
@@ -305,7 +303,8 @@ std::string visible_value(const StateView& state, bool* saturated) {
       real = true;
       real_sum = *r;
     } else {
-      return std::string(state.value);  // not a number: concurrent increments have nothing to add to
+      return std::string(
+          state.value);  // not a number: concurrent increments have nothing to add to
     }
   }
   for (const Contribution& c : state.contributions) {
@@ -347,8 +346,8 @@ void write_base(KeyState& state, BaseKind kind, std::string_view value, Stamp st
 
 void add(KeyState& state, const Total& amount, Stamp stamp, Stamp incarnation) {
   for (Contribution& c : state.contributions) {
-    if (c.birth.region() != stamp.region() || c.birth < incarnation || c.closed ||
-        c.seen_last || !counted(state, c) || c.total.is_float != amount.is_float) {
+    if (c.birth.region() != stamp.region() || c.birth < incarnation || c.closed || c.seen_last ||
+        !counted(state, c) || c.total.is_float != amount.is_float) {
       continue;
     }
     if (amount.is_float) {
@@ -366,9 +365,9 @@ void add(KeyState& state, const Total& amount, Stamp stamp, Stamp incarnation) {
   fresh.birth = stamp;
   fresh.last = stamp;
   fresh.total = amount;
-  state.contributions.insert(std::lower_bound(state.contributions.begin(),
-                                              state.contributions.end(), fresh, birth_less),
-                             fresh);
+  state.contributions.insert(
+      std::lower_bound(state.contributions.begin(), state.contributions.end(), fresh, birth_less),
+      fresh);
 }
 
 void write_deadline(KeyState& state, Millis deadline, Stamp stamp) {
@@ -376,8 +375,7 @@ void write_deadline(KeyState& state, Millis deadline, Stamp stamp) {
   for (TtlMark& m : state.ttl) {
     if (applies(m, state.kind, state.base)) m.live = false;
   }
-  put_mark(state.ttl,
-           TtlMark{stamp, deadline, state.base, state.kind != BaseKind::kValue});
+  put_mark(state.ttl, TtlMark{stamp, deadline, state.base, state.kind != BaseKind::kValue});
 }
 
 uint64_t digest(DbId db, std::string_view key, const StateView& state) {
@@ -395,8 +393,7 @@ uint64_t digest(DbId db, std::string_view key, const StateView& state) {
     if (c.total.is_float) {
       w.bytes(format_real(c.total.real - c.seen_total.real));
     } else {
-      w.u64(static_cast<uint64_t>(c.total.integer) -
-            static_cast<uint64_t>(c.seen_total.integer));
+      w.u64(static_cast<uint64_t>(c.total.integer) - static_cast<uint64_t>(c.seen_total.integer));
     }
   }
   w.svarint(deadline_of(state));

@@ -10,7 +10,8 @@
 // entry.h) and uses this form for whatever is concurrent, for the codecs and for the laws.
 //
 // Invariants:
-//  (1) Of two bases the later stamp wins; of two with one stamp the tombstone (a flush deletes a base
+//  (1) Of two bases the later stamp wins; of two with one stamp the tombstone (a flush deletes a
+//  base
 //      under its own stamp), then the value bytes.
 //  (2) Of two states of one contribution (same birth) the later `last` wins.
 //  (3) Only the incarnation that created a contribution continues it, and only until a base has
@@ -59,8 +60,8 @@ struct Total {
 };
 
 struct Contribution {
-  Stamp birth;      // identity; its region is the owner
-  Stamp last;       // stamp of the last increment
+  Stamp birth;  // identity; its region is the owner
+  Stamp last;   // stamp of the last increment
   Total total;
   Stamp seen_last;  // what the base observed of it; 0: nothing
   Total seen_total;
@@ -73,7 +74,7 @@ struct Contribution {
 struct TtlMark {
   Stamp stamp;  // its region is the one whose EXPIRE or PERSIST this is
   Millis deadline = kNoDeadline;
-  Stamp base;           // what it was set on; 0: no base
+  Stamp base;            // what it was set on; 0: no base
   bool counter = false;  // that was no value: a counter without a base, or after a deletion
   bool live = true;
   bool operator==(const TtlMark&) const = default;
@@ -95,12 +96,10 @@ struct KeyState {
   std::string value;
   Stamp base_floor;
   std::vector<Contribution> contributions;  // sorted by (region, birth)
-  std::vector<TtlMark> ttl;  // sorted by region
+  std::vector<TtlMark> ttl;                 // sorted by region
 
   bool operator==(const KeyState&) const = default;
-  operator StateView() const {
-    return {kind, base, value, base_floor, contributions, ttl};
-  }
+  operator StateView() const { return {kind, base, value, base_floor, contributions, ttl}; }
 
   // The latest stamp in this state.
   Stamp newest() const;
@@ -112,7 +111,7 @@ struct KeyState {
 
 // What merging two states discarded, for the conflict log.
 struct Discarded {
-  bool base = false;     // one of two different bases lost
+  bool base = false;  // one of two different bases lost
   Stamp winner, loser;
   BaseKind loser_kind = BaseKind::kNone;
   std::string loser_value;  // at most kConflictValueBytes
@@ -135,7 +134,8 @@ bool merge_from(KeyState& state, const KeyState& other, const VersionVector& the
                 Discarded* discarded = nullptr);
 
 // Drops what stability makes unnecessary: observed contributions, TTL marks that were cleared or
-// whose base is gone. Returns true when something went. A state may become collectable() as a whole.
+// whose base is gone. Returns true when something went. A state may become collectable() as a
+// whole.
 bool collect(KeyState& state, const Stability& stable);
 bool collectable(const KeyState& state, const Stability& stable);
 
@@ -175,8 +175,8 @@ uint64_t digest(DbId db, std::string_view key, const StateView& state);
 
 // ---- Numbers ----
 
-std::optional<int64_t> parse_integer(std::string_view text);       // Redis' string2ll rules
-std::optional<long double> parse_real(std::string_view text);      // finite only
-std::string format_real(long double value);                        // as Redis prints INCRBYFLOAT
+std::optional<int64_t> parse_integer(std::string_view text);   // Redis' string2ll rules
+std::optional<long double> parse_real(std::string_view text);  // finite only
+std::string format_real(long double value);                    // as Redis prints INCRBYFLOAT
 
 }  // namespace atl::crdt

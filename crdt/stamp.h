@@ -18,10 +18,10 @@
 
 namespace atl::crdt {
 
-using RegionId = uint8_t;   // 1..255; 0 is "no region" and never stamps anything
-using SlotId = uint16_t;    // 0..16383
-using DbId = uint8_t;       // numbered database, 0..15 by default
-using Millis = int64_t;     // milliseconds since the Unix epoch, or a duration in milliseconds
+using RegionId = uint8_t;  // 1..255; 0 is "no region" and never stamps anything
+using SlotId = uint16_t;   // 0..16383
+using DbId = uint8_t;      // numbered database, 0..15 by default
+using Millis = int64_t;    // milliseconds since the Unix epoch, or a duration in milliseconds
 
 inline constexpr uint32_t kSlotCount = 16384;
 // The year 2248. No clock is moved beyond by what it hears, so that none can be made to overflow.

@@ -220,7 +220,8 @@ void Store::begin_batch() {
 
 // Null where the batch's context is the slot's. Of a slot that was repaired beyond the rest of the
 // shard, more has been seen, and so more may have been removed. Where entries were evicted, nothing
-// can be told from what is absent; but a base without contributions lacks none if none were evicted.
+// can be told from what is absent; but a base without contributions lacks none if none were
+// evicted.
 const VersionVector* Store::delta_context(DeltaKind kind, const Slot& s, SlotId id) {
   static const VersionVector kNothing;
   const bool base = kind == DeltaKind::kSet || kind == DeltaKind::kDelete;
@@ -449,9 +450,10 @@ void Store::set_deadline(const KeyRef& ref, Millis deadline) {
   writer_.body(h, ref.key, scratch_);
 }
 
-// What a flush leaves of a value without contributions: a tombstone under the base's own stamp. Under
-// the flush's it would win over concurrent writes that the flush had not seen. Were it erased, an older base of another region, which this one
-// had beaten everywhere else, would count here.
+// What a flush leaves of a value without contributions: a tombstone under the base's own stamp.
+// Under the flush's it would win over concurrent writes that the flush had not seen. Were it
+// erased, an older base of another region, which this one had beaten everywhere else, would count
+// here.
 void Store::bury(Slot& s, uint32_t index, SlotId id) {
   const Entry* e = s.table.at(index);
   const std::string key(e->key());

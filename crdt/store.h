@@ -10,8 +10,9 @@
 // locally then gives, by construction, exactly the state that merging its delta gives.
 //
 // *Threads*: confined to one thread. *Owns*: every entry. *Bounds*: one flush
-// mark a slot and database (while a region has a gap, one more for those of that time); the conflict log is the caller's. *Time*: set_now(), never a
-// clock of its own. *Errors*: none of the environment; misuse asserts.
+// mark a slot and database (while a region has a gap, one more for those of that time); the
+// conflict log is the caller's. *Time*: set_now(), never a clock of its own. *Errors*: none of the
+// environment; misuse asserts.
 //
 // Invariants:
 //  (1) A key is visible when it exists and its deadline has not passed by now().
@@ -238,11 +239,11 @@ class Store {
   size_t dirty_slots() const { return dirty_slots_; }
 
   // ---- Metrics ----
-  uint64_t tombstones() const { return tombstones_; }     // deleted keys and flush marks
-  uint64_t pending() const { return pending_; }           // TTL marks that wait for their base
+  uint64_t tombstones() const { return tombstones_; }  // deleted keys and flush marks
+  uint64_t pending() const { return pending_; }        // TTL marks that wait for their base
   // Whether collect_step() may have something to do.
   bool needs_collection() const { return garbage_ + tombstones_ + repaired_slots_ != 0; }
-  uint64_t guarded() const { return garbage_; }           // entries with metadata to collect
+  uint64_t guarded() const { return garbage_; }  // entries with metadata to collect
   StoreStats& stats() { return stats_; }
   void on_conflict(std::function<void(Conflict&&)> sink) { conflict_sink_ = std::move(sink); }
 
@@ -266,11 +267,11 @@ class Store {
   };
   struct Slot {
     Table table;
-    uint32_t batch = 0;          // epoch of the last batch with a delta of this slot
-    uint32_t garbage = 0;        // entries with something to collect
+    uint32_t batch = 0;                  // epoch of the last batch with a delta of this slot
+    uint32_t garbage = 0;                // entries with something to collect
     Millis next_deadline = kNoDeadline;  // no visible deadline is earlier
-    Stamp evicted_birth;         // greatest birth of an evicted contribution
-    Stamp evicted_base;          // and base
+    Stamp evicted_birth;                 // greatest birth of an evicted contribution
+    Stamp evicted_base;                  // and base
     bool evicted = false;
     bool dirty = false;
     std::unique_ptr<std::vector<FlushMark>> flushes;
@@ -297,8 +298,8 @@ class Store {
   // Puts the entry for a state in place of what is at `index` (kNone: nothing); a bottom state
   // erases. Keeps the access clock and the batch mark. Returns the entry, or null.
   Entry* put_state(Slot& s, const KeyRef& ref, uint32_t index, const KeyState& state);
-  Entry* put_value(Slot& s, const KeyRef& ref, uint32_t index, Stamp stamp,
-                   std::string_view value, Millis deadline);
+  Entry* put_value(Slot& s, const KeyRef& ref, uint32_t index, Stamp stamp, std::string_view value,
+                   Millis deadline);
   Entry* put_entry(Slot& s, const KeyRef& ref, uint32_t index, Entry* fresh);
   void note_deadline(Slot& s, Millis deadline) {
     if (deadline < s.next_deadline) s.next_deadline = deadline;
@@ -372,8 +373,8 @@ class Store {
   Stability firm_;  // of stable_, the regions without an open gap
   std::vector<Position> positions_;
   std::vector<Coverage> gaps_;
-  std::vector<RegionId> regions_;   // dense index of changed_; this region is the first
-  std::vector<Stamp> changed_;      // [slot * regions_.size() + index]
+  std::vector<RegionId> regions_;  // dense index of changed_; this region is the first
+  std::vector<Stamp> changed_;     // [slot * regions_.size() + index]
   size_t memory_bytes_ = 0;
   size_t dirty_slots_ = 0;
   size_t repaired_slots_ = 0;

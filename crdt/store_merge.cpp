@@ -10,7 +10,8 @@ namespace {
 
 // What a flush leaves of a base that it had seen: a tombstone under the base's own stamp. Under the
 // flush's it would win over the deletions that the flush wrote key by key for counters.
-// What the flush had seen of the contributions it has either listed so, or freed with an expired key.
+// What the flush had seen of the contributions it has either listed so, or freed with an expired
+// key.
 void delete_flushed(KeyState& state, const VersionVector& seen) {
   state.kind = BaseKind::kDeleted;
   state.value.clear();
@@ -44,7 +45,9 @@ const Store::Position* Store::position(uint64_t producer) const {
   return nullptr;
 }
 
-bool Store::knows_producer(uint64_t producer) const { return position(producer) != nullptr; }
+bool Store::knows_producer(uint64_t producer) const {
+  return position(producer) != nullptr;
+}
 
 void Store::register_producer(uint64_t producer, RegionId region, SlotRange range) {
   const Position* known = position(producer);
@@ -154,7 +157,8 @@ VersionVector Store::coverage() const {
       for (const Position& p : positions_) {
         if (p.region != r || !p.slots.overlaps(options_.slots)) continue;
         reached += static_cast<size_t>(std::min(p.slots.last, options_.slots.last) -
-                                       std::max(p.slots.first, options_.slots.first)) + 1;
+                                       std::max(p.slots.first, options_.slots.first)) +
+                   1;
         least = std::min(least, p.upto);
       }
       c.upto = reached == slots_.size() ? least : Stamp{};
@@ -178,8 +182,7 @@ std::vector<Stamp> Store::changed(SlotId id) const {
   for (const RegionId r : regions_) {
     if (const Stamp s = changed(id, r)) out.push_back(s);
   }
-  std::sort(out.begin(), out.end(),
-            [](Stamp a, Stamp b) { return a.region() < b.region(); });
+  std::sort(out.begin(), out.end(), [](Stamp a, Stamp b) { return a.region() < b.region(); });
   return out;
 }
 
@@ -324,14 +327,12 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d) {
     return;
   }
   if (e != nullptr && e->kind() == BaseKind::kValue && d.replaced < e->stamp()) {
-    note_conflict(ref, is_set ? "SET || SET" : "SET || DEL", d.stamp, e->stamp(),
-                  e->base_value());
+    note_conflict(ref, is_set ? "SET || SET" : "SET || DEL", d.stamp, e->stamp(), e->base_value());
   }
   if (is_set) {
     put_value(s, ref, index, d.stamp, d.value, d.deadline);
   } else {
-    Entry* tombstone =
-        Entry::create(ref.db, ref.key, {}, static_cast<uint8_t>(BaseKind::kDeleted));
+    Entry* tombstone = Entry::create(ref.db, ref.key, {}, static_cast<uint8_t>(BaseKind::kDeleted));
     tombstone->set_stamp(d.stamp);
     put_entry(s, ref, index, tombstone);
   }
@@ -401,8 +402,8 @@ void Store::apply_ttl(Slot& s, const KeyRef& ref, const Delta& d) {
   if (e != nullptr) note_deadline(s, e->deadline());
 }
 
-// What this slot has seen, for telling what was removed from what has not arrived. The stamps of the
-// slot's own deltas, not the shard's coverage: they hold during a replay of the log too.
+// What this slot has seen, for telling what was removed from what has not arrived. The stamps of
+// the slot's own deltas, not the shard's coverage: they hold during a replay of the log too.
 VersionVector Store::context(const Slot& s, SlotId id) const {
   VersionVector seen;
   for (const RegionId r : regions_) {

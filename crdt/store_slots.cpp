@@ -269,9 +269,15 @@ uint64_t Store::slot_digest(SlotId id, Millis at) const {
   return sum;
 }
 
-bool Store::slot_evicted(SlotId id) const { return slot(id).evicted; }
-bool Store::slot_empty(SlotId id) const { return slot(id).table.size() == 0; }
-bool Store::slot_dirty(SlotId id) const { return slot(id).dirty; }
+bool Store::slot_evicted(SlotId id) const {
+  return slot(id).evicted;
+}
+bool Store::slot_empty(SlotId id) const {
+  return slot(id).table.size() == 0;
+}
+bool Store::slot_dirty(SlotId id) const {
+  return slot(id).dirty;
+}
 
 void Store::mark_clean(SlotId id) {
   Slot& s = slot(id);

@@ -77,8 +77,8 @@ void Store::collect_slot(Slot& s) {
     if (e == nullptr || !e->has_garbage() || !collect_entry(s, i)) ++i;
   }
   if (s.flushes != nullptr) {
-    tombstones_ -= static_cast<uint64_t>(std::erase_if(
-        *s.flushes, [&](const FlushMark& m) { return firm_.covers(m.stamp); }));
+    tombstones_ -= static_cast<uint64_t>(
+        std::erase_if(*s.flushes, [&](const FlushMark& m) { return firm_.covers(m.stamp); }));
     if (s.flushes->empty()) s.flushes.reset();
   }
   if (s.repaired != nullptr) {

@@ -62,7 +62,7 @@ Replicator::Replicator(crdt::Store& store, Host& host, const Options& options, c
   if (in_doubt()) store_.set_gap({options_.self.region, {}, doubt_->after, doubt_->until});
   listening_ = start.listen;
   beacon_at_ = now - options.beacon_interval;  // others take nothing of a run before its first
-  next_request_ = start.first.raw + 1;  // replies to an earlier run match nothing
+  next_request_ = start.first.raw + 1;         // replies to an earlier run match nothing
 }
 
 // ---- Incoming ----
@@ -233,8 +233,8 @@ void Replicator::listen(const Message& m) {
   }
 }
 
-// An earlier life of this region, of which its disk says nothing, had stamped later than this one has
-// begun: to whoever has seen that, what this run has written so far is a duplicate.
+// An earlier life of this region, of which its disk says nothing, had stamped later than this one
+// has begun: to whoever has seen that, what this run has written so far is a duplicate.
 void Replicator::begin_above(Millis now) {
   doubt_->until = store_.clock().next(now);
   doubt_changed();

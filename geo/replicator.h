@@ -24,7 +24,8 @@
 //     beacons before it writes or speaks, and begins later than all that anybody has seen.
 //  7. Stability is the least of what all regions say they have applied and cannot lose in a crash,
 //     each in its own stream.
-//  8. A region silent beyond the horizon no longer counts for stability. When it is back it heals by
+//  8. A region silent beyond the horizon no longer counts for stability. When it is back it heals
+//  by
 //     slots, and the others then heal from it: its old batches are never taken, because they carry
 //     states whose deletion has been collected.
 //
@@ -104,9 +105,9 @@ class Host {
   virtual Stamp clock_bound() { return Stamp::max(); }
   // After listening (Start::listen): this run's stamps begin here, and so does its incarnation.
   virtual void began(Stamp first) { (void)first; }
-  // Returns once clock_bound() is `stamp` or later: before a stamp leaves this region. The bound runs
-  // ahead of the clock, so this waits only where another region's clock has just moved ours far, or
-  // the disk hangs.
+  // Returns once clock_bound() is `stamp` or later: before a stamp leaves this region. The bound
+  // runs ahead of the clock, so this waits only where another region's clock has just moved ours
+  // far, or the disk hangs.
   virtual void secure_clock(Stamp) {}
   // The set of known regions changed: it must survive a restart.
   virtual void remember_regions(const std::vector<std::pair<RegionId, std::string>>& regions) = 0;
@@ -214,7 +215,7 @@ class Replicator {
     bool whole = false;
     bool closes_gap = false;  // part of healing after an unclean restart
     bool ends_lapse = false;
-    bool readmits = false;  // ends the source's lapse here
+    bool readmits = false;                     // ends the source's lapse here
     std::optional<crdt::VersionVector> least;  // what the source covers of every slot so far
     std::string why;
   };

@@ -32,7 +32,7 @@ void Replicator::heal_self_gap(Feed& feed, Millis now) {
   if (feed.gap_healed || canary_.no_gap) return;
   if (Heal* heal = start_heal(feed, feed.sender.slots,
                               doubt_->after ? "we restarted without our last writes"
-                                                : "this region starts with nothing on its disk",
+                                            : "this region starts with nothing on its disk",
                               now)) {
     heal->closes_gap = true;
   }
@@ -246,7 +246,8 @@ void Replicator::finish_heal(size_t index, Millis now) {
   for (const auto& p : positions) {
     const SlotRange ours = p.slots.common(options_.slots);
     const bool within = heal.slots.first <= ours.first && ours.last <= heal.slots.last;
-    if (within && heal.least && !heal.closes_gap) store_.advance(p.producer, heal.least->at(p.region));
+    if (within && heal.least && !heal.closes_gap)
+      store_.advance(p.producer, heal.least->at(p.region));
   }
   Region& r = regions_[heal.from.region];
   r.repaired_at = now;

@@ -137,8 +137,8 @@ Outcome Storage::for_each_record(const std::function<void(const RecordView&)>& f
     std::string why;
     const auto record = format::parse_record(view_of(it.key()), view_of(it.value()), &why);
     if (!record) {
-      return {explain(rocksdb::Status::Corruption(why, it.key().ToString(true)),
-                      impl_->engine.path())};
+      return {
+          explain(rocksdb::Status::Corruption(why, it.key().ToString(true)), impl_->engine.path())};
     }
     fn(record->view);
   }

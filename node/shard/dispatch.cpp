@@ -108,8 +108,9 @@ Dispatcher::BatchEnd Dispatcher::parse_batch(Client& client, std::span<char> inp
 // A browser that a page has sent here: what follows in the request must not run as commands.
 static bool looks_like_http(std::string_view name) {
   const auto is = [&](std::string_view word) {
-    return std::equal(name.begin(), name.end(), word.begin(), word.end(),
-                      [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; });
+    return std::equal(name.begin(), name.end(), word.begin(), word.end(), [](char a, char b) {
+      return std::tolower(static_cast<unsigned char>(a)) == b;
+    });
   };
   return is("post") || is("host:");
 }

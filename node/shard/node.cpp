@@ -1,9 +1,9 @@
 #include "node/shard/node.h"
 
 #include <spdlog/spdlog.h>
-#include <boost/asio/post.hpp>
 #include <unistd.h>
 
+#include <boost/asio/post.hpp>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -43,16 +43,21 @@ std::string random_hex(size_t digits) {
 
 persist::Fsync fsync_of(config::AppendFsync policy) {
   switch (policy) {
-    case config::AppendFsync::kAlways: return persist::Fsync::kAlways;
-    case config::AppendFsync::kEverysec: return persist::Fsync::kEverySecond;
-    case config::AppendFsync::kNo: break;
+    case config::AppendFsync::kAlways:
+      return persist::Fsync::kAlways;
+    case config::AppendFsync::kEverysec:
+      return persist::Fsync::kEverySecond;
+    case config::AppendFsync::kNo:
+      break;
   }
   return persist::Fsync::kNo;
 }
 
 }  // namespace
 
-void register_all_commands() { register_commands_once(); }
+void register_all_commands() {
+  register_commands_once();
+}
 
 Node::Node(config::Config& config, NodeOptions options)
     : config_(config),
@@ -105,9 +110,10 @@ std::optional<std::string> Node::open_storage_if_wanted() {
   if (!options_.replication) return std::nullopt;
   // Nothing was asked to be kept; a place for the clock bound is wanted, yet not a condition.
   if (const auto error = open_storage()) {
-    spdlog::warn("After a restart only the wall clock will keep this region from stamping as it "
-                 "did before, because nothing can be kept on disk: {}",
-                 *error);
+    spdlog::warn(
+        "After a restart only the wall clock will keep this region from stamping as it "
+        "did before, because nothing can be kept on disk: {}",
+        *error);
   }
   return std::nullopt;
 }
@@ -159,9 +165,8 @@ std::optional<std::string> Node::start() {
   if (auto error = open_storage_if_wanted()) return error;
   logging_ = settings->appendonly;
   snapshots_ = std::make_unique<Snapshots>(*this, main_io_);
-  barriers_ = std::make_unique<BarrierQueue>([this](ShardIndex shard, std::shared_ptr<Barrier> b) {
-    shards_[shard]->mail(std::move(b));
-  });
+  barriers_ = std::make_unique<BarrierQueue>(
+      [this](ShardIndex shard, std::shared_ptr<Barrier> b) { shards_[shard]->mail(std::move(b)); });
   make_shards();
   if (auto error = recover_shards()) return error;
   if (auto error = begin_continuity()) return error;
@@ -286,7 +291,9 @@ std::string Node::request_shutdown(const command::NodeServices::ShutdownOptions&
   return {};
 }
 
-void Node::post_main(std::function<void()> task) { boost::asio::post(main_io_, std::move(task)); }
+void Node::post_main(std::function<void()> task) {
+  boost::asio::post(main_io_, std::move(task));
+}
 
 // ---- Stop ----
 
@@ -480,7 +487,9 @@ void Node::check_pause() {
   if (steady_ms() >= pause_until()) unpause();
 }
 
-void Node::add_monitors(int n) { set_attention(kMonitored, (monitors_ += n) > 0); }
+void Node::add_monitors(int n) {
+  set_attention(kMonitored, (monitors_ += n) > 0);
+}
 
 crdt::Millis Node::steady_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(

@@ -40,9 +40,9 @@ inline constexpr std::string_view kVersion = "0.1.0";
 void register_all_commands();
 
 struct NodeOptions {
-  ReplicationFactory replication;          // none: the node stands alone
-  bool handle_signals = true;              // tests run several nodes in one process
-  bool any_port = false;                   // tests: the system chooses, see Node::port()
+  ReplicationFactory replication;  // none: the node stands alone
+  bool handle_signals = true;      // tests run several nodes in one process
+  bool any_port = false;           // tests: the system chooses, see Node::port()
   persist::DiskFaults* disk_faults = nullptr;
   size_t slot_bytes_max = persist::kValueBytesMax;  // tests: a slot that is too large to store
 };
@@ -176,7 +176,7 @@ class Node {
   std::atomic<bool> shutdown_asked_{false};
   std::atomic<uint32_t> attention_{0};
   std::atomic<uint64_t> incarnation_{0};
-  std::atomic<size_t> not_ready_{0};  // shards
+  std::atomic<size_t> not_ready_{0};          // shards
   std::atomic<crdt::Millis> pause_until_{0};  // steady milliseconds
   std::atomic<crdt::Millis> clock_offset_ms_{0};
   std::atomic<int> monitors_{0};

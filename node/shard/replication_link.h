@@ -77,8 +77,7 @@ class Replication {
   virtual void stop() = 0;
 
   // What NodeServices' methods of the same names forward to; callbacks on any thread.
-  virtual void status(
-      std::function<void(std::vector<command::NodeServices::PeerRow>)> done) = 0;
+  virtual void status(std::function<void(std::vector<command::NodeServices::PeerRow>)> done) = 0;
   virtual std::string peer(std::string_view region, std::string_view action) = 0;
   virtual std::string token(const command::Session& session) = 0;
   virtual std::string await(std::string_view token, crdt::Millis timeout,

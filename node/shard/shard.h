@@ -16,9 +16,9 @@
 // node, and one barrier.
 //
 // Invariants:
-//  (1) A batch is sealed at the end of a turn or by the leader of a barrier, never inside a command.
-//  (2) Under `appendfsync always` no reply leaves before everything it may have seen is durable.
-//  (3) Batches reach the log and the link in the order in which they were sealed.
+//  (1) A batch is sealed at the end of a turn or by the leader of a barrier, never inside a
+//  command. (2) Under `appendfsync always` no reply leaves before everything it may have seen is
+//  durable. (3) Batches reach the log and the link in the order in which they were sealed.
 #pragma once
 
 #include <atomic>
@@ -126,14 +126,14 @@ class Shard {
   const std::deque<crdt::Conflict>& conflicts() const { return conflicts_; }
 
   // ---- Stopping ----
-  void stop_reading();   // no further request is executed
-  bool quiet() const;    // nothing is owed to a client but held replies
+  void stop_reading();  // no further request is executed
+  bool quiet() const;   // nothing is owed to a client but held replies
   void set_active_expire(bool on) { active_expire_ = on; }
 
  private:
   static constexpr int kEvictionsPerCommand = 64;
-  static constexpr size_t kExpireCells = 200;       // cells per step of a cycle
-  static constexpr int64_t kExpireBudgetUs = 500;   // per tick of 10 ms, times the effort
+  static constexpr size_t kExpireCells = 200;      // cells per step of a cycle
+  static constexpr int64_t kExpireBudgetUs = 500;  // per tick of 10 ms, times the effort
   static constexpr int64_t kSnapshotBudgetUs = 1500;
   static constexpr size_t kSnapshotPortionBytes = 1 << 20;
 
@@ -174,7 +174,7 @@ class Shard {
   boost::asio::steady_timer seal_timer_;
   bool seal_timer_armed_ = false;
   bool turn_begun_ = false;
-  bool disk_failing_ = false;    // as of this turn's begin
+  bool disk_failing_ = false;  // as of this turn's begin
   bool sealed_in_turn_ = false;
   bool active_expire_ = true;
   bool stopping_ = false;
@@ -186,7 +186,7 @@ class Shard {
   bool inbox_scheduled_ = false;
   std::vector<Mail> opened_;
   std::vector<std::vector<std::unique_ptr<Forward>>> outgoing_;  // by target
-  std::vector<std::unique_ptr<Forward>> answered_;  // wait for this turn's ticket
+  std::vector<std::unique_ptr<Forward>> answered_;               // wait for this turn's ticket
   std::vector<uint64_t> touched_;
   std::vector<uint64_t> holding_;
   std::vector<crdt::Batch> sealed_;  // not yet handed to the link

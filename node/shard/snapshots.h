@@ -8,7 +8,8 @@
 // With `appendonly no` it is all there is on disk: slots as of their turn in the pass. Keys of
 // different slots may then be from moments as far apart as the pass took. Other regions may forget
 // deletions only as far as the last pass reaches, since a restart begins there; where replication
-// has such a snapshot to rest on, passes are made at least every kClaimIntervalS while data changes.
+// has such a snapshot to rest on, passes are made at least every kClaimIntervalS while data
+// changes.
 //
 // A slot that is too large for the storage fails the pass: what was stored of others stays, and
 // the log, which has that slot's writes, is not trimmed.

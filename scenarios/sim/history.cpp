@@ -116,8 +116,8 @@ uint64_t History::known(size_t key, RegionId region, const crdt::KeyState& state
   for (const uint32_t id : by_key_[key]) {
     const Op& op = ops_[id];
     const bool flush = op.kind == OpKind::kFlush && state.kind == crdt::BaseKind::kDeleted &&
-                       state.base.region() == op.region &&
-                       state.base <= op.stamp && !op.covers.covers(state.base);
+                       state.base.region() == op.region && state.base <= op.stamp &&
+                       !op.covers.covers(state.base);
     const bool own = op.region == region && !op.lost_before;
     if (op.is_base() && (op.stamp == state.base || flush || own)) mask |= op.known;
   }
@@ -187,7 +187,8 @@ std::string History::text(const Op& op) {
   if (op.lost) out += " (lost for a time)";
   for (size_t r = 1; tracing && r < op.holders.size(); ++r) {
     const Op::Holder& h = op.holders[r];
-    if (h.seq != Op::kNowhere) out += ", in " + std::to_string(r) + " since " + std::to_string(h.since);
+    if (h.seq != Op::kNowhere)
+      out += ", in " + std::to_string(r) + " since " + std::to_string(h.since);
   }
   return out;
 }
@@ -203,13 +204,11 @@ bool History::observed_base(const Op& writer, const Op& base) {
 bool History::observed_increment(const Op& writer, const Op& increment, bool surely) {
   if ((writer.known >> increment.bit & 1) != 0) return true;
   if (surely && increment.lost_before) return false;
-  return writer.stamp > increment.stamp && !increment.lost &&
-         writer.covers.covers(increment.stamp);
+  return writer.stamp > increment.stamp && !increment.lost && writer.covers.covers(increment.stamp);
 }
 
 // A value that a write observed and replaced or deleted never comes back.
-std::string History::judge_resurrection(const std::vector<const Op*>& bases,
-                                        const Op* base) const {
+std::string History::judge_resurrection(const std::vector<const Op*>& bases, const Op* base) const {
   if (base == nullptr) return {};
   for (const Op* x : bases) {
     if (x == base || !x->sure() || !observed_base(*x, *base)) continue;
@@ -272,8 +271,8 @@ std::string History::judge_winner(const std::vector<const Op*>& bases, const Op*
     return "lost " + text(*last) +
            (base != nullptr ? ", instead " + text(*base) : ", instead no value");
   }
-  // Nor does a region that lost its disk while it was cut off know whose unseen writes its deletions
-  // should outlive.
+  // Nor does a region that lost its disk while it was cut off know whose unseen writes its
+  // deletions should outlive.
   if (base == nullptr || newer || profile_.lapses() || profile_.disk_loss_every != 0) return {};
   return text(*base) + " is there, although later came " + text(*last);
 }

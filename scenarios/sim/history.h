@@ -61,8 +61,8 @@ struct Op {
   uint64_t known = 0;          // bases: increments of the key that the writer knew of, bit by bit
   crdt::VersionVector covers;  // bases: what the writer's store had seen
   bool acknowledged = false;
-  bool lost = false;           // for a time nobody held it
-  Stamp lost_before;           // batches of the origin that end here or later do not have it
+  bool lost = false;  // for a time nobody held it
+  Stamp lost_before;  // batches of the origin that end here or later do not have it
 
   static constexpr Disk::Seq kNowhere = ~Disk::Seq{0};
   static constexpr Disk::Seq kInMemory = kNowhere - 1;
@@ -116,11 +116,11 @@ class History {
   static std::string text(const Op& op);
 
   const Profile& profile_;
-  std::vector<Op> ops_;                               // [0] is none
+  std::vector<Op> ops_;  // [0] is none
   std::vector<std::vector<uint32_t>> by_key_;
   std::vector<std::vector<uint32_t>> by_slot_;
   std::vector<std::array<std::vector<uint32_t>, 2>> by_shard_;  // [region][shard]
-  std::vector<std::vector<uint32_t>> increments_;     // [key][bit]
+  std::vector<std::vector<uint32_t>> increments_;               // [key][bit]
 };
 
 }  // namespace atl::sim

@@ -197,7 +197,8 @@ void Node::lose_disk() {
   unanswered_.clear();
   disk_.lose();
   history_.crashed(region_, Op::kNowhere);
-  if (tracing) std::fprintf(stderr, "%6ld  region %d loses its disk\n", static_cast<long>(now_), region_);
+  if (tracing)
+    std::fprintf(stderr, "%6ld  region %d loses its disk\n", static_cast<long>(now_), region_);
 }
 
 void Node::begin_turn(Millis now) {
@@ -323,8 +324,8 @@ Shard::Shard(Node& node, int index, SlotRange slots)
 void Shard::begin(const geo::Start& start) {
   durable_ = store_.coverage();
   backlog_floor_ = start.first;
-  replicator_ = std::make_unique<geo::Replicator>(store_, *this, node_.options(*this), start,
-                                                  store_.now());
+  replicator_ =
+      std::make_unique<geo::Replicator>(store_, *this, node_.options(*this), start, store_.now());
   replicator_->canary() = node_.profile_.geo_canary;
 }
 
@@ -414,8 +415,7 @@ void Shard::broadcast(const geo::Message& message) {
 
 void Shard::send(const geo::Address& to, const geo::Message& message) {
   node_.network_.send(
-      {node_.region_, to.region, to, 0, std::make_shared<const geo::Message>(message)},
-      node_.now_);
+      {node_.region_, to.region, to, 0, std::make_shared<const geo::Message>(message)}, node_.now_);
 }
 
 void Shard::read_log(Stamp from, size_t bytes_max, std::function<void(geo::LogPage)> done) {
@@ -444,14 +444,15 @@ void Shard::read_log(Stamp from, size_t bytes_max, std::function<void(geo::LogPa
   done(page);
 }
 
-Stamp Shard::log_floor() { return node_.disk_.content().own_floor; }
+Stamp Shard::log_floor() {
+  return node_.disk_.content().own_floor;
+}
 
 void Shard::log_remote(uint64_t producer, Stamp from, Stamp to, std::string_view bytes) {
-  const Disk::Seq seq =
-      node_.disk_.append_remote(producer, {from, to, index_, std::string(bytes)});
+  const Disk::Seq seq = node_.disk_.append_remote(producer, {from, to, index_, std::string(bytes)});
   const geo::Address& origin = receiving_->message->sender.address;
-  node_.history_.merged(node_.region_, store_.options().slots, origin.region, origin.shard, from, to,
-                        seq, node_.now_);
+  node_.history_.merged(node_.region_, store_.options().slots, origin.region, origin.shard, from,
+                        to, seq, node_.now_);
 }
 
 void Shard::slot_joined(SlotId slot) {
@@ -465,8 +466,8 @@ void Shard::slot_joined(SlotId slot) {
 
 void Shard::report(Level level, const std::string& text) {
   if (tracing) {
-    std::fprintf(stderr, "%6ld  region %d.%d %s %s\n", static_cast<long>(node_.now_),
-                 node_.region_, index_, level == Level::kInfo ? "-" : "!", text.c_str());
+    std::fprintf(stderr, "%6ld  region %d.%d %s %s\n", static_cast<long>(node_.now_), node_.region_,
+                 index_, level == Level::kInfo ? "-" : "!", text.c_str());
   }
 }
 

@@ -76,8 +76,7 @@ class Shard : public geo::Host {
 
 class Node {
  public:
-  Node(RegionId region, const Profile& profile, Random& random, Network& network,
-       History& history);
+  Node(RegionId region, const Profile& profile, Random& random, Network& network, History& history);
 
   RegionId region() const { return region_; }
   bool running() const { return !shards_.empty(); }

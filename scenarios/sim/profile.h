@@ -43,14 +43,14 @@ struct Profile {
   bool slow_link = false;  // one direction of one link takes long
 
   // How often something happens, in milliseconds of virtual time between two of it; 0: never.
-  Millis cut_every = 0;      // a link is cut, in one direction or both
-  Millis crash_every = 0;    // process dies, the unsynced tail of the log with it
-  Millis shutdown_every = 0; // clean
+  Millis cut_every = 0;       // a link is cut, in one direction or both
+  Millis crash_every = 0;     // process dies, the unsynced tail of the log with it
+  Millis shutdown_every = 0;  // clean
   Millis disk_loss_every = 0;
   Millis clock_step_every = 0;
-  Millis pause_every = 0;    // GEO PEER PAUSE
-  Millis long_away_at = 0;   // one region is cut off from here until the calm
-  Millis late_join = 0;      // the last region joins, empty, at this time
+  Millis pause_every = 0;   // GEO PEER PAUSE
+  Millis long_away_at = 0;  // one region is cut off from here until the calm
+  Millis late_join = 0;     // the last region joins, empty, at this time
   Millis snapshot_every = 300;
 
   bool ttl = true;

@@ -21,11 +21,14 @@ const char* const kTracedKey = std::getenv("ATOLL_SIM_KEY");
 class Simulator {
  public:
   Simulator(uint64_t seed, const Profile& profile)
-      : seed_(seed), profile_(profile), random_(seed), network_(profile_, random_),
+      : seed_(seed),
+        profile_(profile),
+        random_(seed),
+        network_(profile_, random_),
         history_(profile_) {
     for (size_t i = 1; i <= profile_.regions.size(); ++i) {
-      nodes_.push_back(std::make_unique<Node>(static_cast<RegionId>(i), profile_, random_,
-                                              network_, history_));
+      nodes_.push_back(
+          std::make_unique<Node>(static_cast<RegionId>(i), profile_, random_, network_, history_));
       down_until_.push_back(random_.between(0, 100));
     }
     if (profile_.late_join != 0) down_until_.back() = profile_.late_join;
@@ -74,7 +77,8 @@ class Simulator {
     for (size_t i = 0; i < nodes_.size(); ++i) {
       Node& node = *nodes_[i];
       if (!node.running()) continue;
-      if (!calm_ && in_service_[i] && node.ready() && random_.per_mille(profile_.ops_per_mille)) burst(node);
+      if (!calm_ && in_service_[i] && node.ready() && random_.per_mille(profile_.ops_per_mille))
+        burst(node);
       if (due(profile_.snapshot_every)) node.start_snapshot();
       node.tick();
       node.end_turn();
@@ -287,8 +291,9 @@ class Simulator {
     }
     if (state.base_floor) out += ", floor " + text(state.base_floor);
     for (const crdt::Contribution& c : state.contributions) {
-      out += ", " + text(c.birth) + ".." + text(c.last) + " of " +
-             std::to_string(c.total.is_float ? static_cast<int64_t>(c.total.real) : c.total.integer);
+      out +=
+          ", " + text(c.birth) + ".." + text(c.last) + " of " +
+          std::to_string(c.total.is_float ? static_cast<int64_t>(c.total.real) : c.total.integer);
       if (c.seen_last) out += " seen to " + text(c.seen_last);
       if (c.closed) out += " closed";
     }
@@ -303,7 +308,8 @@ class Simulator {
     }
     out += "; seen";
     for (const crdt::Coverage& c : coverage.items()) {
-      out += " " + std::to_string(c.upto.ms() % 10'000'000) + "." + std::to_string(c.upto.logical());
+      out +=
+          " " + std::to_string(c.upto.ms() % 10'000'000) + "." + std::to_string(c.upto.logical());
     }
     if (store.slot_evicted(key.slot)) out += " evicted";
     return out + "; stable " + text(store.stability().upto);
@@ -326,8 +332,8 @@ class Simulator {
     }
     Op op = prepare(shard, node, index, OpKind::kSet);
     const uint64_t number = history_.number();
-    const std::string value = key.counts() ? std::to_string(number << kIncrementsMax)
-                                           : "v" + std::to_string(number);
+    const std::string value =
+        key.counts() ? std::to_string(number << kIncrementsMax) : "v" + std::to_string(number);
     const bool expires = profile_.ttl && key.with_ttl() && random_.one_in(2);
     store.set(ref, value, expires ? deadline(store) : crdt::kNoDeadline);
     finish(shard, node, std::move(op));
@@ -553,8 +559,12 @@ Stats& Stats::operator+=(const Stats& o) {
   return *this;
 }
 
-void set_trace(bool on) { tracing = on; }
+void set_trace(bool on) {
+  tracing = on;
+}
 
-Outcome run(uint64_t seed, const Profile& profile) { return Simulator(seed, profile).run(); }
+Outcome run(uint64_t seed, const Profile& profile) {
+  return Simulator(seed, profile).run();
+}
 
 }  // namespace atl::sim

@@ -41,7 +41,7 @@ TEST(StabilityModel, EveryAnswerIsExactWithoutCrashes) {
 }
 
 // Canaries: with one rule off, some history must come out wrong.
-uint64_t wrong_without(bool Rules::* rule, uint64_t histories) {
+uint64_t wrong_without(bool Rules::*rule, uint64_t histories) {
   return count_wrong(histories, 1, [rule](uint64_t, Random& random) {
     ModelOptions options = options_for(random);
     options.rules.*rule = false;

@@ -4,8 +4,9 @@
 //     ATOLL_SEED=17 build/tests/sim_test --gtest_filter=Simulation.random_faults
 //     ATOLL_SIM_ALL=1 ...          lost disks as well, under which seeds are known to fail
 //     ATOLL_SIM_SEEDS=100000 ...   that many seeds
-//     ATOLL_SIM_SHRINK=1 ...       shrinks what fails and traces it; ATOLL_SIM_KEY=name a key's writes
-//     ATOLL_SIM_MINUTES=60 ...     as many seeds as that takes, other ones in every run of an hour
+//     ATOLL_SIM_SHRINK=1 ...       shrinks what fails and traces it; ATOLL_SIM_KEY=name a key's
+//     writes ATOLL_SIM_MINUTES=60 ...     as many seeds as that takes, other ones in every run of
+//     an hour
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -29,15 +30,17 @@ constexpr uint64_t kKnownToFail[] = {1425};
 
 void report(const Stats& s, uint64_t seeds) {
   const auto n = [](uint64_t v) { return static_cast<unsigned long long>(v); };
-  std::printf("%llu seeds: %llu writes, %llu acknowledged, %llu lost as allowed; %llu messages, "
-              "%llu of them lost; %llu crashes, %llu shutdowns, %llu disks lost, %llu cuts\n",
-              n(seeds), n(s.operations), n(s.acknowledged), n(s.lost), n(s.messages),
-              n(s.messages_lost), n(s.crashes), n(s.shutdowns), n(s.disks_lost), n(s.cuts));
-  std::printf("%llu gaps, %llu slot gaps, %llu pulls, %llu heals, %llu slots joined, %llu digest "
-              "mismatches, calm %lld ms on average\n",
-              n(s.protocol.gaps), n(s.protocol.slot_gaps), n(s.protocol.pulls),
-              n(s.protocol.heals), n(s.protocol.slots_joined), n(s.protocol.digest_mismatches),
-              static_cast<long long>(s.calm_ms / static_cast<int64_t>(seeds)));
+  std::printf(
+      "%llu seeds: %llu writes, %llu acknowledged, %llu lost as allowed; %llu messages, "
+      "%llu of them lost; %llu crashes, %llu shutdowns, %llu disks lost, %llu cuts\n",
+      n(seeds), n(s.operations), n(s.acknowledged), n(s.lost), n(s.messages), n(s.messages_lost),
+      n(s.crashes), n(s.shutdowns), n(s.disks_lost), n(s.cuts));
+  std::printf(
+      "%llu gaps, %llu slot gaps, %llu pulls, %llu heals, %llu slots joined, %llu digest "
+      "mismatches, calm %lld ms on average\n",
+      n(s.protocol.gaps), n(s.protocol.slot_gaps), n(s.protocol.pulls), n(s.protocol.heals),
+      n(s.protocol.slots_joined), n(s.protocol.digest_mismatches),
+      static_cast<long long>(s.calm_ms / static_cast<int64_t>(seeds)));
 }
 
 // The proof of the product: whatever happens, the calm afterwards finds all regions in step with
@@ -58,15 +61,14 @@ TEST(Simulation, random_faults) {
   uint64_t ran = 0, failed = 0;
   for (; seed <= last; ++seed) {
     if (minutes != 0 && std::chrono::steady_clock::now() >= end) break;
-    const bool known = std::find(std::begin(kKnownToFail), std::end(kKnownToFail), seed) !=
-                       std::end(kKnownToFail);
+    const bool known =
+        std::find(std::begin(kKnownToFail), std::end(kKnownToFail), seed) != std::end(kKnownToFail);
     if (known && only == 0 && !all) {
       std::printf("seed %llu is known to fail and left out\n",
                   static_cast<unsigned long long>(seed));
       continue;
     }
-    const Profile profile =
-        all ? sim::profile_of(seed) : sim::keeping_disks(sim::profile_of(seed));
+    const Profile profile = all ? sim::profile_of(seed) : sim::keeping_disks(sim::profile_of(seed));
     const Outcome outcome = sim::run(seed, profile);
     sum += outcome.stats;
     ++ran;

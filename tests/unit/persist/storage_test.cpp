@@ -69,7 +69,7 @@ TEST_F(StorageTest, round_trip_through_reopen) {
                                    std::to_string(view.span.shard) + ":" + std::string(view.bytes));
                   })
                   .ok());
-  const std::vector<std::string> order = {"0:0-5:1:b",   "0:0-10:0:a",  "0:10-11:0:" + binary,
+  const std::vector<std::string> order = {"0:0-5:1:b",   "0:0-10:0:a",        "0:10-11:0:" + binary,
                                           "7:0-20:0:r1", "7:0-20:0:r1 again", "3:0-30:0:r2"};
   EXPECT_EQ(seen, order);
 }
@@ -87,8 +87,8 @@ TEST_F(StorageTest, a_slot_that_is_too_large_is_refused) {
   std::vector<SlotId> damaged;
   std::string stored;
   EXPECT_TRUE(storage
-                  ->for_each_slot(0, 16383, [&](SlotId, std::string_view b) { stored = b; },
-                                  &damaged)
+                  ->for_each_slot(
+                      0, 16383, [&](SlotId, std::string_view b) { stored = b; }, &damaged)
                   .ok());
   EXPECT_EQ(stored, std::string(10, 's'));
 }

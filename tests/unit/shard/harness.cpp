@@ -21,14 +21,15 @@ TempDir::TempDir() {
 
 TestNode::TestNode(const std::string& dir, const Options& options, persist::DiskFaults* faults,
                    ReplicationFactory replication)
-    : TestNode(dir, options,
-               [&] {
-                 NodeOptions node_options;
-                 node_options.disk_faults = faults;
-                 node_options.replication = std::move(replication);
-                 return node_options;
-               }(),
-               Until::kReady) {}
+    : TestNode(
+          dir, options,
+          [&] {
+            NodeOptions node_options;
+            node_options.disk_faults = faults;
+            node_options.replication = std::move(replication);
+            return node_options;
+          }(),
+          Until::kReady) {}
 
 TestNode::TestNode(const std::string& dir, const Options& options, NodeOptions node_options,
                    Until until) {
