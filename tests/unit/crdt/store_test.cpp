@@ -278,6 +278,53 @@ TEST(Store, ASlotBringsTheGapsThatItsSenderKnows) {
   EXPECT_TRUE(r.store.coverage(slot).covers(Stamp::make(kNow + 100, 0, 1)));
 }
 
+// What another region may have lost of what was seen here before is still here.
+TEST(Store, AGapBeginsWhereThisRegionHadSeenUpTo) {
+  Site a(1), b(2);
+  a.store.set_now(kNow + 60);
+  a.set("k", "v");
+  b.take(a);
+  const Stamp seen = b.store.coverage().at(1);
+  b.store.set_gap({1, {}, {}, Stamp::make(kNow + 90, 0, 1)});
+  EXPECT_EQ(b.store.gap(1).gap_after, seen);
+  EXPECT_TRUE(b.store.coverage().covers(seen));
+  b.store.set_gap({1, {}, {}, Stamp::make(kNow + 90, 0, 1)});
+  EXPECT_EQ(b.store.gap(1).gap_after, seen) << "it is heard of with every beacon";
+}
+
+// The vector of a flush does not cover what lies in a gap; what was there to be seen is flushed.
+TEST(Store, AFlushTakesWhatItSawWithinAGap) {
+  Site w(3), a(1), b(2);
+  w.set("k", "v");
+  const std::string bytes = slot_bytes(w, "k");
+  for (Site* site : {&a, &b}) {
+    ASSERT_TRUE(site->store.merge_slot(bytes, Store::SlotSource::kRegion, nullptr));
+  }
+  a.store.set_gap({3, {}, {}, Stamp::make(kNow + 90, 0, 3)});
+  a.store.set_now(kNow + 100);
+  a.store.flush(0);
+  b.take(a);
+  EXPECT_EQ(a.get("k"), "(nil)");
+  EXPECT_EQ(b.get("k"), "(nil)");
+}
+
+// To b these writes are duplicates of an earlier life's; sent again they are news.
+TEST(Store, WhatWasWrittenSinceIsSentAgain) {
+  Site a(1), b(2);
+  a.set("before", "1");
+  a.store.seal();
+  const Stamp since = a.store.clock().last();
+  a.set("since", "2");
+  a.add("counter", 3);
+  b.store.register_producer(1, 1, {});
+  b.store.advance(1, a.store.seal().header.to);
+  a.store.send_again(since);
+  b.take(a);
+  EXPECT_EQ(b.get("since"), "2");
+  EXPECT_EQ(b.get("counter"), "3");
+  EXPECT_EQ(b.get("before"), "(nil)");
+}
+
 TEST(Store, DirtySlotsAreTheChangedOnes) {
   Site a(1);
   EXPECT_EQ(a.store.dirty_slots(), 0u);
