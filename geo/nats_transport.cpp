@@ -1,6 +1,7 @@
 #include "geo/nats_transport.h"
 
 #include <nats/nats.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <charconv>
@@ -49,7 +50,9 @@ size_t weight(const Message& m) {
 class NatsTransport::Impl {
  public:
   Impl(Options options, Receiver receiver)
-      : options_(std::move(options)), receiver_(std::move(receiver)) {
+      : options_(std::move(options)),
+        receiver_(std::move(receiver)),
+        echo_(options_.prefix + ".out." + node_name() + '.') {
     std::random_device random;
     next_content_ = static_cast<uint64_t>(random()) << 32 | 1;
   }
@@ -79,6 +82,9 @@ class NatsTransport::Impl {
     natsSubscription* subscription = nullptr;
   };
 
+  std::string node_name() const {
+    return std::to_string(options_.region) + '.' + hex(options_.node);
+  }
   natsStatus connect(natsConnection** connection, const char* role);
   natsStatus subscribe(Inbox& inbox, const std::string& subject);
   void publish_loop();
@@ -92,6 +98,9 @@ class NatsTransport::Impl {
 
   const Options options_;
   const Receiver receiver_;
+  // What this node's own broadcasts begin with. NATS sends them back, because they leave on another
+  // connection than the one that subscribes; nothing of them is decoded.
+  const std::string echo_;
   natsConnection* out_ = nullptr;
   natsConnection* in_ = nullptr;
   Inbox broadcasts_{this, false, {}, nullptr};
@@ -150,13 +159,15 @@ natsStatus NatsTransport::Impl::subscribe(Inbox& inbox, const std::string& subje
 std::string NatsTransport::Impl::start() {
   natsStatus s = connect(&in_, "in");
   if (s == NATS_OK) s = connect(&out_, "out");
-  const std::string self = std::to_string(options_.region) + '.' + hex(options_.node);
   if (s == NATS_OK) s = subscribe(broadcasts_, options_.prefix + ".out.>");
-  if (s == NATS_OK) s = subscribe(directed_, options_.prefix + ".in." + self + ".>");
+  if (s == NATS_OK) s = subscribe(directed_, options_.prefix + ".in." + node_name() + ".>");
   if (s != NATS_OK) {
     return std::string("cannot use the NATS servers of geo-nats-url: ") + natsStatus_GetText(s);
   }
-  publisher_ = std::thread([this] { publish_loop(); });
+  publisher_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "atoll-publish");
+    publish_loop();
+  });
   return {};
 }
 
@@ -252,6 +263,10 @@ void NatsTransport::Impl::on_message(natsConnection*, natsSubscription*, natsMsg
                                  static_cast<size_t>(natsMsg_GetDataLength(msg)));
   ++impl.messages_in_;
   impl.bytes_in_ += payload.size();
+  if (!inbox->directed && subject.starts_with(impl.echo_)) {
+    natsMsg_Destroy(msg);
+    return;
+  }
   std::optional<uint16_t> shard;
   if (inbox->directed) {
     // <prefix>.in.<region>.<node>.<shard>.<from...>: the shard is the third of the last six tokens.

@@ -1,6 +1,7 @@
 #include "persist/writer.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -61,7 +62,10 @@ Writer::~Writer() {
 }
 
 void Writer::start() {
-  thread_ = std::thread([this] { run(); });
+  thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "atoll-log");
+    run();
+  });
 }
 
 Outcome Writer::stop(std::chrono::milliseconds limit) {
