@@ -3,6 +3,7 @@
 #include "crdt/store.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cmath>
 #include <limits>
@@ -35,6 +36,7 @@ bool Store::visible(const Entry& entry) const {
 
 void Store::prefetch_slot(const KeyRef& ref) const {
   __builtin_prefetch(&slot(ref.slot));
+  __builtin_prefetch(&slot(ref.slot).repaired);
   __builtin_prefetch(
       &changed_[static_cast<size_t>(ref.slot - options_.slots.first) * regions_.size()]);
 }
@@ -45,6 +47,23 @@ void Store::prefetch_cell(const KeyRef& ref) const {
 
 void Store::prefetch_entry(const KeyRef& ref) const {
   slot(ref.slot).table.prefetch_entry(ref.hash);
+}
+
+// What a batch fetches (some 300 bytes a key) waits in the second-level cache until it is merged.
+void Store::prefetch(std::string_view batch) const {
+  std::array<KeyRef, 64> refs;
+  BatchReader reader(batch);
+  Delta d;
+  for (bool more = true; more;) {
+    size_t n = 0;
+    while (n < refs.size() && (more = reader.next(d))) {
+      if (d.kind == DeltaKind::kFlush || !options_.slots.contains(d.slot)) continue;
+      refs[n] = KeyRef{d.key, d.db, d.slot, hash_key(d.db, d.key)};
+      prefetch_slot(refs[n++]);
+    }
+    for (size_t i = 0; i < n; ++i) prefetch_cell(refs[i]);
+    for (size_t i = 0; i < n; ++i) prefetch_entry(refs[i]);
+  }
 }
 
 const Entry* Store::peek(const KeyRef& ref) const {

@@ -110,6 +110,8 @@ class Store {
   void prefetch_slot(const KeyRef& ref) const;
   void prefetch_cell(const KeyRef& ref) const;
   void prefetch_entry(const KeyRef& ref) const;
+  // All three for every key of a batch, in bulk: the misses of different keys overlap.
+  void prefetch(std::string_view batch) const;
   // The visible entry, or null. peek() leaves the access clock alone, find() touches it.
   const Entry* find(const KeyRef& ref);
   const Entry* peek(const KeyRef& ref) const;
