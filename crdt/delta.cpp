@@ -1,8 +1,10 @@
 #include "crdt/delta.h"
 
 #include <algorithm>
-#include <unordered_map>
-#include <unordered_set>
+#include <bit>
+#include <utility>
+
+#include "crdt/table.h"
 
 namespace atl::crdt {
 
@@ -127,13 +129,27 @@ const char* check_body(const Delta& d) {
   return nullptr;
 }
 
-struct KeyName {
-  DbId db;
-  std::string_view key;
-  bool operator==(const KeyName&) const = default;
-};
-struct KeyNameHash {
-  size_t operator()(const KeyName& k) const { return std::hash<std::string_view>{}(k.key) ^ k.db; }
+// Numbers the different names among the deltas of a batch, from 0 up, in the order they are met.
+// A batch is numbered every few milliseconds: one array and no node a name.
+class Numbering {
+ public:
+  explicit Numbering(size_t names_max) : cells_(std::bit_ceil(2 * names_max + 1), kFree) {}
+
+  size_t size() const { return size_; }
+  // `same(n)`: whether name n, whose hash has the same low bits, is this one.
+  template <class Same>
+  uint32_t number(uint64_t hash, Same&& same) {
+    const size_t mask = cells_.size() - 1;
+    for (size_t i = hash & mask;; i = (i + 1) & mask) {
+      if (cells_[i] == kFree) return cells_[i] = size_++;
+      if (same(cells_[i])) return cells_[i];
+    }
+  }
+
+ private:
+  static constexpr uint32_t kFree = UINT32_MAX;
+  std::vector<uint32_t> cells_;
+  uint32_t size_ = 0;
 };
 
 // What this says of a key needs nothing that was said before. A state without a context comes from
@@ -143,49 +159,66 @@ bool whole(const Delta& d) {
          (d.kind == DeltaKind::kState && !d.context->empty());
 }
 
-// Which of the deltas still say something after the later ones; keeps the prev chain whole and
+// Leaves the deltas that still say something after the later ones; keeps the prev chain whole and
 // the first `replaced` of a key that was overwritten several times.
-std::vector<Delta> drop_subsumed(std::vector<Delta>& all) {
-  struct Last {
+void drop_subsumed(std::vector<Delta>& all) {
+  struct Key {
+    size_t met;  // the first delta of it, for its name
     size_t whole = SIZE_MAX;
     size_t ttl = SIZE_MAX;
-    size_t first = SIZE_MAX;
+    bool has_replaced = false;
+    Stamp replaced{};  // by its first whole delta
   };
-  std::unordered_map<KeyName, Last, KeyNameHash> lasts;
-  lasts.reserve(all.size());
+  struct Chain {
+    SlotId slot;
+    bool has_prev = false;
+    bool is_carried = false;
+    Stamp prev{};  // the slot's first
+  };
+  Numbering key_numbers(all.size());
+  std::vector<Key> keys;
+  std::vector<uint32_t> key_of(all.size());
   for (size_t i = 0; i < all.size(); ++i) {
-    if (all[i].kind == DeltaKind::kFlush) continue;
-    Last& last = lasts[{all[i].db, all[i].key}];
-    if (whole(all[i])) {
-      if (last.first == SIZE_MAX) last.first = i;
-      last.whole = i;
-      last.ttl = SIZE_MAX;
-    } else if (all[i].kind == DeltaKind::kTtl) {
-      last.ttl = i;
+    const Delta& d = all[i];
+    if (d.kind == DeltaKind::kFlush) continue;
+    key_of[i] = key_numbers.number(hash_key(d.db, d.key), [&](uint32_t n) {
+      const Delta& met = all[keys[n].met];
+      return met.db == d.db && met.key == d.key;
+    });
+    if (keys.size() < key_numbers.size()) keys.push_back(Key{i});
+    Key& key = keys[key_of[i]];
+    if (whole(d)) {
+      if (!std::exchange(key.has_replaced, true)) key.replaced = d.replaced;
+      key.whole = i;
+      key.ttl = SIZE_MAX;
+    } else if (d.kind == DeltaKind::kTtl) {
+      key.ttl = i;
     }
   }
-  std::vector<Delta> kept;
-  kept.reserve(lasts.size());
   // A slot's first delta that is left carries the slot's first prev; no later one carries any,
   // for its prev lies within the batch.
-  std::unordered_map<SlotId, Stamp> first_prev;
-  std::unordered_set<SlotId> chained;
+  Numbering slot_numbers(all.size());
+  std::vector<Chain> slots;
+  size_t kept = 0;
   for (size_t i = 0; i < all.size(); ++i) {
-    Delta& d = all[i];
-    if (d.has_prev) first_prev.emplace(d.slot, d.prev);
+    Delta d = all[i];
+    const uint32_t number =
+        slot_numbers.number(d.slot, [&](uint32_t n) { return slots[n].slot == d.slot; });
+    if (slots.size() < slot_numbers.size()) slots.push_back(Chain{d.slot});
+    Chain& chain = slots[number];
+    if (d.has_prev && !std::exchange(chain.has_prev, true)) chain.prev = d.prev;
     if (d.kind != DeltaKind::kFlush) {
-      const Last& last = lasts[{d.db, d.key}];
+      const Key& key = keys[key_of[i]];
       const bool part =
-          d.kind == DeltaKind::kState && !whole(d) && (last.whole == SIZE_MAX || i > last.whole);
-      if (i != last.whole && i != last.ttl && !part) continue;
-      if (i == last.whole && d.kind != DeltaKind::kState) d.replaced = all[last.first].replaced;
+          d.kind == DeltaKind::kState && !whole(d) && (key.whole == SIZE_MAX || i > key.whole);
+      if (i != key.whole && i != key.ttl && !part) continue;
+      if (i == key.whole && d.kind != DeltaKind::kState) d.replaced = key.replaced;
     }
-    const auto prev = first_prev.find(d.slot);
-    d.has_prev = prev != first_prev.end() && chained.insert(d.slot).second;
-    d.prev = d.has_prev ? prev->second : Stamp{};
-    kept.push_back(d);
+    d.has_prev = chain.has_prev && !std::exchange(chain.is_carried, true);
+    d.prev = d.has_prev ? chain.prev : Stamp{};
+    all[kept++] = d;
   }
-  return kept;
+  all.resize(kept);
 }
 
 void write_header(std::string& out, const BatchHeader& h) {
@@ -203,9 +236,10 @@ void read_all(BatchReader& reader, std::vector<Delta>& all) {
   while (reader.next(d)) all.push_back(d);
 }
 
-Batch write_batch(BatchHeader header, const std::vector<Delta>& deltas) {
+Batch write_batch(BatchHeader header, const std::vector<Delta>& deltas, size_t bytes_max) {
   header.deltas = static_cast<uint32_t>(deltas.size());
   Batch batch{std::move(header), {}};
+  batch.bytes.reserve(bytes_max);
   write_header(batch.bytes, batch.header);
   const VersionVector* context = &batch.header.context;
   Stamp last;
@@ -356,7 +390,8 @@ Batch BatchWriter::seal(Stamp from, Stamp to) {
     std::vector<Delta> all;
     all.reserve(count_);
     read_all(reader, all);
-    batch = write_batch(batch.header, drop_subsumed(all));
+    drop_subsumed(all);
+    batch = write_batch(batch.header, all, batch.bytes.size());
   }
   deltas_.clear();
   constexpr size_t kKeptBytes = 256 * 1024;
@@ -376,6 +411,7 @@ std::vector<Batch> coalesce(const std::vector<std::string_view>& batches) {
   while (i < batches.size()) {
     std::deque<BatchReader> readers;
     std::vector<Delta> all;
+    size_t bytes = 0;
     BatchHeader header = BatchReader(batches[i]).header();
     for (; i < batches.size(); ++i) {
       BatchReader& reader = readers.emplace_back(batches[i]);
@@ -384,9 +420,11 @@ std::vector<Batch> coalesce(const std::vector<std::string_view>& batches) {
           self.gap_after == header.self().gap_after && self.gap_until == header.self().gap_until;
       if (!joins) break;
       header.to = std::max(header.to, reader.header().to);
+      bytes += batches[i].size();
       read_all(reader, all);
     }
-    out.push_back(write_batch(std::move(header), drop_subsumed(all)));
+    drop_subsumed(all);
+    out.push_back(write_batch(std::move(header), all, bytes));
   }
   return out;
 }
