@@ -28,6 +28,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -106,12 +107,11 @@ class Store {
   HybridClock& clock() { return clock_; }
 
   // ---- Reading ----
-  // Three steps of fetching a key ahead of time, each of which needs the one before to be done.
-  void prefetch_slot(const KeyRef& ref) const;
-  void prefetch_cell(const KeyRef& ref) const;
-  void prefetch_entry(const KeyRef& ref) const;
-  // All three for every key of a batch, in bulk: the misses of different keys overlap.
-  void prefetch(std::string_view batch) const;
+  // Fetches keys of this store into the cache ahead of time: up to five misses a key, each at an
+  // address that the one before holds, overlap with those of the other keys.
+  static constexpr size_t kPrefetchMax = 64;
+  void prefetch(std::span<const KeyRef> keys) const;  // at most kPrefetchMax
+  void prefetch_batch(std::string_view batch) const;  // all its keys, whether it validates or not
   // The visible entry, or null. peek() leaves the access clock alone, find() touches it.
   const Entry* find(const KeyRef& ref);
   const Entry* peek(const KeyRef& ref) const;

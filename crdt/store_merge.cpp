@@ -207,7 +207,7 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
   assert(it != positions_.end());
   if (header.to <= it->upto) return Applied::kDuplicate;
   if (header.from > it->upto) return Applied::kGap;
-  prefetch(bytes);
+  prefetch_batch(bytes);
   if (!canary_.ignore_prev) {
     BatchReader ahead(bytes);
     Delta d;

@@ -49,18 +49,19 @@ class Table {
   void prefetch(uint64_t hash) const {
     if (capacity_ != 0) __builtin_prefetch(&cells_[home_of(hash)]);
   }
-  // Fetches the entry that the home cell points at; follows prefetch() some time later.
-  void prefetch_entry(uint64_t hash) const {
-    if (capacity_ == 0) return;
-    // The first cell with the key's tag is nearly always the key's.
+  // Fetches the entry that the home cell points at; follows prefetch() some time later. Null if
+  // there is none. The first cell with the key's tag is nearly always the key's.
+  const Entry* prefetch_entry(uint64_t hash) const {
+    if (capacity_ == 0) return nullptr;
     const uint64_t tag = hash & kTagMask;
     for (uint32_t i = home_of(hash); cells_[i] != 0; i = i + 1 == capacity_ ? 0 : i + 1) {
       if ((cells_[i] & kTagMask) != tag) continue;
-      const char* entry = reinterpret_cast<const char*>(pointer(cells_[i]));
+      const Entry* entry = pointer(cells_[i]);
       __builtin_prefetch(entry);
-      __builtin_prefetch(entry + 64);
-      return;
+      __builtin_prefetch(reinterpret_cast<const char*>(entry) + 64);
+      return entry;
     }
+    return nullptr;
   }
 
   uint32_t find(uint64_t hash, DbId db, std::string_view key) const {

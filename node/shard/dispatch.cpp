@@ -1,6 +1,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <array>
 
 #include "node/shard/cycle_clock.h"
 #include "node/shard/dispatcher.h"
@@ -126,21 +127,17 @@ bool Dispatcher::look_ahead(Client& client, Parsed& parsed) {
   return true;
 }
 
-// A key costs three cache misses, each at an address that the one before holds: its slot, the cell
-// in the slot's table, the entry. One step for all keys of the pipeline, then the next, lets the
-// misses of different keys overlap.
 void Dispatcher::prefetch_batch() {
+  if (batch_.size() < 2) return;
   const crdt::Store& store = shard_.store();
   const crdt::SlotRange slots = store.options().slots;
-  const auto each = [&](auto&& step) {
-    for (const Parsed& parsed : batch_) {
-      if (parsed.hashed && slots.contains(parsed.ref.slot)) step(parsed.ref);
-    }
-  };
-  if (batch_.size() < 2) return;
-  each([&](const crdt::KeyRef& ref) { store.prefetch_slot(ref); });
-  each([&](const crdt::KeyRef& ref) { store.prefetch_cell(ref); });
-  each([&](const crdt::KeyRef& ref) { store.prefetch_entry(ref); });
+  std::array<crdt::KeyRef, kBatchMax> keys;
+  static_assert(kBatchMax <= crdt::Store::kPrefetchMax);
+  size_t n = 0;
+  for (const Parsed& parsed : batch_) {
+    if (parsed.hashed && slots.contains(parsed.ref.slot)) keys[n++] = parsed.ref;
+  }
+  store.prefetch({keys.data(), n});
 }
 
 void Dispatcher::take(Client& client, const Command* command, command::Args args,
