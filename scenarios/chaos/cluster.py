@@ -15,7 +15,7 @@ import time
 import redis
 import redis.crc
 
-from links import Links
+from links import Links, PlainLinks
 from processes import (EnvironmentFailure, Process, REPOSITORY, free_port, listens, wait_until)
 
 START_DEADLINE_S = 60
@@ -114,15 +114,17 @@ class Node(Process):
 class Cluster:
     """Threads: one (clients may be used from any). Owns every process and the directory."""
 
-    def __init__(self, regions=("us", "eu", "ap"), per_region=None, reserve=(), **options):
+    def __init__(self, regions=("us", "eu", "ap"), per_region=None, reserve=(), links=Links,
+                 **options):
         """options apply to every node, per_region[name] to one. Regions named in `reserve` have
-        their NATS server running but no node until start_node()."""
+        their NATS server running but no node until start_node(). With PlainLinks no link can be
+        cut, and no proxy takes part."""
         self.directory = tempfile.mkdtemp(prefix="atoll-cluster-")
         self.regions = list(regions)
         self._reserve = set(reserve)
         self.keep = False
         gateway_port = {region: free_port() for region in regions}
-        self.links = Links(gateway_port, self.directory)
+        self.links = links(gateway_port, self.directory)
         self.nats, self.nodes = {}, {}
         for number, region in enumerate(regions, 1):
             directory = os.path.join(self.directory, region)
