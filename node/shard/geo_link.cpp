@@ -86,6 +86,7 @@ crdt::Stamp GeoLink::trim_limit() const {
 void GeoLink::drain() {
   if (!replicator_->ready()) return;
   shard_.seal();
+  shard_.ship();
   replicator_->nudge(shard_.now());
 }
 

@@ -1,10 +1,10 @@
 #include "node/shard/shard.h"
 
 #include <pthread.h>
-#include <boost/asio/post.hpp>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <boost/asio/post.hpp>
 #include <cassert>
 #include <utility>
 
@@ -65,7 +65,9 @@ Shard::Shard(Node& node, ShardIndex index, crdt::SlotRange slots,
 
 Shard::~Shard() = default;
 
-void Shard::set_link(std::unique_ptr<ReplicationLink> link) { link_ = std::move(link); }
+void Shard::set_link(std::unique_ptr<ReplicationLink> link) {
+  link_ = std::move(link);
+}
 
 void Shard::apply_settings(std::shared_ptr<const config::Settings> settings) {
   settings_ = std::move(settings);
@@ -95,7 +97,9 @@ void Shard::run() {
   reactor_.run();
 }
 
-void Shard::stop_loop() { reactor_.stop(); }
+void Shard::stop_loop() {
+  reactor_.stop();
+}
 
 Client* Shard::find_client(uint64_t id) {
   net::Connection* connection = reactor_.find(id);
@@ -108,11 +112,15 @@ void Shard::for_each_client(const std::function<void(Client&)>& visit) {
 
 // ---- Mail ----
 
-void Shard::post(std::function<void()> task) { deliver({{}, nullptr, std::move(task)}); }
+void Shard::post(std::function<void()> task) {
+  deliver({{}, nullptr, std::move(task)});
+}
 void Shard::mail(std::vector<std::unique_ptr<Forward>> forwards) {
   deliver({std::move(forwards), nullptr, nullptr});
 }
-void Shard::mail(std::shared_ptr<Barrier> barrier) { deliver({{}, std::move(barrier), nullptr}); }
+void Shard::mail(std::shared_ptr<Barrier> barrier) {
+  deliver({{}, std::move(barrier), nullptr});
+}
 
 void Shard::deliver(Mail mail) {
   {
@@ -201,10 +209,7 @@ void Shard::end_turn() {
   } else if (store_.has_unsealed()) {
     arm_seal_timer();
   }
-  if (link_) {
-    for (const crdt::Batch& batch : sealed_) link_->on_sealed(batch);
-  }
-  sealed_.clear();
+  ship();
   flush_mail();
   settle_replies();
   memory_.store(store_.memory_bytes(), std::memory_order_relaxed);
@@ -246,6 +251,13 @@ persist::Ticket Shard::seal() {
   }
   if (link_) sealed_.push_back(std::move(batch));
   return ticket_;
+}
+
+void Shard::ship() {
+  if (link_) {
+    for (const crdt::Batch& batch : sealed_) link_->on_sealed(batch);
+  }
+  sealed_.clear();
 }
 
 persist::Ticket Shard::seal_if_synchronous() {

@@ -77,6 +77,9 @@ class Shard {
   // Ends the batch and queues it for the log. Also called by the leader of a barrier on shards
   // that are parked. Returns the ticket that makes everything so far durable; 0 without a log.
   persist::Ticket seal();
+  // Hands what was sealed to the link, as the end of the turn does: before a beacon that tells of
+  // it, or peers would ask for what is on its way.
+  void ship();
   // seal() where every reply waits for the disk; 0 elsewhere.
   persist::Ticket seal_if_synchronous();
   // The latest ticket: what a reply of this shard may depend on.

@@ -69,6 +69,7 @@ void Shard::tick() {
   const uint32_t blocking = kPauseWrites | kPauseAll | kLogCongested;
   if ((node_.attention() & blocking) == 0) dispatcher_.resume_paused();
   if (link_) {
+    ship();
     link_->tick(now());
     if (!link_ready_ && link_->ready()) {
       link_ready_ = true;

@@ -30,7 +30,7 @@ TEST(Load, DefaultsAreRedis) {
   EXPECT_EQ(s->output_limit(ClientClass::kPubsub), (BufferLimit{32 << 20, 8 << 20, seconds(60)}));
   EXPECT_EQ(s->save.size(), 3u);
   EXPECT_EQ(s->region, "local");
-  EXPECT_EQ(s->geo_batch_bytes, 64 << 10);
+  EXPECT_EQ(s->geo_batch_bytes, 128 << 10);
   EXPECT_FALSE(s->geo_enabled());
   EXPECT_EQ(value_of(config, "save"), "3600 1 300 100 60 10000");
   EXPECT_EQ(value_of(config, "proto-max-bulk-len"), "536870912");
