@@ -181,10 +181,22 @@ def speed(quick, rounds):
 
 
 def _wait_for_peers(cluster):
-    """A backlog of the last round must not be shipped on the next round's time."""
+    """A backlog of the last round must not be shipped on the next round's time, nor its log be
+    flushed and snapshot written on it."""
     state, seconds = cluster.settle(300)
     if seconds is None:
         sys.exit(f"the peers did not catch up within 300 s: {state}")
+
+    def spent():
+        return sum(cpu_seconds(node.pid) for node in cluster.nodes.values())
+
+    before, deadline = spent(), time.monotonic() + 30
+    while time.monotonic() < deadline:
+        time.sleep(0.5)
+        now = spent()
+        if now - before < 0.1:
+            return
+        before = now
 
 
 def _interleaved(contenders, test, pipeline, requests, rounds):
