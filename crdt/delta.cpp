@@ -260,10 +260,11 @@ void encode_seen(const VersionVector& seen, std::string& out) {
   for (const Coverage& c : seen.items()) {
     w.u8(c.region);
     w.stamp(c.upto);
-    w.u8(c.has_gap() ? 1 : 0);
-    if (c.has_gap()) {
-      w.stamp(c.gap_after);
-      w.stamp(c.gap_until);
+    w.u8(static_cast<uint8_t>(c.gaps.size()));
+    for (const Gap& g : c.gaps) {
+      w.stamp(g.after);
+      w.stamp(g.until);
+      w.u8(g.settled ? 1 : 0);
     }
   }
 }
@@ -275,13 +276,15 @@ bool decode_seen(Reader& in, VersionVector& seen) {
     Coverage c;
     c.region = in.u8();
     c.upto = in.stamp();
-    const uint8_t gap = in.u8();
-    if (gap > 1 || seen.find(c.region) != nullptr) in.fail();
-    if (gap == 1) {
-      c.gap_after = in.stamp();
-      c.gap_until = in.stamp();
+    for (uint8_t left = in.u8(); left > 0 && in.ok(); --left) {
+      Gap gap{in.stamp(), in.stamp(), false};
+      const uint8_t settled = in.u8();
+      if (settled > 1) in.fail();
+      gap.settled = settled == 1;
+      c.gaps.push_back(gap);
     }
-    seen.set(c);
+    if (!c.sound() || seen.find(c.region) != nullptr) in.fail();
+    seen.set(std::move(c));
   }
   return in.ok();
 }
@@ -415,10 +418,7 @@ std::vector<Batch> coalesce(const std::vector<std::string_view>& batches) {
     BatchHeader header = BatchReader(batches[i]).header();
     for (; i < batches.size(); ++i) {
       BatchReader& reader = readers.emplace_back(batches[i]);
-      const Coverage self = reader.header().self();
-      const bool joins =
-          self.gap_after == header.self().gap_after && self.gap_until == header.self().gap_until;
-      if (!joins) break;
+      if (reader.header().self().gaps != header.self().gaps) break;
       header.to = std::max(header.to, reader.header().to);
       bytes += batches[i].size();
       read_all(reader, all);

@@ -34,7 +34,7 @@
 
 namespace atl::crdt {
 
-inline constexpr uint8_t kBatchVersion = 2;
+inline constexpr uint8_t kBatchVersion = 3;
 
 enum class DeltaKind : uint8_t {
   kSet = 1,     // a base that observed no contribution
@@ -68,14 +68,17 @@ struct BatchHeader {
   RegionId region = 0;
   Stamp from;  // exclusive
   Stamp to;    // inclusive
-  // What the producer had seen when it wrote the first delta; the gap in its own stamps, if it has
-  // one to heal, included.
+  // What the producer had seen when it wrote the first delta; of its own stamps as well, which it
+  // may have lost in a crash.
   VersionVector context;
   uint32_t deltas = 0;
 
+  // What whoever has applied this batch, and all before it, has seen of the producer's writes.
   Coverage self() const {
-    const Coverage* own = context.find(region);
-    return own != nullptr ? *own : Coverage{region, {}, {}, {}};
+    Coverage own = context.of(region);
+    own.upto = std::max(own.upto, to);
+    own.cut(to);
+    return own;
   }
 };
 
@@ -162,8 +165,8 @@ class BatchWriter {
 };
 
 // Joins consecutive batches of one producer, keeping only the last state of each key: what a
-// region that lags is sent. Batches with different gaps are not joined, because a gap is closed by
-// a batch. Requires: they chain and validate.
+// region that lags is sent. Batches with different gaps are not joined, because a gap becomes
+// smaller by what is in the batches before. Requires: they chain and validate.
 std::vector<Batch> coalesce(const std::vector<std::string_view>& batches);
 
 // What a flush had seen: the body of kFlush.

@@ -191,7 +191,8 @@ bool remove_absent(KeyState& state, const KeyState& other, const VersionVector& 
   size_t removed = 0;
   if (parts == Parts::kAll) {
     removed += std::erase_if(state.contributions, [&](const Contribution& c) {
-      return seen.covers(c.last) && find_birth(other.contributions, c.birth) == nullptr;
+      return (seen.covers(c.last) || seen.covers(c.birth)) &&
+             find_birth(other.contributions, c.birth) == nullptr;
     });
   }
   removed += std::erase_if(state.ttl, [&](const TtlMark& m) {

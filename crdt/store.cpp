@@ -261,9 +261,10 @@ const VersionVector* Store::delta_context(DeltaKind kind, const Slot& s, SlotId 
   for (size_t i = 1; i < regions_.size(); ++i) {
     ahead |= i < begun_.size() ? changed[i] > begun_[i] : changed[i].raw != 0;
   }
-  if (!ahead) return nullptr;
+  if (!ahead && s.repaired == nullptr) return nullptr;
   slot_context_ = writer_.context();
-  for (size_t i = 1; i < regions_.size(); ++i) slot_context_.raise(regions_[i], changed[i]);
+  for (size_t i = 1; i < regions_.size(); ++i) slot_context_.set(coverage_of(id, regions_[i]));
+  if (s.repaired != nullptr) slot_context_.unite(s.repaired->of(options_.region));
   return &slot_context_;
 }
 
@@ -500,27 +501,49 @@ void Store::emit_entry(Slot& s, uint32_t index, SlotId id) {
   emit_state(KeyRef{key, e->db(), id, hash_key(e->db(), key)}, clock_.next(now_), e, e->view(mark));
 }
 
-void Store::send_again(Stamp since) {
+void Store::stamp_anew(Slot& s, uint32_t index, SlotId id, Stamp since) {
   const auto later = [&](Stamp stamp) {
     return stamp.region() == options_.region && stamp > since;
   };
+  const Entry* e = s.table.at(index);
+  KeyState state;
+  e->unpack(state);
+  bool ours = false;
+  const auto renew = [&](Stamp& stamp) {
+    if (!later(stamp)) return false;
+    stamp = clock_.next(now_);
+    return ours = true;
+  };
+  const Stamp base = state.base;
+  renew(state.base);
+  for (Contribution& c : state.contributions) {
+    if (!renew(c.birth)) continue;
+    c.last = c.birth;
+    if (c.seen_last) c.seen_last = c.birth;
+  }
+  for (TtlMark& m : state.ttl) {
+    renew(m.stamp);
+    if (m.base == base) m.base = state.base;
+  }
+  if (!ours) return;
+  const std::string key(e->key());
+  const KeyRef ref{key, e->db(), id, hash_key(e->db(), key)};
+  Entry* fresh = put_state(s, ref, index, state);
+  emit_state(ref, clock_.next(now_), fresh, state);
+}
+
+void Store::write_again(Stamp since) {
   for (size_t n = 0; n < slots_.size(); ++n) {
     Slot& s = slots_[n];
     const auto id = static_cast<SlotId>(options_.slots.first + n);
-    if (!later(changed(id, options_.region))) continue;
+    if (changed(id, options_.region) <= since) continue;
     for (uint32_t i = 0; i < s.table.capacity(); ++i) {
-      const Entry* e = s.table.at(i);
-      if (e == nullptr) continue;
-      TtlMark mark;
-      const StateView state = e->view(mark);
-      bool ours = later(state.base);
-      for (const Contribution& c : state.contributions) ours |= later(c.last);
-      for (const TtlMark& m : state.ttl) ours |= later(m.stamp);
-      if (ours) emit_entry(s, i, id);
+      if (s.table.at(i) != nullptr) stamp_anew(s, i, id, since);
     }
     if (s.flushes == nullptr) continue;
     for (const FlushMark& m : std::vector<FlushMark>(*s.flushes)) {
-      if (later(m.stamp)) emit_flush(id, m.db, clock_.next(now_), m.seen);
+      if (m.stamp.region() != options_.region || m.stamp <= since) continue;
+      emit_flush(id, m.db, clock_.next(now_), m.seen);
     }
   }
 }

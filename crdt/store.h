@@ -10,9 +10,8 @@
 // locally then gives, by construction, exactly the state that merging its delta gives.
 //
 // *Threads*: confined to one thread. *Owns*: every entry. *Bounds*: one flush
-// mark a slot and database (while a region has a gap, one more for those of that time); the
-// conflict log is the caller's. *Time*: set_now(), never a clock of its own. *Errors*: none of the
-// environment; misuse asserts.
+// mark a slot and database; the conflict log is the caller's. *Time*: set_now(), never a clock of
+// its own. *Errors*: none of the environment; misuse asserts.
 //
 // Invariants:
 //  (1) A key is visible when it exists and its deadline has not passed by now().
@@ -175,9 +174,10 @@ class Store {
   // the slot of kSlotGap; nothing is applied then.
   Applied apply(uint64_t producer, std::string_view batch, SlotId* slot_gap = nullptr);
 
-  // Replays a batch from the log: own or other, without the chain and without deltas of its own.
-  // Deltas that the slot's snapshot already holds are passed over.
-  void replay(std::string_view batch);
+  // Replays a batch from the log: own (`producer` 0) or other, without deltas of its own. Deltas
+  // that the slot's snapshot already holds are passed over. Moves the producer's position if the
+  // batch continues it.
+  void replay(std::string_view batch, uint64_t producer = 0);
 
   // ---- Positions: what we have of every producer ----
   // A producer is a shard of another region; it covers `slots`. Registering one anew replaces
@@ -185,32 +185,38 @@ class Store {
   // the slots' coverage says.
   void register_producer(uint64_t producer, RegionId region, SlotRange slots);
   bool knows_producer(uint64_t producer) const;
-  // The slot range of a producer, and everything of it up to here is merged.
+  // The slot range of a producer, and everything of it up to here is merged, but for gaps.
   struct Position {
     uint64_t producer = 0;
     RegionId region = 0;
     SlotRange slots;
     Stamp upto;
+    std::vector<Gap> gaps;
+
+    Coverage coverage() const { return {region, upto, gaps}; }
   };
   const std::vector<Position>& positions() const { return positions_; }
   const Position* position(uint64_t producer) const;
-  // A beacon said that the producer has sent everything up to `upto` and we hold all of it; or a
-  // heal by slots brought us there.
-  void advance(uint64_t producer, Stamp upto);
+  // A beacon said what the producer has sent and holds of its own, and we hold all that it sent.
+  void advance(uint64_t producer, const Coverage& told);
+  // All these slots were joined with what another region had seen of them.
+  void advance(SlotRange joined, const VersionVector& seen);
   void restore_position(const Position& position);
 
   // What this store covers of every region it knows, itself included: the least over the slots.
   VersionVector coverage() const;
-  // The same for one slot, which may have been repaired beyond the rest.
+  // The same for one slot, which may have been repaired beyond the rest, and what all of several
+  // have.
   VersionVector coverage(SlotId slot) const;
+  VersionVector coverage(SlotRange range) const;
   Stamp changed(SlotId slot, RegionId region) const;
   // Sorted (region, stamp) pairs of the slot's last deltas.
   std::vector<Stamp> changed(SlotId slot) const;
   void forget_region(RegionId region);
 
-  // A region's announced gap (see version_vector.h), our own included. gap_until 0 clears it.
-  void set_gap(const Coverage& gap);
-  Coverage gap(RegionId region) const;
+  // What this region may have stamped, shipped and lost (see version_vector.h).
+  void set_gaps(std::vector<Gap> gaps);
+  const std::vector<Gap>& gaps() const { return gaps_; }
 
   // ---- Stability ----
   const Stability& stability() const { return stable_; }
@@ -228,8 +234,9 @@ class Store {
   // that region has evicted, its slot does not stand for the deltas that it has seen.
   enum class SlotSource : uint8_t { kSnapshot, kRegion, kRegionAndLog };
   bool merge_slot(std::string_view bytes, SlotSource source, std::string* error);
-  // Puts every key into the current batch again that this region has written to later than `since`.
-  void send_again(Stamp since);
+  // Stamps anew, and puts into the current batch again, all that this region has written later than
+  // `since`: to others those stamps are an earlier life's.
+  void write_again(Stamp since);
   static bool peek_slot(std::string_view bytes, SlotId& slot);
   uint64_t slot_digest(SlotId slot, Millis at) const;
   bool slot_evicted(SlotId slot) const;
@@ -244,7 +251,9 @@ class Store {
   uint64_t tombstones() const { return tombstones_; }  // deleted keys and flush marks
   uint64_t pending() const { return pending_; }        // TTL marks that wait for their base
   // Whether collect_step() may have something to do.
-  bool needs_collection() const { return garbage_ + tombstones_ + repaired_slots_ != 0; }
+  bool needs_collection() const {
+    return garbage_ + tombstones_ != 0 || (repaired_slots_ != 0 && now_ >= repaired_due_);
+  }
   uint64_t guarded() const { return garbage_; }  // entries with metadata to collect
   StoreStats& stats() { return stats_; }
   void on_conflict(std::function<void(Conflict&&)> sink) { conflict_sink_ = std::move(sink); }
@@ -277,14 +286,14 @@ class Store {
     bool evicted = false;
     bool dirty = false;
     std::unique_ptr<std::vector<FlushMark>> flushes;
-    std::unique_ptr<VersionVector> repaired;  // coverage beyond the shard's, after a repair
+    std::unique_ptr<VersionVector> repaired;  // what was seen beyond the shard's positions
   };
   struct Db {
     uint64_t keys = 0;
     uint64_t volatile_keys = 0;
   };
 
-  static void close_repaired_gap(const Slot& s, Coverage& c);
+  void unite(Position& position, Coverage told);
   void settle_stability();
   void begin_batch();
   const VersionVector* delta_context(DeltaKind kind, const Slot& s, SlotId id);
@@ -336,18 +345,19 @@ class Store {
   void apply_flush(Slot& s, const FlushMark& mark);
   void bury(Slot& s, uint32_t index, SlotId id);
   void emit_entry(Slot& s, uint32_t index, SlotId id);
+  void stamp_anew(Slot& s, uint32_t index, SlotId id, Stamp since);
   void add_flush(Slot& s, const FlushMark& mark);
   const FlushMark* flushed(const Slot& s, DbId db, Stamp base) const;
   void note_conflict(const KeyRef& ref, const char* rule, Stamp winner, Stamp loser,
                      std::string_view loser_value);
   Coverage coverage_of(SlotId id, RegionId region) const;
-  VersionVector context(const Slot& s, SlotId id) const;
+  VersionVector context(SlotId id) const;
   bool knows_all(const VersionVector& theirs, SlotId id) const;
 
   struct SlotImage;
   static bool parse_slot(std::string_view bytes, SlotImage& image, std::string* error);
   static VersionVector context_of(const SlotImage& image);
-  void learn_gaps(const SlotImage& image);
+  void learn_coverage(Slot& s, SlotId id, Coverage seen);
   void load_slot(SlotImage& image);
   void join_slot(SlotImage& image, bool stands_for_deltas);
   void join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
@@ -374,12 +384,13 @@ class Store {
   Stability stable_;
   Stability firm_;  // of stable_, the regions without an open gap
   std::vector<Position> positions_;
-  std::vector<Coverage> gaps_;
+  std::vector<Gap> gaps_;          // in this region's own stamps
   std::vector<RegionId> regions_;  // dense index of changed_; this region is the first
   std::vector<Stamp> changed_;     // [slot * regions_.size() + index]
   size_t memory_bytes_ = 0;
   size_t dirty_slots_ = 0;
   size_t repaired_slots_ = 0;
+  Millis repaired_due_ = 0;  // when they are looked through again
   uint64_t tombstones_ = 0, pending_ = 0, garbage_ = 0;
   size_t expire_cursor_ = 0, collect_cursor_ = 0;
   AccessPolicy access_policy_;

@@ -23,17 +23,6 @@ void delete_flushed(KeyState& state, const VersionVector& seen) {
   }
 }
 
-bool same_gaps(const VersionVector& a, const VersionVector& b) {
-  const auto within = [](const VersionVector& gaps, const VersionVector& of) {
-    return std::all_of(gaps.items().begin(), gaps.items().end(), [&](const Coverage& c) {
-      const Coverage* o = of.find(c.region);
-      return !c.has_gap() ||
-             (o != nullptr && o->gap_after == c.gap_after && o->gap_until == c.gap_until);
-    });
-  };
-  return within(a, b) && within(b, a);
-}
-
 }  // namespace
 
 // ---- Positions and coverage ----
@@ -52,17 +41,15 @@ bool Store::knows_producer(uint64_t producer) const {
 void Store::register_producer(uint64_t producer, RegionId region, SlotRange range) {
   const Position* known = position(producer);
   if (known != nullptr && known->slots == range && known->region == region) return;
-  Stamp start = Stamp::max();
-  const SlotId first = std::max(range.first, options_.slots.first);
-  const SlotId last = std::min(range.last, options_.slots.last);
-  for (uint32_t id = first; id <= last; ++id) {
-    start = std::min(start, coverage_of(static_cast<SlotId>(id), region).upto);
+  const SlotRange ours = range.common(options_.slots);
+  Coverage start{region, ours.first <= ours.last ? Stamp::max() : Stamp{}, {}};
+  for (uint32_t id = ours.first; id <= ours.last; ++id) {
+    start.intersect(coverage_of(static_cast<SlotId>(id), region));
   }
-  if (first > last) start = {};
   std::erase_if(positions_, [&](const Position& p) {
     return p.producer == producer || (p.region == region && p.slots.overlaps(range));
   });
-  positions_.push_back({producer, region, range, start});
+  positions_.push_back({producer, region, range, start.upto, std::move(start.gaps)});
   changed_ref(options_.slots.first, region);
 }
 
@@ -72,98 +59,90 @@ void Store::restore_position(const Position& position) {
   changed_ref(options_.slots.first, position.region);
 }
 
-void Store::advance(uint64_t producer, Stamp upto) {
+void Store::advance(uint64_t producer, const Coverage& told) {
   for (Position& p : positions_) {
-    if (p.producer == producer) p.upto = std::max(p.upto, upto);
+    if (p.producer == producer) unite(p, told);
   }
+}
+
+void Store::advance(SlotRange joined, const VersionVector& seen) {
+  for (const Coverage& c : seen.items()) {
+    if (c.region == options_.region) continue;
+    bool known = false;
+    for (Position& p : positions_) {
+      if (p.region != c.region) continue;
+      const SlotRange ours = p.slots.common(options_.slots);
+      known |= ours.first <= ours.last;
+      if (joined.first <= ours.first && ours.last <= joined.last) unite(p, c);
+    }
+    // Nothing was heard yet from that region itself: its producers begin from there.
+    const bool all = joined.first <= options_.slots.first && options_.slots.last <= joined.last;
+    if (!known && all && c.upto) {
+      restore_position({c.region, c.region, options_.slots, c.upto, c.gaps});
+    }
+  }
+}
+
+void Store::unite(Position& p, Coverage told) {
+  if (canary_.ignore_gap) told.gaps.clear();
+  Coverage seen = p.coverage();
+  seen.unite(told);
+  p.upto = seen.upto;
+  if (p.gaps == seen.gaps) return;
+  p.gaps = std::move(seen.gaps);
+  settle_stability();
 }
 
 void Store::forget_region(RegionId region) {
   std::erase_if(positions_, [&](const Position& p) { return p.region == region; });
-  std::erase_if(gaps_, [&](const Coverage& g) { return g.region == region; });
-}
-
-// What another region may have lost of what this one had seen before it heard of the loss, this one
-// has still: for it the gap begins later.
-void Store::set_gap(const Coverage& announced) {
-  if (canary_.ignore_gap) return;
-  Coverage next = announced;
-  const Coverage known = gap(announced.region);
-  if (next.has_gap() && known.gap_until == next.gap_until) {
-    next.gap_after = std::max(next.gap_after, known.gap_after);
-  } else if (next.has_gap() && next.region != options_.region) {
-    const VersionVector seen = coverage();
-    const Coverage* c = seen.find(next.region);
-    if (c != nullptr && c->upto < next.gap_until) {
-      next.gap_after = std::max(next.gap_after, c->solid());
-    }
-  }
-  if (next.gap_after == known.gap_after && next.gap_until == known.gap_until) return;
-  std::erase_if(gaps_, [&](const Coverage& g) { return g.region == next.region; });
-  if (next.has_gap()) gaps_.push_back({next.region, {}, next.gap_after, next.gap_until});
   settle_stability();
 }
 
-Coverage Store::gap(RegionId region) const {
-  for (const Coverage& g : gaps_) {
-    if (g.region == region) return g;
-  }
-  return Coverage{region, {}, {}, {}};
+void Store::set_gaps(std::vector<Gap> gaps) {
+  if (canary_.ignore_gap || gaps == gaps_) return;
+  gaps_ = std::move(gaps);
+  settle_stability();
 }
 
 Coverage Store::coverage_of(SlotId id, RegionId region) const {
-  Coverage c = gap(region);
-  if (region == options_.region) {
-    c.upto = clock_.last();
-    return c;
-  }
-  c.upto = changed(id, region);
+  Coverage c{region, {}, {}};
+  if (region == options_.region) c = {region, clock_.last(), gaps_};
   for (const Position& p : positions_) {
-    if (p.region == region && p.slots.contains(id)) c.upto = std::max(c.upto, p.upto);
+    if (p.region == region && p.slots.contains(id)) c.unite(p.coverage());
   }
-  close_repaired_gap(slot(id), c);
-  if (const auto& repaired = slot(id).repaired) {
-    c.upto = std::max(c.upto, repaired->at(region));
-  }
+  if (const auto& repaired = slot(id).repaired) c.unite(repaired->of(region));
   return c;
-}
-
-// Who sent the slot had no hole up to there, so neither has this slot since.
-void Store::close_repaired_gap(const Slot& s, Coverage& c) {
-  if (s.repaired == nullptr || !c.has_gap()) return;
-  const Coverage* r = s.repaired->find(c.region);
-  if (r != nullptr && !r->has_gap() && r->upto >= c.gap_until) c.gap_after = c.gap_until = {};
 }
 
 VersionVector Store::coverage(SlotId id) const {
   VersionVector v;
   for (const RegionId r : regions_) v.set(coverage_of(id, r));
-  if (const auto& repaired = slot(id).repaired) {
-    for (const Coverage& c : repaired->items()) v.set(coverage_of(id, c.region));
+  return v;
+}
+
+VersionVector Store::coverage(SlotRange range) const {
+  VersionVector v = coverage(range.first);
+  for (uint32_t id = range.first + 1u; id <= range.last; ++id) {
+    v.intersect(coverage(static_cast<SlotId>(id)));
   }
   return v;
 }
 
 VersionVector Store::coverage() const {
   VersionVector v;
+  v.set({options_.region, clock_.last(), gaps_});
   for (const RegionId r : regions_) {
-    Coverage c = gap(r);
-    if (r == options_.region) {
-      c.upto = clock_.last();
-    } else {
-      // The least position, if the positions together reach over all of our slots.
-      size_t reached = 0;
-      Stamp least = Stamp::max();
-      for (const Position& p : positions_) {
-        if (p.region != r || !p.slots.overlaps(options_.slots)) continue;
-        reached += static_cast<size_t>(std::min(p.slots.last, options_.slots.last) -
-                                       std::max(p.slots.first, options_.slots.first)) +
-                   1;
-        least = std::min(least, p.upto);
-      }
-      c.upto = reached == slots_.size() ? least : Stamp{};
+    if (r == options_.region) continue;
+    // What all positions have, if together they reach over all of our slots.
+    Coverage c{r, Stamp::max(), {}};
+    size_t reached = 0;
+    for (const Position& p : positions_) {
+      if (p.region != r || !p.slots.overlaps(options_.slots)) continue;
+      reached += p.slots.common(options_.slots).size();
+      c.intersect(p.coverage());
     }
-    v.set(c);
+    if (reached != slots_.size()) c = {r, {}, {}};
+    v.set(std::move(c));
   }
   return v;
 }
@@ -194,7 +173,11 @@ void Store::set_stability(const Stability& stable) {
 
 void Store::settle_stability() {
   firm_ = stable_;
-  std::erase_if(firm_.members, [&](RegionId r) { return gap(r).has_gap(); });
+  std::erase_if(firm_.members, [&](RegionId r) {
+    if (r == options_.region) return Coverage{r, {}, gaps_}.open();
+    return std::any_of(positions_.begin(), positions_.end(),
+                       [&](const Position& p) { return p.region == r && p.coverage().open(); });
+  });
 }
 
 // ---- Batches ----
@@ -218,7 +201,6 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
       return Applied::kSlotGap;
     }
   }
-  set_gap(header.self());
   clock_.observe(header.to);
   Delta d;
   while (reader.next(d)) {
@@ -232,15 +214,14 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
     if (ours) apply_delta(d);
   }
   raise_changed(bytes);
-  it->upto = header.to;
+  unite(*it, header.self());
   return Applied::kApplied;
 }
 
-void Store::replay(std::string_view bytes) {
+void Store::replay(std::string_view bytes, uint64_t producer) {
   BatchReader reader(bytes);
   const BatchHeader header = reader.header();
   clock_.observe(header.to);
-  if (header.region != options_.region) set_gap(header.self());
   if (header.region == options_.region) sealed_upto_ = std::max(sealed_upto_, header.to);
   Delta d;
   while (reader.next(d)) {
@@ -249,6 +230,20 @@ void Store::replay(std::string_view bytes) {
     apply_delta(d);
   }
   raise_changed(bytes);
+  if (header.region == options_.region) return;
+  for (Position& p : positions_) {
+    if (p.producer != producer) continue;
+    if (header.from <= p.upto && header.to > p.upto) unite(p, header.self());
+    return;
+  }
+  // The run ended before this producer's position was stored: its slots tell it.
+  BatchReader again(bytes);
+  while (again.next(d)) {
+    if (!options_.slots.contains(d.slot)) continue;
+    Coverage seen = header.self();
+    seen.cut(d.stamp);
+    learn_coverage(slot(d.slot), d.slot, seen);
+  }
 }
 
 // After the whole batch: a state in it may have been born before a delta of another key that
@@ -286,7 +281,7 @@ void Store::apply_delta(const Delta& d) {
       Reader in(d.body);
       KeyState theirs;
       decode_state(in, theirs);
-      apply_state(s, ref, theirs, *d.context, context(s, d.slot));
+      apply_state(s, ref, theirs, *d.context, context(d.slot));
       break;
     }
     default:
@@ -314,7 +309,7 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d) {
     if (is_set && d.deadline != kNoDeadline) {
       theirs.ttl.push_back(TtlMark{d.stamp, d.deadline, d.stamp});
     }
-    apply_state(s, ref, theirs, *d.context, context(s, d.slot));
+    apply_state(s, ref, theirs, *d.context, context(d.slot));
     return;
   }
   // What was evicted was later: the key stays a miss.
@@ -391,7 +386,7 @@ void Store::apply_ttl(Slot& s, const KeyRef& ref, const Delta& d) {
   decode_state(in, theirs);
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   if (index == Table::kNone && s.evicted) return;
-  const VersionVector own = context(s, ref.slot);
+  const VersionVector own = context(ref.slot);
   KeyState mine;
   if (index != Table::kNone) s.table.at(index)->unpack(mine);
   if (!merge_from(mine, theirs, *d.context, own, Parts::kTtl)) return;
@@ -405,13 +400,12 @@ void Store::apply_ttl(Slot& s, const KeyRef& ref, const Delta& d) {
 
 // What this slot has seen, for telling what was removed from what has not arrived. The stamps of
 // the slot's own deltas, not the shard's coverage: they hold during a replay of the log too.
-VersionVector Store::context(const Slot& s, SlotId id) const {
+VersionVector Store::context(SlotId id) const {
   VersionVector seen;
   for (const RegionId r : regions_) {
-    Coverage c = gap(r);
-    close_repaired_gap(s, c);
-    c.upto = changed(id, r);
-    seen.set(c);
+    Coverage c = coverage_of(id, r);
+    c.cut(changed(id, r));
+    seen.set(std::move(c));
   }
   return seen;
 }
@@ -434,14 +428,9 @@ const Store::FlushMark* Store::flushed(const Slot& s, DbId db, Stamp base) const
 void Store::add_flush(Slot& s, const FlushMark& mark) {
   if (s.flushes == nullptr) s.flushes = std::make_unique<std::vector<FlushMark>>();
   for (FlushMark& m : *s.flushes) {
-    if (m.db != mark.db || !same_gaps(m.seen, mark.seen)) continue;
+    if (m.db != mark.db) continue;
     m.stamp = std::max(m.stamp, mark.stamp);
-    for (const Coverage& c : mark.seen.items()) {
-      Coverage& seen = m.seen.slot_for(c.region);
-      const Stamp upto = std::max(seen.upto, c.upto);
-      seen = c;
-      seen.upto = upto;
-    }
+    m.seen.unite(mark.seen);
     return;
   }
   s.flushes->push_back(mark);

@@ -9,7 +9,7 @@ namespace atl::crdt {
 
 namespace {
 
-constexpr uint8_t kSlotVersion = 2;
+constexpr uint8_t kSlotVersion = 3;
 constexpr uint8_t kEvicted = 0x01;
 
 }  // namespace
@@ -131,12 +131,14 @@ bool Store::merge_slot(std::string_view bytes, SlotSource source, std::string* e
   return true;
 }
 
-// Whether a gap has been closed since, its region will say.
-void Store::learn_gaps(const SlotImage& image) {
-  for (const Coverage& c : image.coverage.items()) {
-    const bool later = c.gap_until > gap(c.region).gap_until;
-    if (c.region != options_.region && later) set_gap(c);
+void Store::learn_coverage(Slot& s, SlotId id, Coverage seen) {
+  if (s.repaired == nullptr) {
+    s.repaired = std::make_unique<VersionVector>();
+    ++repaired_slots_;
   }
+  if (canary_.ignore_gap) seen.gaps.clear();
+  s.repaired->unite(seen);
+  changed_ref(id, seen.region);
 }
 
 void Store::load_slot(SlotImage& image) {
@@ -147,7 +149,7 @@ void Store::load_slot(SlotImage& image) {
     // The log may have been trimmed up to here.
     if (stamp.region() == options_.region) sealed_upto_ = std::max(sealed_upto_, stamp);
   }
-  learn_gaps(image);
+  for (const Coverage& c : image.coverage.items()) learn_coverage(s, image.slot, c);
   s.evicted = image.evicted;
   s.evicted_birth = image.evicted_birth;
   s.evicted_base = image.evicted_base;
@@ -162,10 +164,10 @@ void Store::load_slot(SlotImage& image) {
 VersionVector Store::context_of(const SlotImage& image) {
   VersionVector seen;
   for (const Stamp stamp : image.changed) {
-    const Coverage* c = image.coverage.find(stamp.region());
-    Coverage upto = c != nullptr ? *c : Coverage{stamp.region(), {}, {}, {}};
-    upto.upto = stamp;
-    seen.set(upto);
+    Coverage c = image.coverage.of(stamp.region());
+    c.upto = std::max(c.upto, stamp);
+    c.cut(stamp);
+    seen.set(std::move(c));
   }
   return seen;
 }
@@ -191,21 +193,22 @@ void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const Versi
 
 void Store::join_slot(SlotImage& image, bool stands_for_deltas) {
   Slot& s = slot(image.slot);
-  learn_gaps(image);
-  const VersionVector mine = context(s, image.slot);
+  const VersionVector mine = context(image.slot);
   VersionVector context = context_of(image);
   if (image.evicted) {
     // What is absent there was removed or evicted. If deltas are out of reach that would have told
     // which, what we hold of it may have been replaced: it goes here as well, as evicted.
     const bool behind = std::any_of(image.changed.begin(), image.changed.end(),
                                     [&](Stamp stamp) { return !mine.covers(stamp); });
-    if (stands_for_deltas && behind) {
+    // Nor will the log of this region bring back what is missing there of its own lost writes.
+    const Coverage ours{options_.region, clock_.last(), gaps_};
+    const bool missing = !ours.includes(image.coverage.of(options_.region));
+    if ((stands_for_deltas && behind) || missing) {
       s.evicted = true;
       s.evicted_birth = std::max(s.evicted_birth, image.evicted_birth);
       s.evicted_base = std::max(s.evicted_base, image.evicted_base);
-    } else {
-      context = {};
     }
+    if (!stands_for_deltas || !behind) context = {};
   }
   touch_dirty(s);
   for (const FlushMark& mark : image.flushes) {
@@ -245,16 +248,7 @@ void Store::join_slot(SlotImage& image, bool stands_for_deltas) {
     Stamp& changed = changed_ref(image.slot, stamp.region());
     changed = std::max(changed, stamp);
   }
-  if (s.repaired == nullptr) {
-    s.repaired = std::make_unique<VersionVector>();
-    ++repaired_slots_;
-  }
-  for (const Coverage& c : image.coverage.items()) {
-    if (c.region == options_.region) continue;
-    Coverage& repaired = s.repaired->slot_for(c.region);
-    if (c.upto >= repaired.upto) repaired = c;
-    changed_ref(image.slot, c.region);
-  }
+  for (const Coverage& c : image.coverage.items()) learn_coverage(s, image.slot, c);
 }
 
 uint64_t Store::slot_digest(SlotId id, Millis at) const {

@@ -5,6 +5,12 @@
 
 namespace atl::crdt {
 
+namespace {
+
+constexpr Millis kRepairedEveryMs = 10'000;
+
+}  // namespace
+
 // ---- Expiry ----
 
 size_t Store::expire_step(size_t budget) {
@@ -62,11 +68,15 @@ size_t Store::collect_step(size_t budget) {
   size_t spent = 0;
   for (size_t n = 0; n < slots_.size() && spent < budget; ++n) {
     Slot& s = slots_[collect_cursor_];
-    if (s.garbage != 0 || s.flushes != nullptr || s.repaired != nullptr) {
+    const bool repaired = s.repaired != nullptr && now_ >= repaired_due_;
+    if (s.garbage != 0 || s.flushes != nullptr || repaired) {
       spent += s.table.capacity() + 1;
       collect_slot(s);
     }
-    collect_cursor_ = collect_cursor_ + 1 == slots_.size() ? 0 : collect_cursor_ + 1;
+    if (++collect_cursor_ < slots_.size()) continue;
+    collect_cursor_ = 0;
+    // Of a region that is gone for good some may remain.
+    if (now_ >= repaired_due_) repaired_due_ = now_ + kRepairedEveryMs;
   }
   return spent;
 }
@@ -87,7 +97,7 @@ void Store::collect_slot(Slot& s) {
     --repaired_slots_;
     const VersionVector without = coverage(id);
     for (const Coverage& c : repaired->items()) {
-      if (c.upto <= without.at(c.region)) continue;
+      if (without.of(c.region).includes(c)) continue;
       s.repaired = std::make_unique<VersionVector>(*repaired);
       ++repaired_slots_;
       break;

@@ -1,12 +1,21 @@
 // Version vectors: what a region has seen of every region's writes.
 //
 // A coverage says of one origin "everything stamped up to `upto` is in this state", except what
-// lies in the gap (gap_after, gap_until): a gap is what an origin may have written, shipped to
-// somebody and then lost itself in a crash. Until the origin has healed, nobody may conclude
-// from the absence of a key with a stamp in the gap that the key was deleted.
+// lies in one of its gaps. An origin that loses the end of its log in a crash begins its next life
+// above everything that it can have stamped, and does not know what it had shipped in between. To
+// each region its own gap is then what lies between the last that it got of the old life and the
+// beginning of the new one: nobody claims to have seen what he has not, and so nobody concludes
+// from the absence of a key with a stamp in there that the key was deleted. What one region has of
+// a gap another one can fetch; then the gap is smaller. A gap of which no region that counts has
+// anything is *settled*: it holds nobody up any more, and remains for the one that may be back.
+//
+// Coverages are sets of stamps. Joining two states unites them; what both have is the intersection.
+//
+// *Bounds*: kGapsMax gaps of an origin. Beyond that the oldest two become one, which claims less.
 //
 // Source: D. S. Parker et al., "Detection of Mutual Inconsistency in Distributed Systems", 1983.
-// Differs: components are hybrid-clock stamps, not counters, and carry a gap.
+// Differs: components are hybrid-clock stamps, not counters, and have gaps, one for every time that
+// the origin lost its tail (a new replica id for each life would say the same).
 #pragma once
 
 #include <algorithm>
@@ -17,19 +26,46 @@
 
 namespace atl::crdt {
 
+inline constexpr size_t kGapsMax = 32;
+
+struct Gap {
+  Stamp after, until;  // exclusive, after < until
+  bool settled = false;
+  bool operator==(const Gap&) const = default;
+};
+
 struct Coverage {
   RegionId region = 0;
   Stamp upto;
-  Stamp gap_after;
-  Stamp gap_until;  // 0: no gap
+  std::vector<Gap> gaps;  // rising, apart, all of them below `upto`
 
-  bool has_gap() const { return gap_until.raw != 0; }
   bool covers(Stamp stamp) const {
     if (stamp > upto) return false;
-    return !(gap_until.raw != 0 && stamp > gap_after && stamp < gap_until);
+    for (const Gap& g : gaps) {
+      if (stamp > g.after && stamp < g.until) return false;
+    }
+    return true;
   }
-  // The stamp up to which there certainly is no hole.
-  Stamp solid() const { return has_gap() ? std::min(upto, gap_after) : upto; }
+  bool includes(const Coverage& other) const;
+  // Whether there is a gap in which some region may have something.
+  bool open() const {
+    return std::any_of(gaps.begin(), gaps.end(), [](const Gap& g) { return !g.settled; });
+  }
+  // The stamp up to which nothing can be missing.
+  Stamp solid() const {
+    for (const Gap& g : gaps) {
+      if (!g.settled) return g.after;
+    }
+    return upto;
+  }
+  // Both require the same region.
+  void unite(const Coverage& other);
+  void intersect(const Coverage& other);
+  // No more than up to there.
+  void cut(Stamp at);
+  // A gap more.
+  void except(const Gap& gap);
+  bool sound() const;  // for foreign bytes: the invariants of `gaps` and kGapsMax
   bool operator==(const Coverage&) const = default;
 };
 
@@ -45,6 +81,11 @@ class VersionVector {
     }
     return nullptr;
   }
+  // Nothing, if the region is not listed.
+  Coverage of(RegionId region) const {
+    const Coverage* c = find(region);
+    return c != nullptr ? *c : Coverage{region, {}, {}};
+  }
   Stamp at(RegionId region) const {
     const Coverage* c = find(region);
     return c != nullptr ? c->upto : Stamp{};
@@ -58,7 +99,7 @@ class VersionVector {
     auto it = std::lower_bound(items_.begin(), items_.end(), region,
                                [](const Coverage& c, RegionId r) { return c.region < r; });
     if (it == items_.end() || it->region != region) {
-      it = items_.insert(it, Coverage{region, {}, {}, {}});
+      it = items_.insert(it, Coverage{region, {}, {}});
     }
     return *it;
   }
@@ -66,7 +107,14 @@ class VersionVector {
     Coverage& c = slot_for(region);
     c.upto = std::max(c.upto, upto);
   }
-  void set(const Coverage& coverage) { slot_for(coverage.region) = coverage; }
+  void set(Coverage coverage) { slot_for(coverage.region) = std::move(coverage); }
+  void unite(const Coverage& other) { slot_for(other.region).unite(other); }
+  void unite(const VersionVector& other) {
+    for (const Coverage& c : other.items_) unite(c);
+  }
+  void intersect(const VersionVector& other) {
+    for (Coverage& c : items_) c.intersect(other.of(c.region));
+  }
   bool operator==(const VersionVector&) const = default;
 
  private:

@@ -25,8 +25,12 @@ struct ZstdContext {
 void put(wire::Coverage* out, const crdt::Coverage& c) {
   out->set_region(c.region);
   out->set_upto(c.upto.raw);
-  out->set_gap_after(c.gap_after.raw);
-  out->set_gap_until(c.gap_until.raw);
+  for (const crdt::Gap& g : c.gaps) {
+    wire::Gap* gap = out->add_gaps();
+    gap->set_after(g.after.raw);
+    gap->set_until(g.until.raw);
+    gap->set_settled(g.settled);
+  }
 }
 
 void put(wire::Sender* out, const Sender& s) {
@@ -52,10 +56,13 @@ void put(wire::Content* out, const Beacon& m) {
   b->set_head(m.head.raw);
   for (const auto& c : m.applied.items()) put(b->add_applied(), c);
   for (const auto& c : m.durable.items()) put(b->add_durable(), c);
+  for (const Beacon::Position& p : m.positions) {
+    wire::Position* position = b->add_positions();
+    position->set_producer(p.producer);
+    put(position->mutable_seen(), p.seen);
+  }
   b->set_log_floor(m.log_floor.raw);
   for (const RegionId r : m.lapsed) b->add_lapsed(r);
-  b->set_began_whole(m.began_whole);
-  for (const RegionId r : m.healed_with) b->add_healed_with(r);
   b->set_digests_at(m.digests_at);
   b->set_want_ack(m.want_ack);
   for (const Beacon::Digest& d : m.digests) {
@@ -123,12 +130,18 @@ class Checked {
             "slot out of range");
     return {static_cast<SlotId>(first), static_cast<SlotId>(last)};
   }
+  crdt::Coverage coverage(const wire::Coverage& c) {
+    crdt::Coverage seen{region(c.region()), Stamp{c.upto()}, {}};
+    for (const wire::Gap& g : c.gaps()) {
+      seen.gaps.push_back({Stamp{g.after()}, Stamp{g.until()}, g.settled()});
+    }
+    require(seen.sound(), "unsound gaps");
+    return seen;
+  }
   template <class List>
   crdt::VersionVector vector(const List& list) {
     crdt::VersionVector v;
-    for (const wire::Coverage& c : list) {
-      v.set({region(c.region()), Stamp{c.upto()}, Stamp{c.gap_after()}, Stamp{c.gap_until()}});
-    }
+    for (const wire::Coverage& c : list) v.set(coverage(c));
     return v;
   }
 
@@ -174,11 +187,12 @@ Body read_body(wire::Content& content, Checked& check) {
       out.head = Stamp{b.head()};
       out.applied = check.vector(b.applied());
       out.durable = check.vector(b.durable());
+      for (const wire::Position& p : b.positions()) {
+        out.positions.push_back({p.producer(), check.coverage(p.seen())});
+      }
       out.log_floor = Stamp{b.log_floor()};
       out.want_ack = b.want_ack();
       out.digests_at = b.digests_at();
-      out.began_whole = b.began_whole();
-      for (const uint32_t r : b.healed_with()) out.healed_with.push_back(check.region(r));
       for (const uint32_t r : b.lapsed()) out.lapsed.push_back(check.region(r));
       for (const wire::Digest& d : b.digests()) {
         check.require(d.slot() < crdt::kSlotCount, "slot out of range");

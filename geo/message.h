@@ -22,7 +22,7 @@ using crdt::SlotId;
 using crdt::SlotRange;
 using crdt::Stamp;
 
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
 inline constexpr size_t kBatchesBytesMax = 192 * 1024;
 inline constexpr size_t kSlotsBytesMax = 192 * 1024;
 
@@ -56,15 +56,17 @@ struct BatchMessage {
 struct Beacon {
   Stamp sealed;  // `to` of the last batch sent
   Stamp head;    // everything stamped up to here has been sent; later stamps exceed it
-  crdt::VersionVector applied;   // what the sender's store covers, its own gap included
+  crdt::VersionVector applied;   // what the sender's store covers, of its own writes as well
   crdt::VersionVector durable;   // what of that survives a crash; the base of stability
   Stamp log_floor;               // pulls from before here cannot be answered from the log
   std::vector<RegionId> lapsed;  // silent beyond the horizon: must heal by slots from the sender
-  // Whether the sender's run began with all that its region had written. If not, and its gap is
-  // closed, it has everything back that these regions had; who is not among them and has more must
-  // not believe its vector.
-  bool began_whole = true;
-  std::vector<RegionId> healed_with;
+  // Once a second, by producer: `applied` is what the sender has of all shards of a region, and so
+  // may hide that it has more of one.
+  struct Position {
+    uint64_t producer = 0;
+    crdt::Coverage seen;
+  };
+  std::vector<Position> positions;
   struct Digest {
     SlotId slot = 0;
     uint64_t digest = 0;

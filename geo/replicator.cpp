@@ -58,11 +58,10 @@ Replicator::Replicator(crdt::Store& store, Host& host, const Options& options, c
     r.known_since = now;
     regions_.emplace(id, r);
   }
-  doubt_ = start.doubt;
-  if (in_doubt()) store_.set_gap({options_.self.region, {}, doubt_->after, doubt_->until});
+  store_.set_gaps(start.gaps);
   listening_ = start.listen;
-  beacon_at_ = now - options.beacon_interval;  // others take nothing of a run before its first
-  next_request_ = start.first.raw + 1;         // replies to an earlier run match nothing
+  beacon_at_ = now - options.beacon_interval;
+  next_request_ = start.first.raw + 1;  // replies to an earlier run match nothing
 }
 
 // ---- Incoming ----
@@ -205,13 +204,14 @@ Replicator::Feed& Replicator::feed_of(const Sender& s, Millis now) {
   }
   if (!store_.knows_producer(producer)) {
     store_.register_producer(producer, s.address.region, s.slots);
+    host_.remember_positions();
   }
   Feed& feed = it->second;
   if (feed.sender.incarnation < s.incarnation) {
     feed.aside.clear();
     feed.aside_bytes = 0;
     feed.pulling = false;
-    feed.believed = false;
+    feed.has.reset();
     feed.durable.reset();
   }
   feed.sender = s;
@@ -230,15 +230,32 @@ void Replicator::listen(const Message& m) {
   if (const auto* beacon = std::get_if<Beacon>(&m.body)) {
     clock.observe(beacon->head);
     for (const crdt::Coverage& c : beacon->applied.items()) clock.observe(c.upto);
+    for (const Beacon::Position& p : beacon->positions) clock.observe(p.seen.upto);
   }
 }
 
+// Whether that is another shard of this node, which has a clock of its own.
+bool Replicator::is_sibling(uint64_t producer) const {
+  Address each = options_.self;
+  for (each.shard = 0; each.shard < each.shard_count; ++each.shard) {
+    if (each.shard != options_.self.shard && each.producer() == producer) return true;
+  }
+  return false;
+}
+
+// Whether all that this region knows of its stamps is what it has stamped since its disk was lost.
+bool Replicator::began_with_nothing() const {
+  return !store_.gaps().empty() && !store_.gaps().front().after;
+}
+
 // An earlier life of this region, of which its disk says nothing, had stamped later than this one
-// has begun: to whoever has seen that, what this run has written so far is a duplicate.
-void Replicator::begin_above(Millis now) {
-  doubt_->until = store_.clock().next(now);
-  doubt_changed();
-  store_.send_again(start_.first);
+// has begun: to whoever has seen that, what was written since is a duplicate.
+void Replicator::begin_above(Stamp seen, Millis now) {
+  if (seen <= store_.clock().last()) return;
+  const Stamp since = began_with_nothing() ? store_.gaps().front().until : start_.first;
+  store_.clock().observe(seen);
+  set_gaps({{{}, store_.clock().next(now)}});
+  store_.write_again(since);
 }
 
 void Replicator::stop_listening(Millis now) {
@@ -247,9 +264,7 @@ void Replicator::stop_listening(Millis now) {
   next_request_ = start_.first.raw + 1;
   store_.begin_incarnation(start_.first);
   host_.began(start_.first);
-  if (!doubt_) return;
-  doubt_->until = start_.first;
-  doubt_changed();
+  set_gaps({{{}, start_.first}});
 }
 
 void Replicator::on_message(const Message& m, Millis now) {
@@ -258,8 +273,8 @@ void Replicator::on_message(const Message& m, Millis now) {
     listen(m);
     return;
   }
-  // What an earlier run of a sender still has under way is refused: it may have lost those writes
-  // and, having asked everybody, be sure that nobody holds them.
+  // What an earlier run of a sender still has under way is refused: this one asks who has anything
+  // of it, and is told once.
   if (const Feed* known = find_feed(m.sender.address.producer())) {
     if (m.sender.incarnation < known->sender.incarnation) return;
   }
@@ -275,7 +290,8 @@ Stamp Replicator::position(const Feed& feed) const {
 // ---- Deltas ----
 
 void Replicator::handle(Feed& feed, const BatchMessage& m, Millis now) {
-  if (regions_[feed.sender.address.region].lapsed || !feed.believed) {
+  // What the sender has seen of an earlier life of this region its full beacon tells first.
+  if (regions_[feed.sender.address.region].lapsed || (began_with_nothing() && !feed.has)) {
     ++counters_.refused;
     return;
   }
@@ -343,7 +359,7 @@ void Replicator::drain_aside(Feed& feed, Millis now) {
 }
 
 void Replicator::pull(Feed& feed, Millis now) {
-  if (canary_.no_pull) return;
+  if (canary_.no_pull || regions_[feed.sender.address.region].lapsed) return;
   if (feed.pulling && now - feed.pull_sent_at < options_.pull_timeout) return;
   if (healing_from(feed.sender.address)) return;
   feed.pulling = true;
@@ -371,7 +387,7 @@ void Replicator::handle(Feed& feed, const Pull& m, Millis) {
 }
 
 void Replicator::handle(Feed& feed, const PullReply& m, Millis now) {
-  if (!feed.pulling) return;
+  if (!feed.pulling || regions_[feed.sender.address.region].lapsed) return;
   if (m.from > position(feed)) return;  // answers a question we did not ask
   feed.pulling = false;
   if (!m.reaches_back) {
@@ -387,7 +403,12 @@ void Replicator::handle(Feed& feed, const PullReply& m, Millis now) {
     }
     if (!take(feed, bytes, now)) return;
   }
-  store_.advance(feed.sender.address.producer(), m.upto);
+  // The log has nothing more up to there. Whether something was lost the next batch or beacon
+  // tells.
+  if (const Stamp at = position(feed); m.upto > at) {
+    store_.advance(feed.sender.address.producer(),
+                   {feed.sender.address.region, m.upto, {{at, m.upto}}});
+  }
   Region& r = regions_[feed.sender.address.region];
   r.repaired_at = now;
   r.repaired = "replay";
@@ -403,24 +424,28 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
   feed.log_floor = m.log_floor;
   feed.lapsed = m.lapsed;
   const RegionId origin = feed.sender.address.region;
-  const Stamp before = store_.clock().last();
   // What it has seen of us raises our clock: no stamp of ours may repeat one that it has.
-  store_.clock().observe(m.applied.at(options_.self.region));
+  Stamp seen = m.applied.at(options_.self.region);
+  for (const Beacon::Position& p : m.positions) {
+    if (p.seen.region != options_.self.region || is_sibling(p.producer)) continue;
+    seen = std::max(seen, p.seen.upto);
+  }
+  begin_above(seen, now);
+  store_.clock().observe(seen);
   // And its own clock does: behind a fast clock elsewhere, an idle region would hold back
   // stability.
   store_.clock().observe(m.head);
   feed.acked = std::max(feed.acked, m.applied.at(options_.self.region));
-  feed.believed = believes(feed, m);
-  reopen_self_gap(feed);
-  if (in_doubt() && m.applied.at(options_.self.region) > before) begin_above(now);
-  if (!feed.believed) return;
-  // A gap holds as soon as we hear of it; that it is closed, once we have what closed it.
-  if (const crdt::Coverage* theirs = m.applied.find(origin)) {
-    if (theirs->has_gap() || position(feed) >= m.sealed) store_.set_gap(*theirs);
+  if (!m.positions.empty()) feed.has = m.positions;
+  if (has_more_of_us(feed) && !canary_.no_gap) {
+    if (Heal* heal =
+            start_heal(feed, feed.sender.slots, "it has writes of ours that we lost", now)) {
+      heal->fills_gaps = true;
+    }
   }
-  if (in_doubt()) {
+  if (gaps_open()) {
     learn_regions(m.applied, now);
-    heal_self_gap(feed, now);
+    settle_gaps(now);
   }
   // Before what follows: two regions may each have lapsed for the other.
   if (listed(m.lapsed, options_.self.region)) {
@@ -434,7 +459,10 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
     pull(feed, now);
     return;
   }
-  store_.advance(feed.sender.address.producer(), m.head);
+  crdt::Coverage told = m.applied.of(origin);
+  told.cut(m.head);
+  told.upto = m.head;
+  store_.advance(feed.sender.address.producer(), told);
   feed.durable = m.durable;
   if (m.want_ack) ack_due_ = true;
   check_lost_origins(feed, m, now);
@@ -475,7 +503,7 @@ void Replicator::nudge(Millis now) {
   send_beacon(false, now);
 }
 
-void Replicator::send_beacon(bool with_digests, Millis now) {
+void Replicator::send_beacon(bool full, Millis now) {
   Beacon beacon;
   beacon.want_ack = std::exchange(want_ack_, false);
   beacon.sealed = store_.sealed_upto();
@@ -485,14 +513,15 @@ void Replicator::send_beacon(bool with_digests, Millis now) {
     beacon.head = std::max(beacon.sealed, std::min(passed, host_.clock_bound()));
   }
   beacon.applied = store_.coverage();
-  beacon.began_whole = !doubt_;
-  if (doubt_) beacon.healed_with = doubt_->healed_with;
   beacon.durable = host_.durable_coverage().value_or(beacon.applied);
   beacon.log_floor = host_.log_floor();
   for (const auto& [id, r] : regions_) {
     if (r.lapsed) beacon.lapsed.push_back(id);
   }
-  if (with_digests) add_digests(beacon, now);
+  if (full) {
+    for (const auto& p : store_.positions()) beacon.positions.push_back({p.producer, p.coverage()});
+    add_digests(beacon, now);
+  }
   host_.broadcast(message(std::move(beacon), now));
   ack_due_ = false;
 }
@@ -533,10 +562,12 @@ void Replicator::tick(Millis now) {
     return it == regions_.end() || it->second.paused || it->second.paused_there ||
            now - it->second.heard_at > 2 * away_after();
   });
-  close_self_gap_if_healed(now);
   check_horizon(now);
   const bool full = now - beacon_at_ >= options_.beacon_interval;
-  if (full) beacon_at_ = now;
+  if (full) {
+    beacon_at_ = now;
+    settle_gaps(now);
+  }
   if (full || (ack_due_ && now - acked_at_ >= options_.ack_interval)) {
     acked_at_ = now;
     send_beacon(full, now);
@@ -559,7 +590,10 @@ void Replicator::check_horizon(Millis now) {
     if (silent < options_.horizon && behind < options_.horizon_bytes) continue;
     r.lapsed = true;
     for (auto& [producer, feed] : feeds_) {
-      if (feed.sender.address.region == id) feed.readmitted = false;
+      if (feed.sender.address.region != id) continue;
+      feed.readmitted = false;
+      feed.aside.clear();
+      feed.aside_bytes = 0;
     }
     host_.report(Host::Level::kWarning,
                  "Region '" + r.name +

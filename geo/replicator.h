@@ -13,21 +13,25 @@
 //  3. A pull is answered from the producer's log. If the log no longer reaches back, the receiver
 //     heals by slots: it fetches every slot of that producer which differs and joins it.
 //  4. Beacons carry digests of a few slots in turn. Where two regions have seen the same deltas of
-//     a slot and digests differ (twice), the slot is fetched and joined.
+//     a slot and digests differ (twice), the slot is fetched and joined; also where one lacks a
+//     delta that no stream will bring, because it lies in a gap of what it has seen.
 //  5. A region whose origin is gone is healed by slots from a region that has more of it.
-//  6. After an unclean restart a region does not know what it had shipped. It announces a gap in
-//     its own stamps, in which nobody may conclude a deletion, heals by slots from every region
-//     that has something of the lost tail, sends those values again, and closes the gap.
-//     Who has not been asked does not believe its vector, and takes nothing from it: the gap opens
-//     again when such a region is heard of.
+//  6. After an unclean restart a region does not know what it had shipped. It excepts that from
+//     what it claims to have seen of its own writes (a gap, see version_vector.h), so that nobody
+//     concludes a deletion from what it lacks. Who has something of it is asked for his slots; what
+//     comes back is sent again, and the gap becomes smaller, here and, by the stream, everywhere.
+//     When every region that counts has begun to follow the new run, and has nothing more of the
+//     gap, the gap is settled. Of settled gaps the latest few are kept: somebody may be back who
+//     has something of them.
 //     One whose disk says nothing does not even know which stamps it has used. It listens for a few
-//     beacons before it writes or speaks, and begins later than all that anybody has seen.
+//     beacons before it writes or speaks, and begins later than all that anybody has seen. Who
+//     could reach nobody then, and hears later of stamps of its own that it does not know, begins
+//     above them and stamps anew what it has written since its disk was lost.
 //  7. Stability is the least of what all regions say they have applied and cannot lose in a crash,
 //     each in its own stream.
 //  8. A region silent beyond the horizon no longer counts for stability. When it is back it heals
-//  by
-//     slots, and the others then heal from it: its old batches are never taken, because they carry
-//     states whose deletion has been collected.
+//     by slots, and the others then heal from it: its old batches are never taken, because they
+//     carry states whose deletion has been collected.
 //
 // Invariants: (1) a position never passes a stamp whose delta is not merged; (2) nothing is
 // applied from a peer of another protocol, with a contested region id, or paused; (3) every
@@ -64,19 +68,6 @@ struct LogPage {
   std::vector<std::string> batches;
 };
 
-// What this region may have stamped between two moments, told to somebody, and lost. While it is
-// open it is a gap in the region's vector. When all known regions have been asked it is closed, but
-// not forgotten: a region that is heard of only later opens it again.
-struct Doubt {
-  Stamp after, until;  // exclusive
-  bool open = true;
-  std::vector<RegionId> healed_with;  // who has been asked
-
-  bool asked(RegionId region) const {
-    return std::find(healed_with.begin(), healed_with.end(), region) != healed_with.end();
-  }
-};
-
 // What the replicator asks of its surroundings. Called on the shard's thread.
 class Host {
  public:
@@ -99,10 +90,12 @@ class Host {
   // region that falls back behind what it had claimed would send states whose contributions others
   // have collected.
   virtual std::optional<crdt::VersionVector> durable_coverage() { return std::nullopt; }
-  // The next run must begin with this doubt, however orderly this one ends.
-  virtual void remember_doubt(const Doubt&) {}
+  // The next run must begin with these gaps in its own stamps, however orderly this one ends.
+  virtual void remember_gaps(const std::vector<crdt::Gap>&) {}
   // No run after this one will stamp anything below. Nothing above may be told as passed.
   virtual Stamp clock_bound() { return Stamp::max(); }
+  // What the store has of every producer changed in a way that the log does not tell.
+  virtual void remember_positions() {}
   // After listening (Start::listen): this run's stamps begin here, and so does its incarnation.
   virtual void began(Stamp first) { (void)first; }
   // Returns once clock_bound() is `stamp` or later: before a stamp leaves this region. The bound
@@ -128,9 +121,9 @@ struct Options {
 
 // How the shard's data stood when this run began.
 struct Start {
-  std::optional<Doubt> doubt;  // nothing: all that this region ever wrote is here
-  bool listen = false;         // nor is it known what this region has stamped before
-  Stamp first;                 // every stamp of this run is later
+  std::vector<crdt::Gap> gaps;  // what this region may have stamped, told to somebody, and lost
+  bool listen = false;          // nor is it known what it has stamped before
+  Stamp first;                  // every stamp of this run is later
   std::vector<std::pair<RegionId, std::string>> regions;  // known from before
 };
 
@@ -190,7 +183,7 @@ class Replicator {
   void nudge(Millis now);
   // Own batches up to here are needed by no known region; max() if there is none.
   Stamp trim_limit() const;
-  bool healing() const { return in_doubt() || !heals_.empty(); }
+  bool healing() const { return gaps_open() || !heals_.empty(); }
   // Until then the store must not be written to.
   bool ready() const { return !listening_; }
   const Start& start() const { return start_; }
@@ -199,7 +192,7 @@ class Replicator {
   struct Canary {
     bool no_pull = false;
     bool no_slot_heal = false;
-    bool no_gap = false;           // do not heal after an unclean restart
+    bool no_gap = false;           // claim to have all, and do not heal, after an unclean restart
     bool hasty_stability = false;  // own vector only
     bool no_digest_repair = false;
   };
@@ -213,7 +206,7 @@ class Replicator {
     uint64_t id = 0;    // of the request under way
     Millis asked_at = 0;
     bool whole = false;
-    bool closes_gap = false;  // part of healing after an unclean restart
+    bool fills_gaps = false;  // in this region's own stamps
     bool ends_lapse = false;
     bool readmits = false;                     // ends the source's lapse here
     std::optional<crdt::VersionVector> least;  // what the source covers of every slot so far
@@ -230,11 +223,11 @@ class Replicator {
     Stamp sealed, head, log_floor;
     Stamp acked;                                 // what it has of us, by its latest word
     std::optional<crdt::VersionVector> durable;  // as told in its stream, once we are that far
+    std::optional<std::vector<Beacon::Position>> has;  // by its latest word
     std::vector<RegionId> lapsed;
-    bool believed = false;  // its latest beacon's word for what it has; see Beacon::healed_with
     bool pulling = false;
     Millis pull_sent_at = 0;
-    bool gap_healed = false;
+    crdt::Coverage got_back;  // what it had seen of our writes when we healed our gaps from it
     bool readmitted = false;  // its region had lapsed, and we have healed from this shard of it
     std::deque<Aside> aside;
     size_t aside_bytes = 0;
@@ -276,18 +269,21 @@ class Replicator {
   void continue_heal(Heal& heal, Millis now);
   void finish_heal(size_t index, Millis now);
   bool healing_from(const Address& from) const;
+  bool is_missing(SlotId slot, const std::vector<Stamp>& changed) const;
   void compare_digests(Feed& feed, const Beacon& m, Millis now);
   void check_lost_origins(Feed& feed, const Beacon& m, Millis now);
-  void heal_self_gap(Feed& feed, Millis now);
-  void close_self_gap_if_healed(Millis now);
-  void reopen_self_gap(Feed& feed);
-  bool in_doubt() const { return doubt_ && doubt_->open; }
-  void doubt_changed();
-  bool believes(const Feed& feed, const Beacon& m) const;
+  crdt::Coverage own_coverage() const;
+  crdt::Coverage coverage_of(uint64_t producer, RegionId region) const;
+  crdt::Coverage seen_of_us(const Feed& feed) const;
+  bool gaps_open() const { return own_coverage().open(); }
+  bool has_more_of_us(const Feed& feed) const;
+  void settle_gaps(Millis now);
+  void set_gaps(std::vector<crdt::Gap> gaps);
+  std::vector<Stamp> hidden_since(const Feed& feed) const;
   bool fed_completely(RegionId region, const std::function<bool(const Feed&)>& holds) const;
   void update_stability();
   void check_horizon(Millis now);
-  void send_beacon(bool with_digests, Millis now);
+  void send_beacon(bool full, Millis now);
   void add_digests(Beacon& beacon, Millis now);
   Message message(Body body, Millis now) const;
   Stamp position(const Feed& feed) const;
@@ -297,7 +293,9 @@ class Replicator {
   void remember();
   void listen(const Message& message);
   void stop_listening(Millis now);
-  void begin_above(Millis now);
+  bool is_sibling(uint64_t producer) const;
+  bool began_with_nothing() const;
+  void begin_above(Stamp seen, Millis now);
   void complain(const std::string& key, Host::Level level, const std::string& text, Millis now);
 
   crdt::Store& store_;
@@ -310,7 +308,6 @@ class Replicator {
   std::map<uint64_t, Feed> feeds_;  // by producer
   std::vector<Heal> heals_;
   bool listening_ = false;
-  std::optional<Doubt> doubt_;
   Millis started_at_ = 0;
   Millis beacon_at_ = 0;
   Millis acked_at_ = 0;

@@ -9,33 +9,52 @@ namespace {
 
 constexpr int kAloneAfterBeacons = 3;  // an unclean start without any peer heals by itself
 constexpr uint32_t kSlotsPerRequest = 1024;
+constexpr size_t kGapsKept = 8;
 
 void keep_least(std::optional<crdt::VersionVector>& least, const crdt::VersionVector& other) {
-  if (!least) {
-    least.emplace();
-    for (const auto& c : other.items()) least->raise(c.region, c.solid());
-    return;
+  if (least) {
+    least->intersect(other);
+  } else {
+    least = other;
   }
-  crdt::VersionVector both;
-  for (const auto& c : least->items()) {
-    const crdt::Coverage* o = other.find(c.region);
-    if (o != nullptr) both.raise(c.region, std::min(c.upto, o->solid()));
-  }
-  least = both;
+}
+
+// Whether a coverage has anything between the ends of a gap.
+bool reaches_into(const crdt::Coverage& seen, const crdt::Gap& gap) {
+  crdt::Coverage part = seen;
+  part.cut(Stamp{gap.until.raw - 1});
+  return !crdt::Coverage{seen.region, gap.after, {}}.includes(part);
 }
 
 }  // namespace
 
 // ---- What calls for healing ----
 
-void Replicator::heal_self_gap(Feed& feed, Millis now) {
-  if (feed.gap_healed || canary_.no_gap) return;
-  if (Heal* heal = start_heal(feed, feed.sender.slots,
-                              doubt_->after ? "we restarted without our last writes"
-                                            : "this region starts with nothing on its disk",
-                              now)) {
-    heal->closes_gap = true;
+crdt::Coverage Replicator::own_coverage() const {
+  return {options_.self.region, store_.clock().last(), store_.gaps()};
+}
+
+// What is here of a producer; of one that is not known, what is here of all of its region.
+crdt::Coverage Replicator::coverage_of(uint64_t producer, RegionId region) const {
+  if (producer == options_.self.producer()) return own_coverage();
+  const auto* known = store_.position(producer);
+  return known != nullptr ? known->coverage() : store_.coverage().of(region);
+}
+
+// What that shard has of this one.
+crdt::Coverage Replicator::seen_of_us(const Feed& feed) const {
+  for (const Beacon::Position& p : *feed.has) {
+    if (p.producer == options_.self.producer()) return p.seen;
   }
+  return {options_.self.region, {}, {}};
+}
+
+// Whether it has what this region has stamped, may have lost and did not get back.
+bool Replicator::has_more_of_us(const Feed& feed) const {
+  if (!feed.has || store_.gaps().empty()) return false;
+  crdt::Coverage mine = own_coverage();
+  mine.unite(feed.got_back);
+  return !mine.includes(seen_of_us(feed));
 }
 
 // Whether the feeds of a region reach over all our slots and all hold something.
@@ -49,85 +68,94 @@ bool Replicator::fed_completely(RegionId id, const std::function<bool(const Feed
   return reached == options_.slots.size();
 }
 
-void Replicator::close_self_gap_if_healed(Millis now) {
-  if (!in_doubt()) return;
-  size_t healed = 0;
-  const auto silent = [&](const Region& r) { return now - r.heard_at >= away_after(); };
+// Gaps become smaller all at once, when everybody has been asked: who was asked first may have
+// evicted what another one still has.
+void Replicator::settle_gaps(Millis now) {
+  if (store_.gaps().empty()) return;
+  const Stamp until = store_.gaps().back().until;
+  const auto follows = [&](const Feed& f) {
+    return f.has && seen_of_us(f).upto >= until && !has_more_of_us(f);
+  };
+  crdt::Coverage mine = own_coverage();
+  size_t asked = 0;
   for (const auto& [id, r] : regions_) {
-    if (r.lapsed && silent(r)) continue;
-    if (!fed_completely(id, [](const Feed& f) { return f.gap_healed; })) {
-      if (!canary_.no_gap) return;
-    }
-    ++healed;
+    crdt::Coverage back{options_.self.region, Stamp::max(), {}};
+    const bool complete = fed_completely(id, [&](const Feed& f) {
+      back.intersect(f.got_back);
+      return true;
+    });
+    if (complete) mine.unite(back);
+    // A lapsed region is not waited for: it is asked when it is back.
+    if (r.lapsed && now - r.heard_at >= away_after()) continue;
+    if (!fed_completely(id, follows) && !canary_.no_gap) return;
+    ++asked;
   }
-  if (healed == 0 && now - started_at_ < kAloneAfterBeacons * options_.beacon_interval) return;
-  doubt_->open = false;
-  doubt_->healed_with.clear();
-  // A lapsed region is not waited for: it is asked when it is back.
-  for (const auto& [id, r] : regions_) {
-    if (!r.lapsed || !silent(r)) doubt_->healed_with.push_back(id);
+  if (asked == 0 && now - started_at_ < kAloneAfterBeacons * options_.beacon_interval) return;
+  for (crdt::Gap& g : mine.gaps) g.settled = true;
+  if (mine.gaps.size() > kGapsKept) {
+    mine.gaps.erase(mine.gaps.begin(), mine.gaps.end() - static_cast<std::ptrdiff_t>(kGapsKept));
   }
-  if (store_.has_unsealed()) host_.seal();  // what came back is sent before the gap closes
-  doubt_changed();
-  host_.report(Host::Level::kInfo,
-               "Healed after an unclean restart: nothing is in doubt any more.");
+  if (canary_.no_gap) mine.gaps.clear();
+  if (mine.gaps == store_.gaps()) return;
+  const bool were_open = gaps_open();
+  if (store_.has_unsealed()) host_.seal();  // what came back is sent before the gaps are smaller
+  set_gaps(std::move(mine.gaps));
+  if (were_open) {
+    host_.report(Host::Level::kInfo, "Nothing that this region wrote before is in doubt any more.");
+  }
 }
 
-void Replicator::reopen_self_gap(Feed& feed) {
-  if (!doubt_ || doubt_->open || doubt_->asked(feed.sender.address.region)) return;
-  feed.gap_healed = false;
-  doubt_->open = true;
-  doubt_changed();
-}
-
-void Replicator::doubt_changed() {
-  crdt::Coverage gap{options_.self.region, {}, {}, {}};
-  if (doubt_->open) {
-    gap.gap_after = doubt_->after;
-    gap.gap_until = doubt_->until;
-  }
-  store_.set_gap(gap);
-  host_.remember_doubt(*doubt_);
-}
-
-bool Replicator::believes(const Feed& feed, const Beacon& m) const {
-  const crdt::Coverage* own = m.applied.find(feed.sender.address.region);
-  if (m.began_whole || (own != nullptr && own->has_gap()) || canary_.no_gap) return true;
-  return std::find(m.healed_with.begin(), m.healed_with.end(), options_.self.region) !=
-         m.healed_with.end();
+void Replicator::set_gaps(std::vector<crdt::Gap> gaps) {
+  store_.set_gaps(std::move(gaps));
+  host_.remember_gaps(store_.gaps());
 }
 
 // A region that is gone may have told another more than us.
 void Replicator::check_lost_origins(Feed& feed, const Beacon& m, Millis now) {
-  const crdt::VersionVector mine = store_.coverage();
-  for (const crdt::Coverage& c : m.applied.items()) {
-    if (c.region == options_.self.region || c.region == feed.sender.address.region) continue;
+  for (const Beacon::Position& p : m.positions) {
+    const crdt::Coverage& c = p.seen;
+    if (c.region == options_.self.region) continue;
     const auto it = regions_.find(c.region);
     if (it == regions_.end() || it->second.paused || it->second.paused_there) continue;
     const Region& r = it->second;
     const Millis silent = now - std::max(r.heard_at, r.known_since);
     if (silent < away_after()) continue;
-    if (c.solid() <= mine.at(c.region)) continue;
+    if (coverage_of(p.producer, c.region).includes(c)) continue;
+    const auto here = store_.coverage(feed.sender.slots.common(options_.slots));
+    if (here.of(c.region).includes(c)) continue;
     start_heal(feed, feed.sender.slots, "region '" + r.name + "' is gone and had told it more",
                now);
     return;
   }
 }
 
+// Whether one of these last deltas of a slot lies in a gap here, so that no stream will bring it.
+bool Replicator::is_missing(SlotId slot, const std::vector<Stamp>& changed) const {
+  return std::any_of(changed.begin(), changed.end(), [&](Stamp theirs) {
+    return theirs > store_.changed(slot, theirs.region()) &&
+           theirs <= store_.coverage(slot).at(theirs.region());
+  });
+}
+
 void Replicator::compare_digests(Feed& feed, const Beacon& m, Millis now) {
-  if (canary_.no_digest_repair || store_.stability().upto.ms() > m.digests_at) return;
+  // A key that has expired is freed when stability is that much later than its deadline.
+  const Millis freed = store_.stability().upto.ms() - options_.max_clock_skew;
+  if (canary_.no_digest_repair || freed > m.digests_at) return;
   for (const Beacon::Digest& d : m.digests) {
     if (!options_.slots.contains(d.slot) || store_.slot_evicted(d.slot)) continue;
     const uint32_t key = static_cast<uint32_t>(feed.sender.address.region) << 16 | d.slot;
-    if (store_.changed(d.slot) != d.changed ||
-        store_.slot_digest(d.slot, m.digests_at) == d.digest) {
+    const bool same = store_.changed(d.slot) == d.changed;
+    const bool differs =
+        same ? store_.slot_digest(d.slot, m.digests_at) != d.digest : is_missing(d.slot, d.changed);
+    if (!differs) {
       suspects_.erase(key);
       continue;
     }
     auto [it, fresh] = suspects_.try_emplace(key, now);
     if (fresh || now - it->second < options_.beacon_interval / 2) continue;
     ++counters_.digest_mismatches;
-    if (Heal* heal = start_heal(feed, {d.slot, d.slot}, "digests of equal vectors differ", now)) {
+    if (Heal* heal =
+            start_heal(feed, {d.slot, d.slot}, "a slot differs for no other reason", now)) {
       heal->whole = true;
       suspects_.erase(it);
     }
@@ -158,6 +186,22 @@ Replicator::Heal* Replicator::start_heal(const Feed& from, SlotRange slots, cons
   return &heals_.back();
 }
 
+// Of each region of whose stamps a gap is here, and that shard has something of it, where the first
+// such gap begins. (A gap begins at a stamp of its region, or with nothing.)
+std::vector<Stamp> Replicator::hidden_since(const Feed& feed) const {
+  std::vector<Stamp> since;
+  if (!feed.has) return since;
+  for (const Beacon::Position& p : *feed.has) {
+    const crdt::Coverage mine = coverage_of(p.producer, p.seen.region);
+    for (const crdt::Gap& g : mine.gaps) {
+      if (!reaches_into(p.seen, g)) continue;
+      since.push_back(Stamp::from_tick(g.after.tick(), p.seen.region));
+      break;
+    }
+  }
+  return since;
+}
+
 void Replicator::continue_heal(Heal& heal, Millis now) {
   SlotRequest request;
   request.id = heal.id = next_request_++;
@@ -165,12 +209,15 @@ void Replicator::continue_heal(Heal& heal, Millis now) {
   request.slots.last =
       static_cast<SlotId>(std::min<uint32_t>(heal.slots.last, heal.next + kSlotsPerRequest - 1));
   request.whole = heal.whole;
-  if (!heal.whole) {
+  const Feed* feed = find_feed(heal.from.producer());
+  if (!heal.whole && feed != nullptr) {
+    // What was written since hides what is missing in a gap: such a slot is fetched in any case.
+    const std::vector<Stamp> since = hidden_since(*feed);
     for (uint32_t s = request.slots.first; s <= request.slots.last; ++s) {
-      // What this region has written since hides what it lost: such a slot is fetched in any case.
       const auto slot = static_cast<SlotId>(s);
-      const bool hides =
-          heal.closes_gap && store_.changed(slot, options_.self.region) > doubt_->after;
+      const bool hides = std::any_of(since.begin(), since.end(), [&](Stamp stamp) {
+        return store_.changed(slot, stamp.region()) > stamp;
+      });
       request.changed.push_back(hides ? std::vector<Stamp>{} : store_.changed(slot));
     }
   }
@@ -212,7 +259,7 @@ void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
     return;
   }
   using Source = crdt::Store::SlotSource;
-  const Source source = it->closes_gap ? Source::kRegionAndLog : Source::kRegion;
+  const Source source = it->fills_gaps ? Source::kRegionAndLog : Source::kRegion;
   for (const auto& bytes : m.slots) {
     SlotId slot = 0;
     std::string error = "malformed slot";
@@ -237,26 +284,24 @@ void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
 }
 
 // Every slot of the range is joined, so whatever the source had seen of them we have. (A heal that
-// closes our gap leaves that to the log: the source may have evicted.)
+// fills our gaps leaves that to the log: the source may have evicted.)
 void Replicator::finish_heal(size_t index, Millis now) {
   const Heal heal = heals_[index];
   heals_.erase(heals_.begin() + static_cast<std::ptrdiff_t>(index));
   Feed* feed = find_feed(heal.from.producer());
-  const auto positions = store_.positions();
-  for (const auto& p : positions) {
-    const SlotRange ours = p.slots.common(options_.slots);
-    const bool within = heal.slots.first <= ours.first && ours.last <= heal.slots.last;
-    if (within && heal.least && !heal.closes_gap)
-      store_.advance(p.producer, heal.least->at(p.region));
+  if (heal.least && !heal.fills_gaps) {
+    store_.advance(heal.slots, *heal.least);
+    host_.remember_positions();
   }
   Region& r = regions_[heal.from.region];
   r.repaired_at = now;
   r.repaired = "slots: " + heal.why;
   if (heal.ends_lapse) host_.send(heal.from, message(Healed{}, now));
   if (feed == nullptr) return;
-  if (heal.closes_gap) {
-    feed->gap_healed = true;
-    close_self_gap_if_healed(now);
+  if (heal.fills_gaps && heal.least) {
+    feed->got_back.region = options_.self.region;
+    feed->got_back.unite(heal.least->of(options_.self.region));
+    settle_gaps(now);
   }
   if (heal.readmits) {
     feed->readmitted = true;
@@ -270,7 +315,7 @@ void Replicator::finish_heal(size_t index, Millis now) {
 }
 
 void Replicator::handle(Feed& feed, const Healed&, Millis now) {
-  if (!feed.believed || !regions_[feed.sender.address.region].lapsed) return;
+  if (!regions_[feed.sender.address.region].lapsed) return;
   if (Heal* heal = start_heal(feed, feed.sender.slots, "it was away beyond our horizon", now)) {
     heal->readmits = true;
   }

@@ -54,8 +54,8 @@ class Layout {
     for (const crdt::Coverage& c : vector.items()) {
       // A region is named also where nothing has come from it yet.
       std::string line = c.upto ? stamp(c.upto) : "never@" + std::to_string(c.region);
-      if (c.has_gap()) {
-        line += " gap " + stamp(c.gap_after) + " to " + stamp(c.gap_until);
+      for (const crdt::Gap& gap : c.gaps) {
+        if (!gap.settled) line += " gap " + stamp(gap.after) + " to " + stamp(gap.until);
       }
       out_.bulk(line);
     }

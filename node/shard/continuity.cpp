@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "crdt/bytes.h"
+#include "crdt/delta.h"
 #include "node/shard/recovery.h"
 
 namespace atl::shard {
@@ -10,69 +11,53 @@ namespace atl::shard {
 namespace {
 
 constexpr auto kBeginLimit = std::chrono::seconds(10);
-constexpr uint8_t kDoubtsVersion = 1;
-enum DoubtFlag : uint8_t { kDoubted = 1, kOpen = 2 };
+constexpr uint8_t kGapsVersion = 1;
+constexpr crdt::RegionId kOwn = 1;  // whichever: gaps are in the stamps of one region
 
 constexpr crdt::Stamp ahead_of(crdt::Stamp stamp, crdt::Millis by) {
   return crdt::Stamp::make(stamp.ms() + by, 0, 0);
 }
 
-}  // namespace
-
-// ---- Doubts as bytes ----
-
-std::optional<geo::Doubt> StoredDoubts::merged() const {
-  std::optional<geo::Doubt> all;
-  for (const auto& each : shards) {
-    if (!each) continue;
-    if (!all) {
-      all = each;
-      continue;
-    }
-    all->after = std::min(all->after, each->after);
-    all->until = std::max(all->until, each->until);
-    all->open |= each->open;
-    std::erase_if(all->healed_with, [&](crdt::RegionId region) { return !each->asked(region); });
-  }
-  return all;
+crdt::Coverage all_but(const std::vector<crdt::Gap>& gaps) {
+  return {kOwn, crdt::Stamp::max(), gaps};
 }
 
-std::string encode_doubts(const StoredDoubts& doubts) {
+}  // namespace
+
+// ---- Gaps as bytes ----
+
+std::vector<crdt::Gap> StoredGaps::merged() const {
+  crdt::Coverage all{kOwn, crdt::Stamp::max(), {}};
+  for (const auto& gaps : shards) all.intersect(all_but(gaps));
+  return all.gaps;
+}
+
+std::string encode_gaps(const StoredGaps& gaps) {
   std::string bytes;
   crdt::Writer out(bytes);
-  out.u8(kDoubtsVersion);
-  out.u8(doubts.logged ? 1 : 0);
-  out.varint(doubts.shards.size());
-  for (const auto& doubt : doubts.shards) {
-    out.u8(static_cast<uint8_t>(!doubt ? 0 : doubt->open ? kDoubted | kOpen : kDoubted));
-    if (!doubt) continue;
-    out.stamp(doubt->after);
-    out.stamp(doubt->until);
-    out.varint(doubt->healed_with.size());
-    for (const crdt::RegionId region : doubt->healed_with) out.u8(region);
+  out.u8(kGapsVersion);
+  out.u8(gaps.logged ? 1 : 0);
+  out.varint(gaps.shards.size());
+  for (const auto& shard : gaps.shards) {
+    crdt::VersionVector own;
+    own.set(all_but(shard));
+    crdt::encode_seen(own, bytes);
   }
   return bytes;
 }
 
-std::optional<StoredDoubts> decode_doubts(std::string_view bytes) {
-  StoredDoubts doubts;
+std::optional<StoredGaps> decode_gaps(std::string_view bytes) {
+  StoredGaps gaps;
   crdt::Reader in(bytes);
-  if (in.u8() != kDoubtsVersion) return std::nullopt;
-  doubts.logged = in.u8() != 0;
+  if (in.u8() != kGapsVersion) return std::nullopt;
+  gaps.logged = in.u8() != 0;
   for (uint64_t left = in.varint(); left > 0 && in.ok(); --left) {
-    auto& doubt = doubts.shards.emplace_back();
-    const uint8_t flags = in.u8();
-    if ((flags & kDoubted) == 0) continue;
-    doubt.emplace();
-    doubt->open = (flags & kOpen) != 0;
-    doubt->after = in.stamp();
-    doubt->until = in.stamp();
-    for (uint64_t asked = in.varint(); asked > 0 && in.ok(); --asked) {
-      doubt->healed_with.push_back(in.u8());
-    }
+    crdt::VersionVector own;
+    crdt::decode_seen(in, own);
+    gaps.shards.push_back(own.of(kOwn).gaps);
   }
-  if (!in.ok() || doubts.shards.empty()) return std::nullopt;
-  return doubts;
+  if (!in.ok() || gaps.shards.empty()) return std::nullopt;
+  return gaps;
 }
 
 // ---- Begin and end ----
@@ -82,15 +67,15 @@ Continuity::Continuity(persist::Storage* storage, const Recovered& recovered,
     : storage_(storage),
       start_(recovered.start),
       logging_(options.logging),
-      listening_(options.listens ? recovered.doubts.size() : 0) {
-  for (const auto& doubt : recovered.doubts) doubts_.push_back({doubt, doubt, false});
+      listening_(options.listens ? recovered.gaps.size() : 0) {
+  for (const auto& gaps : recovered.gaps) gaps_.push_back({gaps, gaps, false});
   if (storage_ == nullptr) durable_ = crdt::Stamp::max().raw;
 }
 
 std::string Continuity::begin() {
   if (storage_ == nullptr) return {};
   const std::lock_guard lock(mutex_);
-  store_doubts(*storage_);
+  store_gaps(*storage_);
   if (listening_ == 0) {
     asked_ = ahead_of(start_, kAheadMs);
     storage_->put_meta(kClockBoundMeta, encode_stamp(asked_));
@@ -116,9 +101,9 @@ bool Continuity::began(crdt::Stamp first, std::chrono::milliseconds limit) {
 void Continuity::end(persist::Storage& storage, crdt::Stamp last, bool saved) {
   const std::lock_guard lock(mutex_);
   if (logging_ || saved) {
-    for (ShardDoubt& doubt : doubts_) doubt.stored = doubt.now;
+    for (ShardGaps& shard : gaps_) shard.stored = shard.now;
   }
-  store_doubts(storage);
+  store_gaps(storage);
   if (listening_ == 0) storage.put_meta(kClockBoundMeta, encode_stamp(last));
 }
 
@@ -169,44 +154,45 @@ bool Continuity::secure(crdt::Stamp stamp, std::chrono::milliseconds limit) {
   return stamp <= settle();
 }
 
-// ---- The doubts ----
+// ---- The gaps ----
 
-void Continuity::store_doubts(persist::Storage& storage) {
-  StoredDoubts all;
+void Continuity::store_gaps(persist::Storage& storage) {
+  StoredGaps all;
   all.logged = logging_;
-  for (const ShardDoubt& doubt : doubts_) all.shards.push_back(doubt.stored);
-  storage.put_meta(kDoubtsMeta, encode_doubts(all));
+  for (const ShardGaps& shard : gaps_) all.shards.push_back(shard.stored);
+  storage.put_meta(kGapsMeta, encode_gaps(all));
 }
 
-void Continuity::remember_doubt(size_t shard, const geo::Doubt& doubt) {
+void Continuity::remember_gaps(size_t shard, const std::vector<crdt::Gap>& gaps) {
   const std::lock_guard lock(mutex_);
-  ShardDoubt& mine = doubts_[shard];
-  mine.now = doubt;
+  ShardGaps& mine = gaps_[shard];
+  mine.now = gaps;
   mine.saving = false;
-  if (!logging_ && !doubt.open) return;  // with the next snapshot
-  mine.stored = doubt;
+  const bool smaller = all_but(mine.now).includes(all_but(mine.stored));
+  if (!logging_ && smaller) return;  // with the next snapshot
+  mine.stored = gaps;
   if (storage_ == nullptr) return;
-  store_doubts(*storage_);
+  store_gaps(*storage_);
   storage_->flush_now();
 }
 
 bool Continuity::in_doubt() const {
   const std::lock_guard lock(mutex_);
-  return std::any_of(doubts_.begin(), doubts_.end(),
-                     [](const ShardDoubt& d) { return d.now && d.now->open; });
+  return std::any_of(gaps_.begin(), gaps_.end(),
+                     [](const ShardGaps& shard) { return all_but(shard.now).open(); });
 }
 
 void Continuity::snapshot_begins() {
   const std::lock_guard lock(mutex_);
-  for (ShardDoubt& doubt : doubts_) doubt.saving = true;
+  for (ShardGaps& shard : gaps_) shard.saving = true;
 }
 
 void Continuity::snapshot_queued() {
   const std::lock_guard lock(mutex_);
-  for (ShardDoubt& doubt : doubts_) {
-    if (std::exchange(doubt.saving, false)) doubt.stored = doubt.now;
+  for (ShardGaps& shard : gaps_) {
+    if (std::exchange(shard.saving, false)) shard.stored = shard.now;
   }
-  if (storage_ != nullptr) store_doubts(*storage_);
+  if (storage_ != nullptr) store_gaps(*storage_);
 }
 
 }  // namespace atl::shard

@@ -3,11 +3,11 @@
 // Two things outlive a run. The *clock bound*: other regions' vectors pass over an idle region up
 // to the `head` that its beacons tell, and a write of a later run below it would be dropped as a
 // duplicate; so no head exceeds what is stored, no stamp leaves before it is below what is stored,
-// and the next run begins above that, however the wall clock stands then. The *doubts*, one a
-// shard: the stamps in which this region may have shipped writes that it lost, and who has been
-// asked for them. They are stored before the first beacon and whenever they change; an orderly stop
-// in between forgets neither an open one nor who was asked about one that is closed. By shard,
-// because a gap must not reach over what a shard had recovered: others may have collected that.
+// and the next run begins above that, however the wall clock stands then. The *gaps* of each
+// shard: the stamps in which this region may have shipped writes that it lost (see
+// crdt/version_vector.h). They are stored before the first beacon and whenever they change; an
+// orderly stop in between forgets none. By shard, because a gap must not reach over what a shard
+// had recovered: others may have collected that.
 //
 // The bound is stored ahead of the clock, so that neither beacons nor batches cost writes: a small
 // one and a sync about every 0.7 s for the whole node while it replicates. Until a new bound is
@@ -20,18 +20,19 @@
 // crash in between leaves none.
 //
 // With `appendonly no` both are kept all the same (the storage then holds little else): the next
-// run begins with nothing but the last snapshot. What was healed is only in memory, so that a doubt
-// is open on disk until a snapshot that began after it was closed is there. Where nothing can be
-// stored at all there is no bound, and a later run has the others' word and the wall clock alone.
+// run begins with nothing but the last snapshot. What was healed is only in memory, so that a
+// gap is as wide on disk as it was until a snapshot that began after it became smaller is there.
+// Where nothing can be stored at all there is no bound, and a later run has the others' word and
+// the wall clock alone.
 //
-// Blobs (persist/FORMAT.md): "clock-bound", a stamp; "doubts", encode_doubts().
+// Blobs (persist/FORMAT.md): "clock-bound", a stamp; "gaps", encode_gaps().
 //
 // *Threads*: any, but begin() and end() by the main thread while no shard runs. Locks are held for
 // a push into the storage's queue and never across I/O. *Bounds*: kPendingMax bounds on their way
 // to the disk; while there are more, no head moves.
 //
-// Invariants: (1) clock_bound() is durable, and rises; (2) what is on disk of a doubt, or ahead of
-// whatever else is queued, is what it is, or an earlier and wider state of it.
+// Invariants: (1) clock_bound() is durable, and rises; (2) what is on disk of the gaps, or ahead of
+// whatever else is queued, is what they are, or an earlier and wider state of them.
 #pragma once
 
 #include <atomic>
@@ -52,17 +53,17 @@
 namespace atl::shard {
 
 inline constexpr std::string_view kClockBoundMeta = "clock-bound";
-inline constexpr std::string_view kDoubtsMeta = "doubts";
+inline constexpr std::string_view kGapsMeta = "gaps";
 
-struct StoredDoubts {
+struct StoredGaps {
   bool logged = false;  // the run that stored them kept a log
-  std::vector<std::optional<geo::Doubt>> shards;
+  std::vector<std::vector<crdt::Gap>> shards;
 
   // What holds for each of another number of shards.
-  std::optional<geo::Doubt> merged() const;
+  std::vector<crdt::Gap> merged() const;
 };
-std::string encode_doubts(const StoredDoubts& doubts);
-std::optional<StoredDoubts> decode_doubts(std::string_view bytes);
+std::string encode_gaps(const StoredGaps& gaps);
+std::optional<StoredGaps> decode_gaps(std::string_view bytes);
 
 class Continuity {
  public:
@@ -77,7 +78,7 @@ class Continuity {
   // `storage` may be null and outlives this.
   Continuity(persist::Storage* storage, const Recovered& recovered, const Options& options);
 
-  // Stores the doubts, and unless it listens a bound above where this run begins. Blocks until that
+  // Stores the gaps, and unless it listens a bound above where this run begins. Blocks until that
   // is durable. Returns why it is not, or "".
   std::string begin();
   // One shard has listened, and stamps from here on. The last one stores the bound, and waits at
@@ -95,8 +96,8 @@ class Continuity {
   // within `limit`. Cost: an atomic load, but when a bound is due.
   bool secure(crdt::Stamp stamp, std::chrono::milliseconds limit);
 
-  void remember_doubt(size_t shard, const geo::Doubt& doubt);
-  bool in_doubt() const;  // any shard
+  void remember_gaps(size_t shard, const std::vector<crdt::Gap>& gaps);
+  bool in_doubt() const;  // a gap of any shard is open
   // A pass of snapshots begins; all of it is queued.
   void snapshot_begins();
   void snapshot_queued();
@@ -111,13 +112,13 @@ class Continuity {
     persist::Ticket ticket = 0;
     crdt::Stamp bound;
   };
-  struct ShardDoubt {
-    std::optional<geo::Doubt> now, stored;
+  struct ShardGaps {
+    std::vector<crdt::Gap> now, stored;
     bool saving = false;  // unchanged since the pass under way began
   };
-  void ask(crdt::Stamp last);                    // requires mutex_
-  crdt::Stamp settle();                          // requires mutex_; returns the durable bound
-  void store_doubts(persist::Storage& storage);  // requires mutex_
+  void ask(crdt::Stamp last);                  // requires mutex_
+  crdt::Stamp settle();                        // requires mutex_; returns the durable bound
+  void store_gaps(persist::Storage& storage);  // requires mutex_
 
   persist::Storage* const storage_;
   const crdt::Stamp start_;
@@ -128,7 +129,7 @@ class Continuity {
   // Guarded by mutex_:
   crdt::Stamp asked_;  // the latest bound that was queued
   std::deque<Pending> pending_;
-  std::vector<ShardDoubt> doubts_;
+  std::vector<ShardGaps> gaps_;
   size_t listening_;  // shards
   crdt::Stamp first_;
 };

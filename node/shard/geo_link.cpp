@@ -17,7 +17,7 @@ GeoLink::GeoLink(GeoReplication& replication, Shard& shard, const Recovered& rec
       log_starts_(recovered.log_answers ? crdt::Stamp{} : recovered.start),
       backlog_(recovered.start) {
   geo::Start start;
-  start.doubt = recovered.doubts[shard.index()];
+  start.gaps = recovered.gaps[shard.index()];
   start.listen = !recovered.stamps_known;
   start.first = recovered.start;
   start.regions = regions;
@@ -176,7 +176,7 @@ void GeoLink::claim() {
   const crdt::Store& store = shard_.store();
   crdt::VersionVector now = store.coverage();
   // Deltas that are not sealed are not in the log.
-  if (store.has_unsealed()) now.slot_for(store.region()).upto = store.sealed_upto();
+  if (store.has_unsealed()) now.slot_for(store.region()).cut(store.sealed_upto());
   claims_.push_back({std::max(shard_.ticket(), joined_ticket_), shard_.now(), std::move(now)});
 }
 
@@ -238,8 +238,14 @@ void GeoLink::report(Level level, const std::string& text) {
   }
 }
 
-void GeoLink::remember_doubt(const geo::Doubt& doubt) {
-  replication_.node().continuity()->remember_doubt(shard_.index(), doubt);
+void GeoLink::remember_gaps(const std::vector<crdt::Gap>& gaps) {
+  replication_.node().continuity()->remember_gaps(shard_.index(), gaps);
+}
+
+// All that they stand for is in the log or the snapshot, or ahead in the queue.
+void GeoLink::remember_positions() {
+  if (!replication_.node().logging() || holds_unstored()) return;
+  shard_.store_positions(shard_.store().positions());
 }
 
 void GeoLink::secure_clock(crdt::Stamp stamp) {

@@ -42,7 +42,8 @@ class GeoLink : public ReplicationLink, public geo::Host {
   void slot_joined(crdt::SlotId slot) override;
   void seal() override;
   void report(Level level, const std::string& text) override;
-  void remember_doubt(const geo::Doubt& doubt) override;
+  void remember_gaps(const std::vector<crdt::Gap>& gaps) override;
+  void remember_positions() override;
   crdt::Stamp clock_bound() override;
   void secure_clock(crdt::Stamp stamp) override;
   void began(crdt::Stamp first) override;

@@ -129,11 +129,8 @@ void Node::make_shards() {
   shard_count_planned_ = count;
   for (uint32_t i = 0; i < count; ++i) {
     // The slots that owner() maps to i.
-    const auto first = static_cast<crdt::SlotId>((i * crdt::kSlotCount + count - 1) / count);
-    const auto last =
-        static_cast<crdt::SlotId>(((i + 1) * crdt::kSlotCount + count - 1) / count - 1);
     shards_.push_back(std::make_unique<Shard>(*this, static_cast<ShardIndex>(i),
-                                              crdt::SlotRange{first, last}, settings));
+                                              shard_slots(i, count), settings));
   }
 }
 
@@ -321,13 +318,6 @@ bool Node::wait_until_quiet(std::chrono::milliseconds limit) {
   return false;
 }
 
-// The log says what was applied, not from where on: with this the next run asks for nothing twice.
-void Node::store_positions(const std::vector<std::vector<crdt::Store::Position>>& of_shards) {
-  std::vector<crdt::Store::Position> all;
-  for (const auto& positions : of_shards) all.insert(all.end(), positions.begin(), positions.end());
-  storage()->put_meta(kPositionsMeta, encode_positions(all));
-}
-
 std::string Node::final_snapshot() {
   std::optional<std::string> outcome;
   const auto attempt = [&] {
@@ -368,16 +358,18 @@ int Node::stop() {
     stored = error.empty();
     if (!stored) code = 1;
   }
-  std::vector<std::vector<crdt::Store::Position>> positions(shards_.size());
   std::atomic<bool> whole{true};
   run_on_all_and_wait([&](Shard& shard) {
     shard.seal();
-    positions[shard.index()] = shard.store().positions();
     if (shard.link() != nullptr && shard.link()->holds_unstored()) whole = false;
   });
   stored &= whole;
   if (storage() != nullptr) {
-    if (logging_ && whole) store_positions(positions);
+    // The log says what was applied, not from where on: with this the next run asks for nothing
+    // twice.
+    if (logging_ && whole) {
+      run_on_all_and_wait([](Shard& shard) { shard.store_positions(shard.store().positions()); });
+    }
     if (stored && !loading()) storage()->put_meta(kIncarnationMeta, encode_stamp(incarnation()));
     const persist::Ticket last = storage()->flush_now();
     storage()->wait_durable(last, kCloseLimit);

@@ -142,7 +142,6 @@ class Node {
   void on_storage_progress(const persist::Progress& progress);
   void schedule_minute_hand();  // save points, health, peak memory
   std::string final_snapshot();
-  void store_positions(const std::vector<std::vector<crdt::Store::Position>>& of_shards);
   bool wait_until_quiet(std::chrono::milliseconds limit);
   void run_on_all_and_wait(const std::function<void(Shard&)>& task);
   static crdt::Millis steady_ms();

@@ -11,6 +11,8 @@ namespace atl::shard {
 
 namespace {
 
+constexpr uint8_t kPositionsVersion = 2;
+
 struct StorePart {
   std::vector<crdt::SlotId> damaged;
   size_t slots = 0;
@@ -21,13 +23,30 @@ struct StorePart {
   std::string error;
 };
 
-void restore_positions(crdt::Store& store, const std::vector<crdt::Store::Position>& positions) {
-  for (const crdt::Store::Position& position : positions) {
-    if (!position.slots.overlaps(store.options().slots)) continue;
-    // Several shards of an earlier layout may have held this producer: the least of them holds.
-    const auto* known = store.position(position.producer);
-    if (known != nullptr && known->upto <= position.upto) continue;
-    store.restore_position(position);
+// A store has of a producer what all shards of the last run had that held slots of both; one that
+// did not know it had nothing. A producer of which there is nothing is known all the same: its
+// records in the log do not begin where its position ends, and so tell nothing of what is before.
+void restore_positions(const persist::Storage& storage, crdt::Store& store, size_t before,
+                       bool damaged) {
+  std::vector<std::vector<crdt::Store::Position>> shards;
+  for (size_t i = 0; i < before; ++i) {
+    const auto bytes = storage.get_meta(positions_meta(i, before));
+    shards.push_back(bytes ? decode_positions(*bytes) : std::vector<crdt::Store::Position>{});
+  }
+  const crdt::SlotRange mine = store.options().slots;
+  for (size_t k = 0; k < before; ++k) {
+    if (!shard_slots(k, before).overlaps(mine)) continue;
+    for (const crdt::Store::Position& p : shards[k]) {
+      if (!p.slots.overlaps(mine) || store.knows_producer(p.producer)) continue;
+      crdt::Coverage seen{p.region, damaged ? crdt::Stamp{} : crdt::Stamp::max(), {}};
+      for (size_t i = 0; i < before; ++i) {
+        if (!shard_slots(i, before).overlaps(mine.common(p.slots))) continue;
+        const auto it = std::find_if(shards[i].begin(), shards[i].end(),
+                                     [&](const auto& q) { return q.producer == p.producer; });
+        seen.intersect(it != shards[i].end() ? it->coverage() : crdt::Coverage{p.region, {}, {}});
+      }
+      store.restore_position({p.producer, p.region, p.slots, seen.upto, seen.gaps});
+    }
   }
 }
 
@@ -40,18 +59,17 @@ void replay_record(crdt::Store& store, const persist::RecordView& record, size_t
   }
   // The same layout as when it was written: a record concerns one shard only.
   if (record.span.shard_count == count && record.span.shard != index) return;
-  store.replay(record.bytes);
-  ++part.records;
-  if (!record.producer) return;
-  const auto* position = store.position(*record.producer);
-  if (position != nullptr && crdt::Stamp{record.span.from} <= position->upto &&
-      crdt::Stamp{record.span.to} > position->upto) {
-    store.advance(*record.producer, crdt::Stamp{record.span.to});
+  if (record.producer && !part.damaged.empty() && !store.knows_producer(*record.producer)) {
+    const crdt::RegionId region = crdt::Stamp{record.span.to}.region();
+    store.restore_position({*record.producer, region, store.options().slots, {}, {}});
   }
+  store.replay(record.bytes, record.producer.value_or(0));
+  ++part.records;
 }
 
+// `before`: into how many shards the node was divided.
 StorePart recover_store(const persist::Storage& storage, crdt::Store& store, size_t index,
-                        size_t count) {
+                        size_t count, size_t before) {
   StorePart part;
   const crdt::SlotRange range = store.options().slots;
   persist::Outcome outcome = storage.for_each_slot(
@@ -67,11 +85,8 @@ StorePart recover_store(const persist::Storage& storage, crdt::Store& store, siz
       },
       &part.damaged);
   if (outcome.ok()) {
-    const auto bytes = storage.get_meta(kPositionsMeta);
     // Where a slot is missing, what others wrote to it is too: all of it is asked for again.
-    if (bytes && part.damaged.empty()) {
-      restore_positions(store, decode_positions(*bytes));
-    }
+    restore_positions(storage, store, before, !part.damaged.empty());
     outcome = storage.for_each_record([&](const persist::RecordView& record) {
       replay_record(store, record, index, count, part);
     });
@@ -97,35 +112,39 @@ crdt::Stamp complete_upto(const persist::Storage& storage, const StorePart& log,
   return end == log.own_ends.end() ? floor : std::max(floor, end->second);
 }
 
-// What each shard of this run is in doubt about. `complete`: the last run ended in order.
-std::vector<std::optional<geo::Doubt>> doubts_of(const persist::Storage& storage,
-                                                 const std::vector<StorePart>& parts,
-                                                 const StoredDoubts& old, bool complete,
-                                                 crdt::Stamp start) {
+// What each shard of this run may have lost. `complete`: the last run ended in order.
+std::vector<std::vector<crdt::Gap>> gaps_of(const persist::Storage& storage,
+                                            const std::vector<StorePart>& parts,
+                                            const StoredGaps& old, bool complete,
+                                            crdt::Stamp start) {
   const size_t before = old.shards.size();
   const bool same = before == parts.size();
   crdt::Stamp least = crdt::Stamp::max();
   for (size_t i = 0; i < before; ++i) {
     least = std::min(least, complete_upto(storage, parts.front(), before, i));
   }
-  std::vector<std::optional<geo::Doubt>> doubts;
+  std::vector<std::vector<crdt::Gap>> gaps;
   for (size_t i = 0; i < parts.size(); ++i) {
-    const std::optional<geo::Doubt> known = same ? old.shards[i] : old.merged();
+    gaps.push_back(same ? old.shards[i] : old.merged());
     const bool damaged = !parts[i].damaged.empty();
-    if (complete && !damaged) {
-      doubts.push_back(known);
-      continue;
-    }
+    if (complete && !damaged) continue;
     crdt::Stamp after = same ? complete_upto(storage, parts.front(), before, i) : least;
+    // What runs before the last one lost is in its gap.
+    if (!gaps[i].empty()) after = std::max(after, gaps[i].back().until);
     if (damaged) after = {};  // what the log no longer has is missing in those slots
-    // Who had not been asked about the older loss must be asked about both.
-    if (known && (known->open || known->healed_with.empty())) after = std::min(after, known->after);
-    doubts.push_back(geo::Doubt{after, start, true, {}});
+    crdt::Coverage seen{start.region(), crdt::Stamp::max(), gaps[i]};
+    seen.except({after, start});
+    gaps[i] = seen.gaps;
   }
-  return doubts;
+  return gaps;
 }
 
 }  // namespace
+
+crdt::SlotRange shard_slots(size_t shard, size_t shards) {
+  const auto from = [&](size_t i) { return (i * crdt::kSlotCount + shards - 1) / shards; };
+  return {static_cast<crdt::SlotId>(from(shard)), static_cast<crdt::SlotId>(from(shard + 1) - 1)};
+}
 
 RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*>& stores,
                        crdt::Millis wall_ms, crdt::Millis max_clock_skew) {
@@ -133,13 +152,17 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
   Recovered& recovered = result.recovered;
   std::vector<StorePart> parts(stores.size());
   std::optional<crdt::Stamp> incarnation;
-  StoredDoubts old;
+  StoredGaps old;
   crdt::Stamp highest;
   if (storage != nullptr) {
+    if (const auto bytes = storage->get_meta(kGapsMeta)) {
+      old = decode_gaps(*bytes).value_or(StoredGaps{});
+    }
+    const size_t before = old.shards.size();
     std::vector<std::thread> threads;
     for (size_t i = 0; i < stores.size(); ++i) {
       threads.emplace_back(
-          [&, i] { parts[i] = recover_store(*storage, *stores[i], i, stores.size()); });
+          [&, i] { parts[i] = recover_store(*storage, *stores[i], i, stores.size(), before); });
     }
     for (std::thread& thread : threads) thread.join();
     for (const StorePart& part : parts) {
@@ -149,12 +172,13 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
       if (result.error.empty()) result.error = part.error;
     }
     if (!result.error.empty()) return result;
-    if (!result.damaged.empty()) storage->erase_meta(kPositionsMeta);
+    // What is there for this number of shards may be of an earlier run, or claim what is damaged.
+    for (size_t i = 0; i < stores.size() && before != 0; ++i) {
+      if (before == stores.size() && result.damaged.empty()) break;
+      storage->put_meta(positions_meta(i, stores.size()), encode_positions(stores[i]->positions()));
+    }
     incarnation = stored_stamp(*storage, kIncarnationMeta);
     recovered.clock_bound = stored_stamp(*storage, kClockBoundMeta).value_or(crdt::Stamp{});
-    if (const auto bytes = storage->get_meta(kDoubtsMeta)) {
-      old = decode_doubts(*bytes).value_or(StoredDoubts{});
-    }
     highest = std::max(crdt::Stamp{storage->report().own_stamp_max}, recovered.clock_bound);
     recovered.tail_complete =
         incarnation && storage->report().clean_shutdown && result.damaged.empty();
@@ -172,10 +196,10 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
   result.incarnation = recovered.tail_complete ? *incarnation : recovered.start;
   if (recovered.stamps_known) {
     const bool complete = incarnation && storage->report().clean_shutdown;
-    recovered.doubts = doubts_of(*storage, parts, old, complete, recovered.start);
+    recovered.gaps = gaps_of(*storage, parts, old, complete, recovered.start);
     recovered.log_answers = old.logged && !parts.front().other_layout;
   } else {
-    recovered.doubts.assign(stores.size(), geo::Doubt{{}, recovered.start, true, {}});
+    recovered.gaps.assign(stores.size(), {{{}, recovered.start}});
     recovered.log_answers = !recovered.holds_data;
   }
   for (crdt::Store* store : stores) {
@@ -186,17 +210,22 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
   return result;
 }
 
+std::string positions_meta(size_t shard, size_t shards) {
+  return "positions " + std::to_string(shard) + " of " + std::to_string(shards);
+}
+
 std::string encode_positions(const std::vector<crdt::Store::Position>& positions) {
   std::string bytes;
   crdt::Writer out(bytes);
-  out.u8(1);
+  out.u8(kPositionsVersion);
   out.varint(positions.size());
   for (const crdt::Store::Position& position : positions) {
     out.u64(position.producer);
-    out.u8(position.region);
     out.u16(position.slots.first);
     out.u16(position.slots.last);
-    out.stamp(position.upto);
+    crdt::VersionVector seen;
+    seen.set(position.coverage());
+    crdt::encode_seen(seen, bytes);
   }
   return bytes;
 }
@@ -204,15 +233,22 @@ std::string encode_positions(const std::vector<crdt::Store::Position>& positions
 std::vector<crdt::Store::Position> decode_positions(std::string_view bytes) {
   std::vector<crdt::Store::Position> positions;
   crdt::Reader in(bytes);
-  if (in.u8() != 1) return positions;
+  if (in.u8() != kPositionsVersion) return positions;
   for (uint64_t left = in.varint(); left > 0 && in.ok(); --left) {
     crdt::Store::Position position;
     position.producer = in.u64();
-    position.region = in.u8();
     position.slots.first = in.u16();
     position.slots.last = in.u16();
-    position.upto = in.stamp();
-    if (in.ok()) positions.push_back(position);
+    crdt::VersionVector seen;
+    if (!crdt::decode_seen(in, seen) || seen.items().size() != 1) {
+      in.fail();
+      break;
+    }
+    const crdt::Coverage& coverage = seen.items().front();
+    position.region = coverage.region;
+    position.upto = coverage.upto;
+    position.gaps = coverage.gaps;
+    positions.push_back(position);
   }
   // Without positions everything is asked for again, which is slower and as right.
   if (!in.ok()) positions.clear();

@@ -5,14 +5,16 @@
 //
 // The clock begins above every stamp found and above the clock bound that was stored, and, if the
 // tail may be lost, above wall time plus the allowed skew besides: a stamp that was handed out and
-// lost must never be handed out again. After an end in order every shard goes on with the doubt it
-// had, if any; after another, with one from the end of its own log on (continuity.h). The
+// lost must never be handed out again. After an end in order every shard goes on with the gaps it
+// had; after another, with one more, from the end of its own log on (continuity.h). The
 // incarnation (rule 3 of crdt/key_state.h) goes on only after an end that left nothing unwritten.
 //
 // Blobs kept beside slots and log, besides those of continuity.h:
 //   "incarnation"  8 bytes: the stamp at which the incarnation began; there only while the data
 //                  on disk is all there ever was, that is between a clean end and the next start
-//   "positions"    per producer of other regions: what is merged of it (encode_positions)
+//   "positions i of n"  per producer of other regions: what shard i of n has merged of it
+//                  (encode_positions). Each shard writes its own: a shard that claims less than is
+//                  in its slots does not answer for it when another region has lost it
 #pragma once
 
 #include <memory>
@@ -27,7 +29,10 @@
 namespace atl::shard {
 
 inline constexpr std::string_view kIncarnationMeta = "incarnation";
-inline constexpr std::string_view kPositionsMeta = "positions";
+std::string positions_meta(size_t shard, size_t shards);
+
+// The slots of one shard of a node that is divided into `shards`.
+crdt::SlotRange shard_slots(size_t shard, size_t shards);
 
 struct RecoveryResult {
   Recovered recovered;

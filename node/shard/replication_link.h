@@ -35,9 +35,9 @@ struct Recovered {
   // An earlier run's clock bound was on disk. Otherwise nothing here says what this region has
   // stamped: this directory may replace one that is gone.
   bool stamps_known = false;
-  // By shard; none: all that this region ever wrote is here. One that an earlier run closed is
-  // handed on.
-  std::vector<std::optional<geo::Doubt>> doubts;
+  // By shard, what this region may have stamped, told to somebody, and lost: by this end of a run
+  // and by earlier ones.
+  std::vector<std::vector<crdt::Gap>> gaps;
   bool log_answers = true;  // the log lacks nothing that earlier runs wrote, shard by shard
   bool holds_data = false;  // something was on disk: the next run would begin with it too
   crdt::Stamp start;        // every stamp of this run is later

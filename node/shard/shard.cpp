@@ -270,6 +270,11 @@ void Shard::log_remote(uint64_t producer, persist::Record&& record) {
   ticket_ = node_.storage()->append_remote(producer, std::move(record));
 }
 
+void Shard::store_positions(const std::vector<crdt::Store::Position>& positions) {
+  node_.storage()->put_meta(positions_meta(index_, node_.shard_count()),
+                            encode_positions(positions));
+}
+
 void Shard::settle_replies() {
   for (const uint64_t id : touched_) {
     if (Client* client = find_client(id)) hold_until_durable(*client);

@@ -109,6 +109,8 @@ class Shard {
   void apply_settings(std::shared_ptr<const config::Settings> settings);
   // Queues what the link merged from another region. Does nothing without a log.
   void log_remote(uint64_t producer, persist::Record&& record);
+  // What a later run begins with (recovery.h); requires a storage.
+  void store_positions(const std::vector<crdt::Store::Position>& positions);
 
   // ---- Memory ----
   size_t memory() const { return memory_.load(std::memory_order_relaxed); }  // any thread

@@ -57,12 +57,21 @@ void Snapshots::begin(std::function<void(std::string)> done) {
       points_[i].positions = shard->store().positions();
       if (shard->link() != nullptr) shard->link()->snapshot_begins();
       shard->start_snapshot([this, shard, i](std::optional<crdt::SlotId> too_large) {
+        if (!too_large) store_positions(*shard, i);
         const crdt::Stamp limit =
             shard->link() != nullptr ? shard->link()->trim_limit() : crdt::Stamp::max();
         node_.post_main([this, i, limit, too_large] { shard_done(i, limit, too_large); });
       });
     });
   }
+}
+
+// On the shard's thread, which alone writes them. With a log, all that they stand for is ahead in
+// the queue. Without one the snapshot is all there is, and has what had come when it began.
+void Snapshots::store_positions(Shard& shard, size_t index) {
+  const bool current =
+      node_.logging() && (shard.link() == nullptr || !shard.link()->holds_unstored());
+  shard.store_positions(current ? shard.store().positions() : points_[index].positions);
 }
 
 void Snapshots::shard_done(size_t shard, crdt::Stamp trim_limit,
@@ -77,20 +86,18 @@ void Snapshots::shard_done(size_t shard, crdt::Stamp trim_limit,
                   " is larger than the storage takes. Delete keys of it, or spread them over "
                   "several slots; until then the log is not trimmed.");
   }
-  store_positions_and_trim();
+  trim_log();
   ticket_ = node_.storage()->flush_now();
   poll_durable();
 }
 
-void Snapshots::store_positions_and_trim() {
+void Snapshots::trim_log() {
   persist::Storage* storage = node_.storage();
   crdt::Stamp trim = crdt::Stamp::max();
-  std::vector<crdt::Store::Position> positions;
   std::map<uint64_t, crdt::Stamp> merged;  // of each producer, by every shard that follows it
   for (const ShardPoint& point : points_) {
     trim = std::min({trim, point.sealed, point.needed_from});
     for (const crdt::Store::Position& position : point.positions) {
-      positions.push_back(position);
       const auto [at, first] = merged.emplace(position.producer, position.upto);
       if (!first) at->second = std::min(at->second, position.upto);
     }
@@ -104,7 +111,6 @@ void Snapshots::store_positions_and_trim() {
   // Without a log there is none for peers either, and the floor says what the next run begins with.
   if (!node_.logging()) trim = written;
   if (Continuity* continuity = node_.continuity()) continuity->snapshot_queued();
-  storage->put_meta(kPositionsMeta, encode_positions(positions));
   if (trim.raw != 0) storage->trim_own(trim.raw);
   for (const auto& [producer, upto] : merged) {
     if (upto.raw != 0) storage->trim_remote(producer, upto.raw);

@@ -30,6 +30,7 @@
 namespace atl::shard {
 
 class Node;
+class Shard;
 
 class Snapshots {
  public:
@@ -66,7 +67,8 @@ class Snapshots {
   void shard_done(size_t shard, crdt::Stamp trim_limit, std::optional<crdt::SlotId> too_large);
   bool waits_after_failure(int64_t now) const;
   bool due(int64_t now) const;
-  void store_positions_and_trim();
+  void store_positions(Shard& shard, size_t index);
+  void trim_log();
   void poll_durable();
   void finish(std::string error);
 

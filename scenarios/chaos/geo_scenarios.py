@@ -118,6 +118,10 @@ def _outgrow_the_outbox(cluster, regions, megabytes):
             pipe.execute()
 
 
+def _says_lapsed(cluster, region):
+    return "lapsed" in repr(cluster.client(region).execute_command("GEO", "STATUS"))
+
+
 def _away(run, leave, come_back):
     with run.cluster(geo_outbox_limit="1mb", geo_horizon_bytes="1mb",
                      geo_compression="no") as cluster:
@@ -130,7 +134,9 @@ def _away(run, leave, come_back):
                     client.delete(*half[start:start + 100])
             run.say("writing more than the outboxes hold")
             _outgrow_the_outbox(cluster, ("us", "eu"), 8)
-            time.sleep(2)
+            # Silent for five beacons and behind by more than the horizon's bytes: no replay serves it.
+            wait_until(lambda: all(_says_lapsed(cluster, region) for region in ("us", "eu")), 30,
+                       "ap to lapse")
             run.say("ap comes back")
             come_back(cluster)
             time.sleep(3)

@@ -30,15 +30,16 @@ class Disk {
 
   struct Content {
     uint64_t node_id = 0;  // 0: there was nothing
+    bool begun = false;    // a run has listened, and stamped
     std::map<SlotId, std::string> slots;
     std::deque<LogRecord> own;
     Stamp own_floor;
     std::map<uint64_t, std::deque<LogRecord>> remote;
-    std::vector<crdt::Store::Position> positions;
+    std::map<int, std::vector<crdt::Store::Position>> positions;  // by shard
     std::vector<std::pair<RegionId, std::string>> regions;
-    std::optional<Stamp> clean_incarnation;  // left by a clean shutdown
-    std::map<int, geo::Doubt> doubts;        // by shard
-    Stamp clock_bound;                       // no run stamped or told anything later
+    std::optional<Stamp> clean_incarnation;      // left by a clean shutdown
+    std::map<int, std::vector<crdt::Gap>> gaps;  // by shard
+    Stamp clock_bound;                           // no run stamped or told anything later
   };
 
   Seq append_own(LogRecord record);

@@ -87,7 +87,9 @@ History::History(const Profile& profile)
       by_key_(all_keys().size()),
       by_slot_(kSlots.size()),
       by_shard_(profile.regions.size() + 1),
-      increments_(all_keys().size()) {}
+      increments_(all_keys().size()) {
+  lives_.resize(profile.regions.size() + 1);
+}
 
 int History::next_bit(size_t key) const {
   const size_t n = increments_[key].size();
@@ -97,6 +99,7 @@ int History::next_bit(size_t key) const {
 Op& History::add(Op op, Millis now) {
   op.id = number();
   op.holders[op.region] = {Op::kInMemory, now};
+  op.stamp_reused = op.stamp <= lives_[op.region];
   by_key_[op.key].push_back(op.id);
   by_slot_[all_keys()[op.key].slot].push_back(op.id);
   by_shard_[op.region][static_cast<size_t>(op.shard)].push_back(op.id);
@@ -195,7 +198,7 @@ std::string History::text(const Op& op) {
 
 bool History::observed_base(const Op& writer, const Op& base) {
   if (writer.observed.base == base.id) return true;
-  if (base.lost_before) return false;
+  if (base.lost_before || base.stamp_reused) return false;
   return writer.stamp > base.stamp && !base.lost && writer.covers.covers(base.stamp);
 }
 
@@ -203,7 +206,7 @@ bool History::observed_base(const Op& writer, const Op& base) {
 // still has that may be heard of only later.
 bool History::observed_increment(const Op& writer, const Op& increment, bool surely) {
   if ((writer.known >> increment.bit & 1) != 0) return true;
-  if (surely && increment.lost_before) return false;
+  if (surely && (increment.lost_before || increment.stamp_reused)) return false;
   return writer.stamp > increment.stamp && !increment.lost && writer.covers.covers(increment.stamp);
 }
 
@@ -212,6 +215,8 @@ std::string History::judge_resurrection(const std::vector<const Op*>& bases, con
   if (base == nullptr) return {};
   for (const Op* x : bases) {
     if (x == base || !x->sure() || !observed_base(*x, *base)) continue;
+    // Of what its writer lost, others may have evicted the only copy.
+    if (profile_.evictions && x->lost_before) continue;
     return "is back: " + text(*base) + ", observed and removed by " + text(*x);
   }
   return {};
@@ -261,10 +266,11 @@ std::string History::judge_winner(const std::vector<const Op*>& bases, const Op*
     if (last == nullptr || x->stamp > last->stamp) last = x;
   }
   if (last == nullptr || base == last) return {};
-  const bool newer = base != nullptr && base->stamp > last->stamp;
+  // What was stamped anew is later than its first stamp says.
+  const auto later = [&](const Op* x) { return x->stamp > last->stamp || x->stamp_reused; };
+  const bool newer = base != nullptr && later(base);
   const auto excuses = [&](const Op* x) {
-    if (x->kind == OpKind::kFlush) return true;
-    return x->stamp > last->stamp && x->kind == OpKind::kDelete;
+    return x->kind == OpKind::kFlush || (x->kind == OpKind::kDelete && x != last && later(x));
   };
   if (last->kind == OpKind::kSet) {
     if (newer || std::any_of(bases.begin(), bases.end(), excuses)) return {};

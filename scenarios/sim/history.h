@@ -61,8 +61,9 @@ struct Op {
   uint64_t known = 0;          // bases: increments of the key that the writer knew of, bit by bit
   crdt::VersionVector covers;  // bases: what the writer's store had seen
   bool acknowledged = false;
-  bool lost = false;  // for a time nobody held it
-  Stamp lost_before;  // batches of the origin that end here or later do not have it
+  bool lost = false;          // for a time nobody held it
+  bool stamp_reused = false;  // by an earlier life of its region, whose disk was lost
+  Stamp lost_before;          // batches of the origin that end here or later do not have it
 
   static constexpr Disk::Seq kNowhere = ~Disk::Seq{0};
   static constexpr Disk::Seq kInMemory = kNowhere - 1;
@@ -100,6 +101,8 @@ class History {
   void joined(RegionId by, RegionId from, SlotId slot, Millis then, Disk::Seq seq, Millis now);
   // `by` lost all that its disk had not committed by `durable`; kNowhere: it lost its disk.
   void crashed(RegionId by, Disk::Seq durable);
+  // `by` loses its disk after this stamp.
+  void lost_disk(RegionId by, Stamp last) { lives_[by] = std::max(lives_[by], last); }
   // `by` writes again; all its stamps are later.
   void restarted(RegionId by, Stamp first);
 
@@ -116,7 +119,8 @@ class History {
   static std::string text(const Op& op);
 
   const Profile& profile_;
-  std::vector<Op> ops_;  // [0] is none
+  std::vector<Stamp> lives_;  // [region]: up to where a life whose disk was lost may have stamped
+  std::vector<Op> ops_;       // [0] is none
   std::vector<std::vector<uint32_t>> by_key_;
   std::vector<std::vector<uint32_t>> by_slot_;
   std::vector<std::array<std::vector<uint32_t>, 2>> by_shard_;  // [region][shard]

@@ -72,10 +72,8 @@ void Node::recover(Shard& shard) {
     if (!store.merge_slot(bytes, crdt::Store::SlotSource::kSnapshot, &error)) std::abort();
     store.mark_clean(slot);
   }
-  for (const crdt::Store::Position& p : disk.positions) {
-    if (!p.slots.overlaps(store.options().slots)) continue;
-    const auto* known = store.position(p.producer);
-    if (known == nullptr || known->upto > p.upto) store.restore_position(p);
+  if (const auto own = disk.positions.find(shard.index_); own != disk.positions.end()) {
+    for (const crdt::Store::Position& p : own->second) store.restore_position(p);
   }
   // Own and others' records together, by rising `to`.
   std::multimap<Stamp, std::pair<uint64_t, const LogRecord*>> log;
@@ -86,9 +84,7 @@ void Node::recover(Shard& shard) {
   for (const auto& [to, each] : log) {
     const auto& [producer, record] = each;
     if (record->shard != shard.index_) continue;
-    store.replay(record->bytes);
-    const auto* p = store.position(producer);
-    if (p != nullptr && record->from <= p->upto && to > p->upto) store.advance(producer, to);
+    store.replay(record->bytes, producer);
   }
 }
 
@@ -99,8 +95,9 @@ bool Node::ready() const {
 
 void Node::start(Millis now) {
   now_ = now;
-  const bool fresh = disk_.content().node_id == 0;
-  if (fresh) disk_.content().node_id = random_.next() | 1;
+  const bool fresh = !disk_.content().begun;
+  if (disk_.content().node_id == 0) disk_.content().node_id = random_.next() | 1;
+  listening_ = fresh ? own_profile_.shards : 0;
   Disk::Content& disk = disk_.content();
   regions_ = disk.regions;
   const Millis wall_ms = wall(now);
@@ -118,7 +115,7 @@ void Node::start(Millis now) {
     recover(shard);
     highest = std::max(highest, shard.store_.clock().last());
   }
-  const bool complete = disk.clean_incarnation.has_value();
+  const bool complete = disk.clean_incarnation.has_value() && !fresh;
   highest = std::max(highest, disk.clock_bound);
   if (!complete) highest = std::max(highest, Stamp::make(wall_ms + kMaxSkewMs, 0, 0));
   crdt::HybridClock clock(region_);
@@ -126,22 +123,21 @@ void Node::start(Millis now) {
   const Stamp first = clock.next(wall_ms);
   incarnation_ = complete ? *disk.clean_incarnation : first;
   // By shard: a gap must not reach over what was not lost, because that may have been collected.
-  auto doubts = disk.doubts;
+  auto gaps = disk.gaps;
   for (int i = 0; i < own_profile_.shards && !complete; ++i) {
+    crdt::Coverage seen{region_, Stamp::max(), gaps[i]};
+    if (fresh) seen.gaps.clear();
     Stamp after = std::max(disk.own_floor, ends[static_cast<size_t>(i)]);
-    if (const auto old = doubts.find(i); old != doubts.end()) {
-      // Who had not been asked about the older loss must be asked about both.
-      if (old->second.open || old->second.healed_with.empty()) {
-        after = std::min(after, old->second.after);
-      }
-    }
-    doubts[i] = geo::Doubt{after, first, true, {}};
+    // What runs before the last one lost is in its gap.
+    if (!seen.gaps.empty()) after = std::max(after, seen.gaps.back().until);
+    seen.except({after, first});
+    gaps[i] = seen.gaps;
   }
   // On the disk before anything is stamped or told: a crash would reuse stamps, forget the gap.
   bound_asked_ = Stamp::make(first.ms() + kBoundAheadMs, 0, 0);
-  disk_.change([doubts, bound = bound_asked_](Disk::Content& c) {
+  disk_.change([gaps, bound = bound_asked_](Disk::Content& c) {
     c.clock_bound = std::max(c.clock_bound, bound);
-    c.doubts = doubts;
+    c.gaps = gaps;
     c.clean_incarnation.reset();
   });
   disk_.sync();
@@ -153,8 +149,7 @@ void Node::start(Millis now) {
   for (const auto& shard : shards_) {
     shard->store_.clock().observe(first);
     shard->store_.begin_incarnation(incarnation_);
-    const auto doubt = doubts.find(shard->index_);
-    start.doubt = doubt != doubts.end() ? std::optional(doubt->second) : std::nullopt;
+    start.gaps = gaps[shard->index_];
     shard->begin(start);
   }
   if (tracing) {
@@ -170,22 +165,20 @@ void Node::stop(Millis now) {
     shard->end_turn(true);
     shard->replicator_->nudge(shard->store_.now());
   }
-  std::vector<crdt::Store::Position> positions;
-  for (const auto& shard : shards_) {
-    const auto& theirs = shard->store_.positions();
-    positions.insert(positions.end(), theirs.begin(), theirs.end());
-  }
-  disk_.change([stamp = incarnation_, positions](Disk::Content& c) {
-    c.clean_incarnation = stamp;
-    c.positions = positions;
-  });
+  for (const auto& shard : shards_) shard->remember_positions();
+  disk_.change([stamp = incarnation_](Disk::Content& c) { c.clean_incarnation = stamp; });
   sync_disk();
-  shards_.clear();
+  end_run();
   history_.crashed(region_, disk_.durable());  // nothing, or the simulator is wrong
 }
 
-void Node::crash() {
+void Node::end_run() {
+  for (const auto& shard : shards_) last_ = std::max(last_, shard->store_.clock().last());
   shards_.clear();
+}
+
+void Node::crash() {
+  end_run();
   unanswered_.clear();
   const Disk::Seq durable = disk_.crash(random_);
   history_.crashed(region_, durable);
@@ -193,8 +186,9 @@ void Node::crash() {
 }
 
 void Node::lose_disk() {
-  shards_.clear();
+  end_run();
   unanswered_.clear();
+  history_.lost_disk(region_, last_);
   disk_.lose();
   history_.crashed(region_, Op::kNowhere);
   if (tracing)
@@ -286,21 +280,30 @@ void Node::snapshot_step() {
 void Node::finish_snapshot() {
   Stamp needed = Stamp::max();
   Stamp written = Stamp::max();
-  std::vector<crdt::Store::Position> positions;
+  std::map<int, std::vector<crdt::Store::Position>> positions;
   std::map<uint64_t, Stamp> merged;
   for (const auto& shard : shards_) {
     shard->snapshotting_ = false;
     needed = std::min({needed, shard->snapshot_sealed_, shard->replicator_->trim_limit()});
     written = std::min(written, shard->snapshot_sealed_);
     for (const crdt::Store::Position& p : shard->snapshot_positions_) {
-      positions.push_back(p);
+      positions[shard->index_].push_back(p);
       const auto [at, fresh] = merged.emplace(p.producer, p.upto);
       if (!fresh) at->second = std::min(at->second, p.upto);
     }
   }
   const Stamp trim = std::max(needed, std::min(disk_.trim_point(profile_.log_bytes), written));
   disk_.change([positions, merged, trim](Disk::Content& c) {
-    c.positions = positions;
+    for (const auto& [shard, ours] : positions) {
+      std::vector<crdt::Store::Position> stored = ours;
+      // A slot heal meanwhile went further.
+      for (const crdt::Store::Position& later : c.positions[shard]) {
+        for (crdt::Store::Position& p : stored) {
+          if (p.producer == later.producer && p.upto < later.upto) p = later;
+        }
+      }
+      c.positions[shard] = stored;
+    }
     while (!c.own.empty() && c.own.front().to <= trim) c.own.pop_front();
     c.own_floor = std::max(c.own_floor, trim);
     for (const auto& [producer, upto] : merged) {
@@ -355,8 +358,14 @@ std::optional<crdt::VersionVector> Shard::durable_coverage() {
   return durable_;
 }
 
-void Shard::remember_doubt(const geo::Doubt& doubt) {
-  node_.disk_.change([shard = index_, doubt](Disk::Content& c) { c.doubts[shard] = doubt; });
+void Shard::remember_positions() {
+  node_.disk_.change([shard = index_, positions = store_.positions()](Disk::Content& c) {
+    c.positions[shard] = positions;
+  });
+}
+
+void Shard::remember_gaps(const std::vector<crdt::Gap>& gaps) {
+  node_.disk_.change([shard = index_, gaps](Disk::Content& c) { c.gaps[shard] = gaps; });
 }
 
 Stamp Shard::clock_bound() {
@@ -381,11 +390,14 @@ void Shard::began(Stamp first) {
   node_.incarnation_ = std::max(node_.incarnation_, first);
   secure_clock(first);
   node_.history_.restarted(node_.region_, first);
+  if (--node_.listening_ != 0) return;
+  node_.disk_.change([](Disk::Content& c) { c.begun = true; });
+  node_.sync_disk();
 }
 
 void Shard::tick() {
   store_.expire_step(200);
-  if (store_.guarded() > 0) store_.collect_step(200);
+  if (store_.needs_collection()) store_.collect_step(200);
   replicator_->tick(store_.now());
 }
 

@@ -42,7 +42,8 @@ class Shard : public geo::Host {
   void seal() override;
   void report(Level level, const std::string& text) override;
   std::optional<crdt::VersionVector> durable_coverage() override;
-  void remember_doubt(const geo::Doubt& doubt) override;
+  void remember_gaps(const std::vector<crdt::Gap>& gaps) override;
+  void remember_positions() override;
   Stamp clock_bound() override;
   void secure_clock(Stamp stamp) override;
   void began(Stamp first) override;
@@ -111,6 +112,7 @@ class Node {
     Disk::Seq seq = 0;
   };
   void recover(Shard& shard);
+  void end_run();
   void snapshot_step();
   void finish_snapshot();
   geo::Options options(const Shard& shard) const;
@@ -127,6 +129,8 @@ class Node {
   std::deque<uint32_t> unanswered_;  // under `always`
   Stamp incarnation_;
   Stamp bound_asked_;
+  int listening_ = 0;  // shards
+  Stamp last_;         // of all runs before this one
   Millis now_ = 0;
   Millis clock_step_ = 0;
   Millis sealed_at_ = 0;

@@ -70,11 +70,6 @@ Profile profile_of(uint64_t seed) {
   return p;
 }
 
-Profile keeping_disks(Profile p) {
-  p.disk_loss_every = 0;
-  return p;
-}
-
 std::string Profile::text() const {
   std::string out = std::to_string(regions.size()) + " regions (";
   for (const RegionProfile& r : regions) {

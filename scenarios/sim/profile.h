@@ -73,8 +73,4 @@ struct Profile {
 
 Profile profile_of(uint64_t seed);
 
-// A profile without lost disks. With them about one seed in a hundred still fails, by the oracle or
-// the protocol; all faults are run with ATOLL_SIM_ALL=1 (see ARCHITECTURE.md, "Known to fail").
-Profile keeping_disks(Profile profile);
-
 }  // namespace atl::sim

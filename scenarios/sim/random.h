@@ -7,7 +7,8 @@ namespace atl::sim {
 
 class Random {
  public:
-  // The state is a hash of the seed: with a product, the next seed would be the same sequence later.
+  // The state is a hash of the seed: with a product, the next seed would be the same sequence
+  // later.
   explicit Random(uint64_t seed) : state_(seed) { state_ = next() ^ 0x51ed270b; }
 
   uint64_t next() {

@@ -33,6 +33,7 @@ class Simulator {
     }
     if (profile_.late_join != 0) down_until_.back() = profile_.late_join;
     in_service_.resize(nodes_.size());
+    collected_.resize(nodes_.size());
   }
 
   Outcome run() {
@@ -95,15 +96,31 @@ class Simulator {
   // Clients come to a region when it and the others know each other and it has what they have: what
   // regions wrote that had never met was nobody's to keep. Faults begin with the first clients.
   void put_into_service() {
+    if (std::all_of(in_service_.begin(), in_service_.end(), [](bool in) { return in; })) return;
+    for (const auto& node : nodes_) {
+      Stamp& collected = collected_[node->region() - 1u];
+      for (const auto& shard : node->shards()) {
+        collected = std::max(collected, shard->store().stability().upto);
+      }
+    }
     for (size_t i = 0; i < nodes_.size(); ++i) {
       if (in_service_[i] || !knows_others(*nodes_[i])) continue;
       bool ready = true;
       for (size_t other = 0; other < nodes_.size(); ++other) {
         const bool late = profile_.late_join != 0 && other + 1 == nodes_.size();
-        if (other != i && !(late && !in_service_[other])) ready &= knows(*nodes_[other], i + 1);
+        if (other == i || (late && !in_service_[other])) continue;
+        ready &= knows(*nodes_[other], i + 1) && has_what_is_collected(*nodes_[i], other);
       }
       in_service_[i] = ready;
     }
+  }
+
+  // What the other may have collected before it knew of this one, this one must have seen for good.
+  bool has_what_is_collected(Node& node, size_t other) const {
+    return std::all_of(node.shards().begin(), node.shards().end(), [&](const auto& shard) {
+      const auto region = static_cast<RegionId>(other + 1);
+      return shard->durable_coverage()->at(region) >= collected_[other];
+    });
   }
 
   static bool knows(Node& node, size_t region) {
@@ -304,7 +321,9 @@ class Simulator {
     for (const Stamp stamp : store.changed(key.slot)) out += " " + text(stamp);
     const crdt::VersionVector coverage = store.coverage(key.slot);
     for (const crdt::Coverage& c : coverage.items()) {
-      if (c.has_gap()) out += " gap " + text(c.gap_after) + " to " + text(c.gap_until);
+      for (const crdt::Gap& g : c.gaps) {
+        out += (g.settled ? " settled gap " : " gap ") + text(g.after) + " to " + text(g.until);
+      }
     }
     out += "; seen";
     for (const crdt::Coverage& c : coverage.items()) {
@@ -533,6 +552,7 @@ class Simulator {
   History history_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<Millis> down_until_;
+  std::vector<Stamp> collected_;  // by region, what may have been until all are in service
   std::vector<bool> in_service_;  // takes commands of clients
   Millis now_ = 0;
   Millis synced_at_ = 0;

@@ -41,7 +41,9 @@ struct Outcome {
 Outcome run(uint64_t seed, const Profile& profile);
 // Prints faults and repairs as they happen, and every write to the key that ATOLL_SIM_KEY names.
 void set_trace(bool on);
-inline Outcome run(uint64_t seed) { return run(seed, profile_of(seed)); }
+inline Outcome run(uint64_t seed) {
+  return run(seed, profile_of(seed));
+}
 
 // The profile of a failing run with every fault and feature taken out without which it still
 // fails, tried for a few neighbouring seeds each; `seed` becomes the one that fails.

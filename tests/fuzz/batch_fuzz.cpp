@@ -31,7 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   crdt::Store store(fuzz::options(fuzz::kHere));
   fuzz::fill(store);
   store.register_producer(header.region, header.region, {});
-  store.restore_position({header.region, header.region, {}, header.from});
+  store.restore_position({header.region, header.region, {}, header.from, {}});
   crdt::SlotId slot = 0;
   if (store.apply(header.region, bytes, &slot) == crdt::Store::Applied::kApplied) {
     fuzz::demand(header.to == header.from ||

@@ -258,7 +258,7 @@ TEST(MergeLaws, AbsenceInAGapRemovesNothing) {
   const Stamp before = a.last_stamp();
   a.set("10");
   VersionVector seen;
-  seen.set({1, Stamp::make(kStart + 100, 0, 1), before, Stamp::make(kStart + 50, 0, 1)});
+  seen.set({1, Stamp::make(kStart + 100, 0, 1), {{before, Stamp::make(kStart + 50, 0, 1)}}});
   KeyState state = a.state;
   EXPECT_FALSE(crdt::merge_from(state, {}, seen, {}));
   EXPECT_EQ(state, a.state);

@@ -64,7 +64,7 @@ void StabilityModel::step() {
         const RegionId from = r.to_heal_from.back();
         heal(r, regions_[from - 1u]);
         std::erase(r.to_heal_from, from);
-        if (r.to_heal_from.empty()) close_gap(r);
+        if (r.to_heal_from.empty()) settle_gaps(r);
       }
       return;
     case 8:
@@ -195,18 +195,17 @@ void StabilityModel::read(Region& r, Region& from) {
   if (random_.one_in(5)) at -= std::min<size_t>(at, random_.below(4));  // delivered again
   if (at >= from.log.size()) return;
   const Batch& b = from.log[at++];
-  Coverage& have = r.now.vector.slot_for(from.id());
-  if (b.to <= have.upto) return;
-  have.gap_after = b.self.gap_after;
-  have.gap_until = b.self.gap_until;
-  const Stamp had = have.upto;
+  const Stamp had = r.now.vector.at(from.id());
+  if (b.to <= had) return;
   for (const Delta& d : b.deltas) {
     if (d.stamp <= had) continue;
     merge(r, d.state, d.context, d.marks_only ? crdt::Parts::kTtl : crdt::Parts::kAll);
     r.now.past |= d.past;
     r.clock.observe(d.stamp);
   }
-  r.now.vector.raise(from.id(), b.to);
+  Coverage told = b.self;
+  told.upto = b.to;
+  r.now.vector.unite(told);
   r.now.known[from.id()] = b.vector;
 }
 
@@ -259,7 +258,7 @@ void StabilityModel::collect(Region& r) {
   // What a region with a gap has written may come back, although it was stable once.
   std::erase_if(stable.members, [&](RegionId m) {
     const Coverage* c = r.now.vector.find(m);
-    return c != nullptr && c->has_gap();
+    return c != nullptr && c->open();
   });
   if (crdt::collect(r.now.state, stable)) ++collected_;
   if (crdt::collectable(r.now.state, stable)) {
@@ -278,9 +277,10 @@ void StabilityModel::crash(Region& r) {
   r.incarnation = stamp(r);  // the clock starts above everything that may have been lost
   if (options_.rules.announce_gap) {
     Coverage& own = r.now.vector.slot_for(r.id());
-    if (!own.has_gap()) own.gap_after = own.upto;
-    own.gap_until = r.incarnation;
+    own.gaps.push_back({own.upto, r.incarnation});
+    own.upto = r.incarnation;
   }
+  r.got_back = {r.id(), {}, {}};
   r.to_heal_from.clear();
   for (Region& q : regions_) {
     if (q.id() == r.id()) continue;
@@ -300,21 +300,19 @@ void StabilityModel::heal(Region& r, Region& from) {
   r.now.past |= from.now.past;
   r.clock.observe(from.now.state.newest());
   for (const Coverage& c : theirs.items()) {
-    if (c.region == r.id() || c.has_gap()) continue;
-    Coverage& mine = r.now.vector.slot_for(c.region);
-    // They have no hole up to there, so whoever holds all of theirs has none either.
-    if (mine.has_gap() && c.upto < mine.gap_until) continue;
-    mine.upto = std::max(mine.upto, c.upto);
-    mine.gap_after = mine.gap_until = {};
+    if (c.region != r.id()) r.now.vector.unite(c);
   }
+  r.got_back.region = r.id();
+  r.got_back.unite(theirs.of(r.id()));
   emit(r, stamp(r), false, r.now.past);
 }
 
 // Everybody has been asked, and what came back is sent.
-void StabilityModel::close_gap(Region& r) {
+void StabilityModel::settle_gaps(Region& r) {
   if (!r.unsealed.empty()) seal(r);
   Coverage& own = r.now.vector.slot_for(r.id());
-  own.gap_after = own.gap_until = {};
+  own.unite(r.got_back);
+  for (crdt::Gap& gap : own.gaps) gap.settled = true;
 }
 
 // ---- The end ----
@@ -322,7 +320,7 @@ void StabilityModel::close_gap(Region& r) {
 std::string StabilityModel::calm() {
   for (Region& r : regions_) {
     for (const RegionId from : r.to_heal_from) heal(r, regions_[from - 1u]);
-    if (!r.to_heal_from.empty()) close_gap(r);
+    if (!r.to_heal_from.empty()) settle_gaps(r);
     r.to_heal_from.clear();
   }
   for (int round = 0; round < 8; ++round) {

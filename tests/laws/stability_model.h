@@ -4,8 +4,8 @@
 // key after every local write, or only its TTL marks, and what the writer had seen, as the real
 // stream does), reads the others' streams in order and computes causal stability from the vectors
 // that those streams carry. A crash loses what was not synced of the state and of the stream,
-// although others may have read it; the region comes back with a new incarnation and an announced
-// gap, and heals from every other region.
+// although others may have read it; the region comes back with a new incarnation and one gap more
+// in what it claims to have seen of itself, and heals from every other region.
 //
 // The oracle knows no CRDT: it keeps the causal history of every region as a set of events and
 // says what README.md's conflict table says of it.
@@ -85,7 +85,7 @@ class StabilityModel {
   };
   struct Batch {
     crdt::Stamp to;
-    crdt::Coverage self;         // as when the batch began: a gap is closed by the batch after it
+    crdt::Coverage self;         // as when the batch began: a gap is smaller by the batch after it
     crdt::VersionVector vector;  // what the region tells that it has, beside the batch
     std::vector<Delta> deltas;
   };
@@ -111,6 +111,7 @@ class StabilityModel {
     crdt::Millis skew = 0;
     crdt::Stamp incarnation;
     std::vector<crdt::RegionId> to_heal_from;
+    crdt::Coverage got_back;  // of its own writes, from those that it has healed from
 
    private:
     crdt::RegionId id_;
@@ -128,7 +129,7 @@ class StabilityModel {
   void read(Region& r, Region& from);
   void crash(Region& r);
   void heal(Region& r, Region& from);
-  void close_gap(Region& r);
+  void settle_gaps(Region& r);
   void collect(Region& r);
   void update_stability(Region& r);
   crdt::VersionVector context(const Region& r) const;

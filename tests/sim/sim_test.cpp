@@ -2,11 +2,12 @@
 // one line by which it runs again alone:
 //
 //     ATOLL_SEED=17 build/tests/sim_test --gtest_filter=Simulation.random_faults
-//     ATOLL_SIM_ALL=1 ...          lost disks as well, under which seeds are known to fail
+//     ATOLL_SIM_FROM=100001 ...    from that seed on
 //     ATOLL_SIM_SEEDS=100000 ...   that many seeds
+//     ATOLL_SIM_KEEP_GOING=9 ...   up to that many failures
 //     ATOLL_SIM_SHRINK=1 ...       shrinks what fails and traces it; ATOLL_SIM_KEY=name a key's
-//     writes ATOLL_SIM_MINUTES=60 ...     as many seeds as that takes, other ones in every run of
-//     an hour
+//                                  writes
+//     ATOLL_SIM_MINUTES=60 ...     as many seeds as that takes, other ones in every run
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -25,8 +26,8 @@ using sim::Profile;
 using sim::Stats;
 
 constexpr uint64_t kSeeds = 1500;
-// Of those, known to fail (ARCHITECTURE.md): left out unless asked for.
-constexpr uint64_t kKnownToFail[] = {1425};
+// Of those, known to fail (ARCHITECTURE.md): left out of the test run, but not of ATOLL_SEED.
+constexpr uint64_t kKnownToFail[] = {339};
 
 void report(const Stats& s, uint64_t seeds) {
   const auto n = [](uint64_t v) { return static_cast<unsigned long long>(v); };
@@ -48,7 +49,6 @@ void report(const Stats& s, uint64_t seeds) {
 TEST(Simulation, random_faults) {
   const uint64_t only = number_from_environment("ATOLL_SEED", 0);
   const uint64_t minutes = number_from_environment("ATOLL_SIM_MINUTES", 0);
-  const bool all = number_from_environment("ATOLL_SIM_ALL", 0) != 0;
   const uint64_t keep_going = number_from_environment("ATOLL_SIM_KEEP_GOING", 0);
   uint64_t seed = only != 0 ? only : number_from_environment("ATOLL_SIM_FROM", 1);
   uint64_t last = only != 0 ? only : seed + number_from_environment("ATOLL_SIM_SEEDS", kSeeds) - 1;
@@ -61,14 +61,12 @@ TEST(Simulation, random_faults) {
   uint64_t ran = 0, failed = 0;
   for (; seed <= last; ++seed) {
     if (minutes != 0 && std::chrono::steady_clock::now() >= end) break;
-    const bool known =
-        std::find(std::begin(kKnownToFail), std::end(kKnownToFail), seed) != std::end(kKnownToFail);
-    if (known && only == 0 && !all) {
+    if (only == 0 && std::ranges::find(kKnownToFail, seed) != std::end(kKnownToFail)) {
       std::printf("seed %llu is known to fail and left out\n",
                   static_cast<unsigned long long>(seed));
       continue;
     }
-    const Profile profile = all ? sim::profile_of(seed) : sim::keeping_disks(sim::profile_of(seed));
+    const Profile profile = sim::profile_of(seed);
     const Outcome outcome = sim::run(seed, profile);
     sum += outcome.stats;
     ++ran;

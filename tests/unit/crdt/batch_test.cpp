@@ -39,7 +39,7 @@ const std::string kOdd("\0\xff", 2);
 VersionVector context() {
   VersionVector v;
   v.raise(1, Stamp::make(kNow - 7, 0, 1));
-  v.set({3, at(-60), at(-90), at(-80)});
+  v.set({3, at(-60), {{at(-90), at(-80)}}});
   return v;
 }
 // The same of a slot that was repaired beyond.
@@ -68,7 +68,7 @@ Batch every_kind() {
   std::string seen;
   VersionVector vector;
   vector.raise(1, at(0));
-  vector.set({2, at(2), at(0), at(1)});
+  vector.set({2, Stamp::make(kNow + 2, 0, 2), {{at(0), at(1)}}});
   encode_seen(vector, seen);
   w.body({DeltaKind::kFlush, 5, at(7), true, {}, kEveryDb}, "", seen);
   return w.seal(at(-60), at(8));
@@ -98,8 +98,7 @@ TEST(Batch, RoundTripsEveryField) {
   EXPECT_EQ(h.from, at(-60));
   EXPECT_EQ(h.to, at(8));
   EXPECT_EQ(h.context, context());
-  EXPECT_EQ(h.self().gap_after, at(-90));
-  EXPECT_EQ(h.self().gap_until, at(-80));
+  EXPECT_EQ(h.self().gaps, (std::vector<Gap>{{at(-90), at(-80)}}));
   EXPECT_EQ(h.deltas, 7u);
 
   const Read d(batch);
@@ -133,7 +132,7 @@ TEST(Batch, RoundTripsEveryField) {
   Reader in(d[6].body);
   VersionVector seen;
   ASSERT_TRUE(decode_seen(in, seen));
-  EXPECT_EQ(seen.find(2)->gap_until, at(1));
+  EXPECT_EQ(seen.of(2).gaps.back().until, at(1));
 }
 
 TEST(Batch, AnEmptyBatchSaysThatTimeHasPassed) {
@@ -143,7 +142,7 @@ TEST(Batch, AnEmptyBatchSaysThatTimeHasPassed) {
   EXPECT_TRUE(BatchReader::validate(batch.bytes, nullptr));
   EXPECT_EQ(BatchReader(batch.bytes).header().to, at(1000));
   EXPECT_EQ(Read(batch).size(), 0u);
-  EXPECT_FALSE(BatchReader(batch.bytes).header().self().has_gap());
+  EXPECT_TRUE(BatchReader(batch.bytes).header().self().gaps.empty());
 }
 
 TEST(Batch, IsRefusedWhereverItIsCut) {
@@ -175,8 +174,9 @@ TEST(Batch, IsRefusedWithAnyHeaderFieldWrong) {
   constexpr size_t kContext = 1 + 1 + 8 + 8;
   EXPECT_NE(damaged(kContext, '\xff'), "accepted") << "more regions than bytes";
   EXPECT_NE(damaged(kContext + 1, 3), "accepted") << "one region twice";
-  EXPECT_NE(damaged(kContext + 1 + 9, 2), "accepted") << "gap neither 0 nor 1";
-  constexpr size_t kCount = kContext + 1 + 10 + 10 + 16;
+  EXPECT_NE(damaged(kContext + 1 + 9, 2), "accepted") << "more gaps than there are";
+  EXPECT_NE(damaged(kContext + 1 + 10 + 10 + 16, 2), "accepted") << "settled neither 0 nor 1";
+  constexpr size_t kCount = kContext + 1 + 10 + 10 + 17;
   ASSERT_EQ(good[kCount], 7);
   EXPECT_NE(damaged(kCount, 8), "accepted") << "one delta too many announced";
   EXPECT_NE(damaged(kCount, 6), "accepted") << "one delta too few";
@@ -425,21 +425,21 @@ TEST(Coalesce, KeepsTheContextOfEveryDelta) {
   EXPECT_EQ(*rest[0].context, late);
 }
 
-// A gap is closed by a batch, so what is within it must not travel with what is after it.
+// A gap becomes smaller by the batches before: they must not travel with what says so.
 TEST(Coalesce, DoesNotJoinAcrossGaps) {
   VersionVector whole, gap;
   whole.raise(3, at(0));
-  gap.set({3, at(0), at(-90), at(-80)});
+  gap.set({3, at(0), {{at(-90), at(-80)}}});
   const Batch a = one_set(1, "{g}k", "1", gap);
   const Batch b = one_set(2, "{g}k", "2", whole);
   const Batch c = one_set(3, "{g}k", "3", whole);
   const std::vector<Batch> joined = coalesce({a.bytes, b.bytes, c.bytes});
   ASSERT_EQ(joined.size(), 2u);
   EXPECT_EQ(joined[0].header.to, at(1));
-  EXPECT_TRUE(joined[0].header.self().has_gap());
+  EXPECT_TRUE(joined[0].header.self().open());
   EXPECT_EQ(joined[1].header.from, at(1));
   EXPECT_EQ(joined[1].header.to, at(3));
-  EXPECT_FALSE(joined[1].header.self().has_gap());
+  EXPECT_FALSE(joined[1].header.self().open());
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "crdt/version_vector.h"
+#include "tests/seed.h"
 
 namespace atl::crdt {
 namespace {
@@ -109,16 +110,114 @@ TEST(VersionVector, IsSortedByRegion) {
 TEST(VersionVector, AGapIsNotCovered) {
   const Stamp after = Stamp::make(kNow, 0, 2), until = Stamp::make(kNow + 10, 0, 2);
   VersionVector v;
-  v.set({2, Stamp::make(kNow + 20, 0, 2), after, until});
+  v.set({2, Stamp::make(kNow + 20, 0, 2), {{after, until}}});
   EXPECT_TRUE(v.covers(after));
   EXPECT_FALSE(v.covers(Stamp::make(kNow + 1, 0, 2)));
   EXPECT_FALSE(v.covers(Stamp{until.raw - 1}));
   EXPECT_TRUE(v.covers(until));
-  EXPECT_EQ(v.find(2)->solid(), after);
-  v.set({2, Stamp::make(kNow - 1, 0, 2), after, until});
-  EXPECT_EQ(v.find(2)->solid(), Stamp::make(kNow - 1, 0, 2)) << "the gap lies beyond";
-  v.set({2, Stamp::make(kNow + 20, 0, 2), {}, {}});
-  EXPECT_EQ(v.find(2)->solid(), Stamp::make(kNow + 20, 0, 2));
+  EXPECT_TRUE(v.of(2).open());
+  EXPECT_EQ(v.of(2).solid(), after);
+  v.set({2, Stamp::make(kNow + 20, 0, 2), {{after, until, true}}});
+  EXPECT_FALSE(v.covers(Stamp::make(kNow + 1, 0, 2)));
+  EXPECT_FALSE(v.of(2).open());
+  EXPECT_EQ(v.of(2).solid(), Stamp::make(kNow + 20, 0, 2)) << "a settled gap holds nobody up";
+}
+
+// ---- Coverages are sets ----
+
+constexpr uint64_t kUniverse = 24;  // stamps 1 to 23
+
+// What a coverage says of every stamp of a small universe: covered, settled, open.
+std::string spelled(const Coverage& c) {
+  std::string out;
+  for (uint64_t raw = 1; raw < kUniverse; ++raw) {
+    char level = raw > c.upto.raw ? 'o' : '-';
+    for (const Gap& g : c.gaps) {
+      if (raw > g.after.raw && raw < g.until.raw) level = g.settled ? 's' : 'o';
+    }
+    out += level;
+    EXPECT_EQ(level == '-', c.covers(Stamp{raw}));
+  }
+  return out;
+}
+
+Coverage random_coverage(tests::Random& random) {
+  Coverage c{1, Stamp{random.below(kUniverse)}, {}};
+  uint64_t at = random.below(6);
+  while (at + 2 <= c.upto.raw) {
+    const uint64_t until = at + 2 + random.below(5);
+    if (until > c.upto.raw) break;
+    c.gaps.push_back({Stamp{at}, Stamp{until}, random.one_in(3)});
+    at = until + random.below(4);
+  }
+  return c;
+}
+
+TEST(Coverage, UnitesIntersectsAndComparesAsSetsDo) {
+  const std::string order = "-so";
+  const auto combined = [&](const std::string& a, const std::string& b, bool less) {
+    std::string out;
+    for (size_t i = 0; i < a.size(); ++i) {
+      const size_t x = order.find(a[i]), y = order.find(b[i]);
+      out += order[less ? std::min(x, y) : std::max(x, y)];
+    }
+    return out;
+  };
+  for (uint64_t seed = 1; seed <= 20'000; ++seed) {
+    tests::Random random(seed);
+    const Coverage a = random_coverage(random), b = random_coverage(random);
+    ASSERT_TRUE(a.sound());
+    const std::string sa = spelled(a), sb = spelled(b);
+    Coverage united = a, common = a, cut = a, except = a;
+    united.unite(b);
+    common.intersect(b);
+    EXPECT_TRUE(united.sound() && common.sound()) << seed;
+    // Above the last that is covered all is open, whatever was settled there.
+    const auto topped = [](std::string text) {
+      const size_t last = text.rfind('-');
+      for (size_t i = last == std::string::npos ? 0 : last + 1; i < text.size(); ++i) text[i] = 'o';
+      return text;
+    };
+    EXPECT_EQ(spelled(united), topped(combined(sa, sb, true))) << seed;
+    EXPECT_EQ(spelled(common), topped(combined(sa, sb, false))) << seed;
+    bool within = true;
+    for (size_t i = 0; i < sa.size(); ++i) within &= sb[i] != '-' || sa[i] == '-';
+    EXPECT_EQ(a.includes(b), within) << seed;
+    const uint64_t end = random.below(kUniverse);
+    cut.cut(Stamp{end});
+    EXPECT_TRUE(cut.sound()) << seed;
+    std::string short_of = sa;
+    for (uint64_t raw = end + 1; raw < kUniverse; ++raw) short_of[raw - 1] = 'o';
+    EXPECT_EQ(spelled(cut), topped(short_of)) << seed;
+    const uint64_t after = random.below(kUniverse);
+    except.except({Stamp{after}, Stamp{after + 3}});
+    std::string holed = sa;
+    for (uint64_t raw = after + 1; raw < std::min(after + 3, kUniverse); ++raw)
+      holed[raw - 1] = 'o';
+    EXPECT_EQ(spelled(except), topped(holed)) << seed;
+  }
+}
+
+TEST(Coverage, FartherBackThanTheLatestGapsItClaimsLess) {
+  Coverage c{1, Stamp::max(), {}};
+  for (uint64_t i = 1; i <= kGapsMax + 5; ++i) c.except({Stamp{i * 10}, Stamp{i * 10 + 5}});
+  EXPECT_EQ(c.gaps.size(), kGapsMax);
+  EXPECT_TRUE(c.sound());
+  EXPECT_FALSE(c.covers(Stamp{11}));
+  EXPECT_FALSE(c.covers(Stamp{16})) << "between two old gaps";
+  EXPECT_TRUE(c.covers(Stamp{9}));
+  EXPECT_TRUE(c.covers(Stamp{(kGapsMax + 5) * 10 - 1}));
+}
+
+TEST(Coverage, ForeignGapsOutOfOrderAreUnsound) {
+  const auto sound = [](std::vector<Gap> gaps) { return Coverage{1, Stamp{100}, gaps}.sound(); };
+  EXPECT_TRUE(sound({{Stamp{1}, Stamp{5}}, {Stamp{5}, Stamp{9}}}));
+  EXPECT_TRUE(sound({{Stamp{1}, Stamp{5}, true}, {Stamp{4}, Stamp{9}}})) << "they touch";
+  EXPECT_FALSE(sound({{Stamp{1}, Stamp{5}}, {Stamp{3}, Stamp{9}}}));
+  EXPECT_FALSE(sound({{Stamp{5}, Stamp{9}}, {Stamp{1}, Stamp{3}}}));
+  EXPECT_FALSE(sound({{Stamp{5}, Stamp{5}}}));
+  EXPECT_FALSE(sound({{Stamp{90}, Stamp{101}}})) << "beyond what is claimed";
+  EXPECT_FALSE(sound(std::vector<Gap>(kGapsMax + 1, Gap{Stamp{1}, Stamp{2}})));
 }
 
 TEST(Stability, JudgesOnlyMembers) {

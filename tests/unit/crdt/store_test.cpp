@@ -80,8 +80,8 @@ TEST(Store, ANewProducerContinuesWhereItsSlotsAre) {
   Site b(2);
   b.store.register_producer(10, 1, {0, 8191});
   b.store.register_producer(11, 1, {8192, 16383});
-  b.store.advance(10, Stamp::make(kNow + 50, 0, 1));
-  b.store.advance(11, Stamp::make(kNow + 20, 0, 1));
+  b.store.advance(10, {1, Stamp::make(kNow + 50, 0, 1), {}});
+  b.store.advance(11, {1, Stamp::make(kNow + 20, 0, 1), {}});
   EXPECT_EQ(b.store.coverage().at(1), Stamp::make(kNow + 20, 0, 1)) << "the least of the two";
   b.store.register_producer(12, 1, {});
   EXPECT_EQ(b.store.position(12)->upto, Stamp::make(kNow + 20, 0, 1));
@@ -92,7 +92,7 @@ TEST(Store, ANewProducerContinuesWhereItsSlotsAre) {
 TEST(Store, CoverageIsNothingWhileAProducerIsMissing) {
   Site b(2);
   b.store.register_producer(10, 1, {0, 8191});
-  b.store.advance(10, Stamp::make(kNow + 50, 0, 1));
+  b.store.advance(10, {1, Stamp::make(kNow + 50, 0, 1), {}});
   EXPECT_EQ(b.store.coverage().at(1), Stamp{}) << "half of the region's slots are unheard of";
   EXPECT_EQ(b.store.coverage(SlotId{5}).at(1), Stamp::make(kNow + 50, 0, 1));
   EXPECT_EQ(b.store.coverage(SlotId{9000}).at(1), Stamp{});
@@ -101,8 +101,8 @@ TEST(Store, CoverageIsNothingWhileAProducerIsMissing) {
 TEST(Store, AdvancingNeverGoesBack) {
   Site b(2);
   b.store.register_producer(10, 1, {});
-  b.store.advance(10, Stamp::make(kNow + 50, 0, 1));
-  b.store.advance(10, Stamp::make(kNow + 20, 0, 1));
+  b.store.advance(10, {1, Stamp::make(kNow + 50, 0, 1), {}});
+  b.store.advance(10, {1, Stamp::make(kNow + 20, 0, 1), {}});
   EXPECT_EQ(b.store.position(10)->upto, Stamp::make(kNow + 50, 0, 1));
 }
 
@@ -229,7 +229,7 @@ TEST(Store, WhatWasSeenWithinAGapIsNotTakenForDeleted) {
     // A new run of a, which has forgotten the last write.
     Site again(1, {}, kNow + 1000);
     again.store.canary().ignore_gap = !with_gap;
-    again.store.set_gap({1, {}, Stamp{until.raw - 1}, again.store.clock().last()});
+    again.store.set_gaps({{Stamp{until.raw - 1}, again.store.clock().last()}});
     again.set("{g}kept", "v2");
     std::string bytes;
     again.store.encode_slot(slot_of("{g}"), bytes);
@@ -267,7 +267,7 @@ TEST(Store, AFlushTakesWhatItsWriterHadSeenOfACounterAndFreed) {
 TEST(Store, ASlotBringsTheGapsThatItsSenderKnows) {
   const Stamp after = Stamp::make(kNow + 50, 0, 1), until = Stamp::make(kNow + 90, 0, 1);
   Site a(1), q(2), r(3);
-  a.store.set_gap({1, {}, after, until});
+  a.store.set_gaps({{after, until}});
   a.store.set_now(kNow + 100);
   a.set("{g}new", "v");
   q.take(a);
@@ -278,18 +278,47 @@ TEST(Store, ASlotBringsTheGapsThatItsSenderKnows) {
   EXPECT_TRUE(r.store.coverage(slot).covers(Stamp::make(kNow + 100, 0, 1)));
 }
 
-// What another region may have lost of what was seen here before is still here.
-TEST(Store, AGapBeginsWhereThisRegionHadSeenUpTo) {
+// What another region may have lost of what was seen here before is still here, and what it got
+// back it has sent again.
+TEST(Store, AGapIsWhatNeitherThisRegionHadSeenNorItsOwnerHas) {
+  const auto ms = [](Millis n) { return Stamp::make(kNow + n, 0, 1); };
   Site a(1), b(2);
   a.store.set_now(kNow + 60);
   a.set("k", "v");
   b.take(a);
   const Stamp seen = b.store.coverage().at(1);
-  b.store.set_gap({1, {}, {}, Stamp::make(kNow + 90, 0, 1)});
-  EXPECT_EQ(b.store.gap(1).gap_after, seen);
-  EXPECT_TRUE(b.store.coverage().covers(seen));
-  b.store.set_gap({1, {}, {}, Stamp::make(kNow + 90, 0, 1)});
-  EXPECT_EQ(b.store.gap(1).gap_after, seen) << "it is heard of with every beacon";
+  a.store.set_now(kNow + 100);
+  a.store.set_gaps({{ms(20), ms(90)}});
+  a.set("k", "w");
+  b.take(a);
+  EXPECT_EQ(b.store.coverage().of(1).gaps, (std::vector<Gap>{{seen, ms(90)}}));
+  EXPECT_TRUE(b.store.coverage().covers(ms(30)));
+  a.store.set_gaps({{ms(70), ms(90), true}});
+  a.set("k", "x");
+  b.take(a);
+  EXPECT_EQ(b.store.coverage().of(1).gaps, (std::vector<Gap>{{ms(70), ms(90), true}}));
+  // The owner's second loss does not open the first again.
+  a.store.set_now(kNow + 200);
+  a.store.set_gaps({{ms(70), ms(90), true}, {ms(110), ms(190)}});
+  a.set("k", "y");
+  const Stamp before = b.store.coverage().at(1);
+  b.take(a);
+  EXPECT_EQ(b.store.coverage().of(1).gaps,
+            (std::vector<Gap>{{ms(70), ms(90), true}, {std::max(before, ms(110)), ms(190)}}));
+}
+
+// A run that ended before the position of a producer was stored has it from the log all the same.
+TEST(Store, AReplayedSlotKnowsTheGapsOfBatchesThatNoPositionTells) {
+  const auto ms = [](Millis n) { return Stamp::make(kNow + n, 0, 1); };
+  Site a(1), b(2);
+  a.store.set_gaps({{Stamp{}, ms(50)}});
+  a.store.set_now(kNow + 100);
+  a.set("{g}k", "v");
+  b.store.replay(a.store.seal().bytes, 10);
+  EXPECT_EQ(b.get("{g}k"), "v");
+  const SlotId slot = slot_of("{g}");
+  EXPECT_TRUE(b.store.coverage(slot).covers(ms(100)));
+  EXPECT_FALSE(b.store.coverage(slot).covers(ms(40)));
 }
 
 // The vector of a flush does not cover what lies in a gap; what was there to be seen is flushed.
@@ -300,7 +329,8 @@ TEST(Store, AFlushTakesWhatItSawWithinAGap) {
   for (Site* site : {&a, &b}) {
     ASSERT_TRUE(site->store.merge_slot(bytes, Store::SlotSource::kRegion, nullptr));
   }
-  a.store.set_gap({3, {}, {}, Stamp::make(kNow + 90, 0, 3)});
+  a.store.register_producer(3, 3, {});
+  a.store.advance(3, {3, Stamp::make(kNow + 90, 0, 3), {{{}, Stamp::make(kNow + 90, 0, 3)}}});
   a.store.set_now(kNow + 100);
   a.store.flush(0);
   b.take(a);
@@ -308,21 +338,33 @@ TEST(Store, AFlushTakesWhatItSawWithinAGap) {
   EXPECT_EQ(b.get("k"), "(nil)");
 }
 
-// To b these writes are duplicates of an earlier life's; sent again they are news.
-TEST(Store, WhatWasWrittenSinceIsSentAgain) {
-  Site a(1), b(2);
-  a.set("before", "1");
-  a.store.seal();
+// To b these stamps are an earlier life's, which wrote to the same slot; stamped anew they are
+// news.
+TEST(Store, WhatWasWrittenSinceIsWrittenAgain) {
+  Site a(1), b(2), c(3);
+  Site earlier(1, {}, kNow + 1000);
+  earlier.set("{g}old", "0");
+  b.take(earlier);
+  a.set("{g}before", "1");
   const Stamp since = a.store.clock().last();
-  a.set("since", "2");
-  a.add("counter", 3);
-  b.store.register_producer(1, 1, {});
-  b.store.advance(1, a.store.seal().header.to);
-  a.store.send_again(since);
-  b.take(a);
-  EXPECT_EQ(b.get("since"), "2");
-  EXPECT_EQ(b.get("counter"), "3");
-  EXPECT_EQ(b.get("before"), "(nil)");
+  a.set("{g}since", "2");
+  a.add("{g}counter", 3);
+  a.store.set(make_ref(0, "{g}ttl"), "4", kNow + 9000);
+  c.take(a);  // had never heard of the earlier life
+  const crdt::Batch lost = a.store.seal();
+  EXPECT_EQ(b.store.apply(1, lost.bytes), Store::Applied::kDuplicate);
+  a.store.clock().observe(earlier.store.clock().last());
+  a.store.write_again(since);
+  const Batch again = a.store.seal();
+  for (Site* site : {&b, &c}) {
+    ASSERT_EQ(site->store.apply(1, again.bytes), Store::Applied::kApplied);
+    EXPECT_EQ(site->get("{g}since"), "2");
+    EXPECT_EQ(site->get("{g}counter"), "3") << "and not twice";
+    EXPECT_EQ(site->store.deadline(*site->store.peek(make_ref(0, "{g}ttl"))), kNow + 9000);
+  }
+  EXPECT_EQ(b.get("{g}before"), "(nil)");
+  EXPECT_EQ(b.get("{g}old"), "0");
+  EXPECT_EQ(c.get("{g}before"), "1");
 }
 
 TEST(Store, DirtySlotsAreTheChangedOnes) {

@@ -48,13 +48,12 @@ TEST(Envelope, EveryFieldOfABeaconArrives) {
   Beacon b;
   b.sealed = Stamp{11};
   b.head = Stamp{12};
-  b.applied.set({1, Stamp{100}, {}, {}});
-  b.applied.set({2, Stamp{200}, Stamp{150}, Stamp{180}});
-  b.durable.set({1, Stamp{90}, {}, {}});
+  b.applied.set({1, Stamp{100}, {}});
+  b.applied.set({2, Stamp{200}, {{Stamp{110}, Stamp{120}, true}, {Stamp{150}, Stamp{180}}}});
+  b.durable.set({1, Stamp{90}, {}});
+  b.positions.push_back({77, {2, Stamp{199}, {{Stamp{150}, Stamp{180}}}}});
   b.log_floor = Stamp{5};
   b.lapsed = {9};
-  b.began_whole = false;
-  b.healed_with = {1, 3};
   b.want_ack = true;
   b.digests_at = -4;
   b.digests.push_back({16383, 0xfeedface, {Stamp{1}, Stamp{2}}});
@@ -73,9 +72,9 @@ TEST(Envelope, EveryFieldOfABeaconArrives) {
   EXPECT_EQ(r.durable, b.durable);
   EXPECT_EQ(r.log_floor, b.log_floor);
   EXPECT_EQ(r.lapsed, b.lapsed);
-  EXPECT_FALSE(r.began_whole);
-  EXPECT_EQ(r.healed_with, b.healed_with);
-  EXPECT_TRUE(std::get<Beacon>(over_the_wire(example(Beacon{})).body).began_whole);
+  ASSERT_EQ(r.positions.size(), 1u);
+  EXPECT_EQ(r.positions[0].producer, 77u);
+  EXPECT_EQ(r.positions[0].seen, b.positions[0].seen);
   EXPECT_TRUE(r.want_ack);
   EXPECT_EQ(r.digests_at, -4);
   ASSERT_EQ(r.digests.size(), 1u);
@@ -179,7 +178,7 @@ TEST(Envelope, WhatIsNotSoundIsRefusedWithAReason) {
     });
   };
   refuse("\xff\xff\xff garbage", "not an envelope");
-  refuse(changed([](auto& e) { e.set_protocol(2); }), "protocol version 2");
+  refuse(changed([](auto& e) { e.set_protocol(1); }), "protocol version 1");
   refuse(changed([](auto& e) { e.mutable_content()->at(3) ^= 1; }, false), "checksum");
   refuse(changed([](auto& e) { e.set_content("\xff\xff"); }), "not a message");
   refuse(changed([](auto& e) { e.set_zstd(true); }), "compressed content");
@@ -198,6 +197,12 @@ TEST(Envelope, WhatIsNotSoundIsRefusedWithAReason) {
   refuse(with_content([](auto& c) { c.mutable_sender()->set_last_slot(16384); }), "slot");
   refuse(with_content([](auto& c) { c.mutable_sender()->set_shard(70'000); }), "shard");
   refuse(with_content([](auto& c) { c.mutable_slot_reply()->set_first_slot(99'999); }), "slot");
+  refuse(with_content([](auto& c) {
+           wire::Coverage* seen = c.mutable_beacon()->add_applied();
+           seen->set_upto(50);
+           seen->add_gaps()->set_until(60);
+         }),
+         "unsound gaps");
 }
 
 TEST(Envelope, EveryTruncationIsRefusedOrIncomplete) {

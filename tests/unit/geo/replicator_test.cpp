@@ -55,7 +55,8 @@ struct Region : Host {
   void remember_regions(const std::vector<std::pair<RegionId, std::string>>& all) override {
     remembered = all;
   }
-  void remember_doubt(const Doubt& doubt) override { doubts.push_back(doubt); }
+  void remember_gaps(const std::vector<crdt::Gap>& all) override { gaps.push_back(all); }
+  void remember_positions() override { ++positions_remembered; }
   void began(Stamp first) override { begun.push_back(first); }
   void secure_clock(Stamp stamp) override { secured = std::max(secured, stamp); }
 
@@ -72,6 +73,7 @@ struct Region : Host {
     store.set_now(ms);
     store.collect_step(1 << 20);
     replicator->tick(ms);
+    if (store.has_unsealed()) seal();
   }
 
   struct Outgoing {
@@ -88,7 +90,8 @@ struct Region : Host {
   int logged = 0, joined = 0;
   std::vector<std::string> errors;
   std::vector<std::pair<RegionId, std::string>> remembered;
-  std::vector<Doubt> doubts;
+  std::vector<std::vector<crdt::Gap>> gaps;  // as they were to be remembered
+  int positions_remembered = 0;
   std::vector<Stamp> begun;
   Stamp secured;
   bool left_after_securing = false;
@@ -296,7 +299,7 @@ TEST_F(Pair, AfterAnUncleanRestartTheLostTailComesBack) {
 
   Start start;
   start.first = Stamp::make(us.now + 1000, 0, 1);
-  start.doubt = Doubt{known, start.first, true, {}};
+  start.gaps = {{known, start.first}};
   start.regions = {{2, "eu"}};
   Region again(1, "us", start);
   again.now = us.now;
@@ -309,28 +312,48 @@ TEST_F(Pair, AfterAnUncleanRestartTheLostTailComesBack) {
   EXPECT_EQ(again.get("late"), "1");
   EXPECT_EQ(eu.get("late"), "1");
   EXPECT_FALSE(again.replicator->healing());
-  // Closed, but not forgotten: another region may know more.
-  ASSERT_FALSE(again.doubts.empty());
-  EXPECT_FALSE(again.doubts.back().open);
-  EXPECT_EQ(again.doubts.back().healed_with, (std::vector<RegionId>{2}));
-  EXPECT_EQ(again.doubts.back().after, known);
+  // Settled, but not forgotten: another region may know more. What came back is out of it.
+  ASSERT_FALSE(again.gaps.empty());
+  ASSERT_EQ(again.gaps.back().size(), 1u);
+  EXPECT_TRUE(again.gaps.back()[0].settled);
+  EXPECT_GE(again.gaps.back()[0].after, us.store.last_write());
+  EXPECT_EQ(eu.store.coverage().of(1), again.store.coverage().of(1)) << "by the stream";
+  EXPECT_GT(eu.store.stability().upto, start.first) << "it holds nobody up";
+}
+
+// A region that nobody has anything of need not fetch a single slot.
+TEST_F(Pair, AfterAnUncleanRestartThatLostNothingNoSlotIsFetched) {
+  live(us, eu, 2);
+  us.set("k", "1");
+  live(us, eu, 2);
+  Start start;
+  start.first = Stamp::make(us.now + 1000, 0, 1);
+  start.gaps = {{us.store.sealed_upto(), start.first}};
+  start.regions = {{2, "eu"}};
+  Region again(1, "us", start);
+  again.now = us.now;
+  again.store.set_now(us.now);
+  for (const auto& [to, bytes] : us.log) again.store.replay(bytes);
+  again.store.clock().observe(start.first);
+  again.store.register_producer(2000, 2, {});
+  // What eu has seen beyond the log were beacons of a region that wrote nothing.
+  eu.out.clear();
+  live(again, eu, 4);
+  EXPECT_FALSE(again.replicator->healing());
+  EXPECT_EQ(again.get("k"), "1");
 }
 
 TEST_F(Pair, WithoutTheGapTheLostTailIsTakenForDeleted) {
   live(us, eu, 2);
   us.set("{g}early", "1");
-  const Stamp known = us.store.sealed_upto();
   us.set("{g}late", "1");
   deliver(us, eu);
   const auto log = us.log;
   Start start;
   start.first = Stamp::make(us.now + 1000, 0, 1);
-  start.doubt = Doubt{known, start.first, true, {}};
   start.regions = {{2, "eu"}};
   Region again(1, "us", start);
-  again.replicator->canary().no_gap = true;
-  again.store.canary().ignore_gap = true;
-  again.store.set_gap({1, {}, {}, {}});
+  again.replicator->canary().no_digest_repair = true;
   again.now = us.now;
   again.store.set_now(us.now);
   again.store.replay(log[0].second);
@@ -339,7 +362,7 @@ TEST_F(Pair, WithoutTheGapTheLostTailIsTakenForDeleted) {
   EXPECT_EQ(again.get("{g}late"), "(nil)");
 }
 
-// ---- Doubt ----
+// ---- Gaps ----
 
 // The newest beacon among what a region has said.
 const Beacon* last_beacon(const Region& r) {
@@ -349,18 +372,22 @@ const Beacon* last_beacon(const Region& r) {
   return nullptr;
 }
 
-// A region that has lost writes and knows them only of eu; a third region comes later.
-struct Doubtful : Pair {
-  void SetUp() override {
+// us lost {g}late after `by` had got it, and runs again; it knows of eu alone.
+struct Lossy : testing::Test {
+  void lose_after_telling(Region& by) {
     live(us, eu, 2);
+    live(us, ap, 2);
     us.set("{g}early", "1");
     known = us.store.sealed_upto();
+    live(us, eu, 1);
+    live(us, ap, 1);
     us.set("{g}late", "1");
-    deliver(us, eu);
-    deliver_to(us, ap);
+    for (auto& o : us.out) by.replicator->on_message(o.message, by.now);
+    us.out.clear();
+    ASSERT_EQ(by.get("{g}late"), "1");
     Start start;
     start.first = Stamp::make(us.now + 1000, 0, 1);
-    start.doubt = Doubt{known, start.first, true, {}};
+    start.gaps = {{known, start.first}};
     start.regions = {{2, "eu"}};
     again = std::make_unique<Region>(1, "us", start);
     again->now = us.now;
@@ -368,98 +395,143 @@ struct Doubtful : Pair {
     again->store.replay(us.log[0].second);
     again->store.clock().observe(start.first);
   }
-  // All of the log of `from`, to a region that was not there.
-  void deliver_to(Region& from, Region& to) {
-    from.at(from.now + 1000);  // a beacon, so that it is heard of
-    for (auto& o : from.out) to.replicator->on_message(o.message, to.now);
-    from.out.clear();
-    live(from, to, 2);
+  void all_live(int rounds) {
+    ap.now = std::max(ap.now, again->now);
+    for (int i = 0; i < rounds; ++i) {
+      live(*again, ap, 1);
+      live(*again, eu, 1);
+    }
   }
+  Region us{1, "us"}, eu{2, "eu"}, ap{3, "ap"};
   Stamp known;
-  Region ap{3, "ap"};
   std::unique_ptr<Region> again;
 };
 
-TEST_F(Doubtful, ItsBeaconsSayWhomItHasAsked) {
+TEST_F(Lossy, ItsBeaconsExceptWhatItMayHaveLost) {
+  lose_after_telling(eu);
   again->at(again->now + 1000);
   ASSERT_NE(last_beacon(*again), nullptr);
-  EXPECT_FALSE(last_beacon(*again)->began_whole);
-  EXPECT_TRUE(last_beacon(*again)->healed_with.empty());
-  EXPECT_TRUE(last_beacon(*again)->applied.find(1)->has_gap());
+  EXPECT_TRUE(last_beacon(*again)->applied.of(1).open());
+  EXPECT_FALSE(last_beacon(*again)->applied.covers(Stamp{known.raw + 1}));
   live(*again, eu, 4);
   again->at(again->now + 1000);
   ASSERT_NE(last_beacon(*again), nullptr);
-  EXPECT_FALSE(last_beacon(*again)->began_whole) << "for as long as this run lasts";
-  EXPECT_EQ(last_beacon(*again)->healed_with, (std::vector<RegionId>{2}));
-  EXPECT_FALSE(last_beacon(*again)->applied.find(1)->has_gap());
-  us.at(us.now + 1000);
-  EXPECT_TRUE(last_beacon(us)->began_whole);
+  EXPECT_FALSE(last_beacon(*again)->applied.of(1).open());
 }
 
-// ap was not asked: it takes nothing from there until the gap has been opened again for it.
-TEST_F(Doubtful, ARegionThatWasNotAskedDoesNotBelieve) {
+// eu, which has nothing of it, lets the gap settle; ap is back later, and has.
+TEST_F(Lossy, WhatOnlyALaterRegionHasComesBackAllTheSame) {
+  lose_after_telling(ap);
   live(*again, eu, 4);
-  ASSERT_FALSE(again->replicator->healing());
-  again->at(again->now + 1000);
+  EXPECT_FALSE(again->replicator->healing());
+  EXPECT_EQ(again->get("{g}late"), "(nil)");
   again->set("{g}new", "1");
-  ap.now = again->now;
-  ap.store.set_now(ap.now);
-  const uint64_t refused = ap.replicator->counters().refused;
-  for (auto& o : again->out) ap.replicator->on_message(o.message, ap.now);
-  EXPECT_EQ(ap.get("{g}new"), "(nil)");
-  EXPECT_GT(ap.replicator->counters().refused, refused);
-  again->out.clear();
-  // As soon as it is heard of, it is asked.
-  ap.at(ap.now + 1000);
-  for (auto& o : ap.out) again->replicator->on_message(o.message, again->now);
-  EXPECT_TRUE(again->replicator->healing());
-  EXPECT_TRUE(again->doubts.back().open);
-  EXPECT_TRUE(again->store.gap(1).has_gap());
-  ap.out.clear();
-  live(*again, ap, 1);
-  for (int i = 0; i < 12; ++i) {
-    live(*again, eu, 1);
-    live(*again, ap, 1);
+  all_live(12);
+  for (Region* r : {again.get(), &eu, &ap}) {
+    EXPECT_EQ(r->get("{g}late"), "1") << r->options.region_name;
+    EXPECT_EQ(r->get("{g}new"), "1") << r->options.region_name;
   }
   EXPECT_FALSE(again->replicator->healing());
-  EXPECT_TRUE(again->doubts.back().asked(2));
-  EXPECT_TRUE(again->doubts.back().asked(3));
-  EXPECT_EQ(ap.get("{g}new"), "1");
-  EXPECT_EQ(ap.get("{g}late"), "1");
-  EXPECT_EQ(again->get("{g}late"), "1");
 }
 
-// Only ap had seen the last write. eu, which was asked, lets the gap close; ap opens it again.
-TEST(Doubt, WhatOnlyALaterRegionHasComesBackAllTheSame) {
-  Region us{1, "us"}, eu{2, "eu"}, ap{3, "ap"};
-  live(us, eu, 2);
-  live(us, ap, 2);
-  us.set("{g}early", "1");
-  const Stamp known = us.store.sealed_upto();
-  live(us, eu, 1);
-  live(us, ap, 1);
-  us.set("{g}late", "1");
-  for (auto& o : us.out) ap.replicator->on_message(o.message, ap.now);
-  ASSERT_EQ(ap.get("{g}late"), "1");
+// A second loss is a second gap: between the two everybody goes on to know what was removed.
+TEST_F(Lossy, ASecondLossLeavesWhatLiesBetweenCovered) {
+  lose_after_telling(ap);
+  again->set("{g}between", "1");
+  const Stamp between = again->store.last_write();
+  live(*again, eu, 2);
+  const auto log = again->log;
   Start start;
-  start.first = Stamp::make(us.now + 1000, 0, 1);
-  start.doubt = Doubt{known, start.first, true, {}};
+  start.first = Stamp::make(again->now + 1000, 0, 1);
+  start.gaps = again->store.gaps();
+  start.gaps.push_back({again->store.sealed_upto(), start.first});
   start.regions = {{2, "eu"}};
-  Region again(1, "us", start);
-  again.now = us.now;
-  again.store.set_now(us.now);
-  again.store.replay(us.log[0].second);
-  again.store.clock().observe(start.first);
-  live(again, eu, 4);
-  EXPECT_EQ(again.get("{g}late"), "(nil)");
-  ap.now = again.now;
-  for (int i = 0; i < 12; ++i) {
-    live(again, ap, 1);
-    live(again, eu, 1);
+  Region third(1, "us", start);
+  third.now = again->now;
+  third.store.set_now(again->now);
+  third.store.replay(us.log[0].second);
+  for (const auto& [to, bytes] : log) third.store.replay(bytes);
+  third.store.clock().observe(start.first);
+  live(third, eu, 4);
+  EXPECT_TRUE(third.store.coverage().covers(between));
+  EXPECT_TRUE(eu.store.coverage().covers(between));
+  EXPECT_FALSE(eu.store.coverage().covers(us.store.last_write()));
+}
+
+// Of settled gaps the latest few are kept.
+TEST_F(Pair, OldSettledGapsAreDropped) {
+  Start start;
+  start.first = Stamp::make(us.now, 1, 1);
+  for (Millis i = 20; i > 0; --i) {
+    start.gaps.push_back(
+        {Stamp::make(us.now - i * 100, 0, 1), Stamp::make(us.now - i * 100 + 50, 0, 1), true});
   }
-  EXPECT_EQ(again.get("{g}late"), "1");
-  EXPECT_EQ(eu.get("{g}late"), "1");
-  EXPECT_EQ(ap.get("{g}late"), "1");
+  Region again(1, "us", start);
+  live(again, eu, 3);
+  ASSERT_EQ(again.store.gaps().size(), 8u);
+  EXPECT_EQ(again.store.gaps().back(), start.gaps.back());
+  EXPECT_EQ(eu.store.coverage().of(1).gaps, again.store.gaps());
+}
+
+// A slot whose last delta lies in a gap here is fetched, though no stream will bring it.
+TEST_F(Pair, AWriteThatOnlyASlotBroughtIsFetchedFromThere) {
+  live(us, eu, 2);
+  Region lost(3, "lost");
+  lost.set("{g}k", "v");
+  std::string bytes;
+  lost.store.encode_slot(crdt::slot_of("{g}k"), bytes);
+  ASSERT_TRUE(eu.store.merge_slot(bytes, crdt::Store::SlotSource::kRegion, nullptr));
+  // us has heard region 3 tell of later, but not of that.
+  const Stamp later = Stamp::make(lost.now + 500, 0, 3);
+  us.store.register_producer(3000, 3, {});
+  us.store.advance(3000, {3, later, {{{}, later}}});
+  live(us, eu, 6);
+  EXPECT_EQ(us.get("{g}k"), "v");
+}
+
+// A restart must find what this region had of the others: a producer that is new, a heal.
+TEST_F(Pair, PositionsThatNoLogTellsAreRemembered) {
+  us.set("k", "1");
+  us.out.clear();
+  live(us, eu, 1);
+  EXPECT_EQ(eu.positions_remembered, 1) << "us is new";
+  live(us, eu, 2);
+  EXPECT_EQ(eu.positions_remembered, 1);
+  us.log_from = Stamp::make(us.now + 5000, 0, 1);  // trimmed
+  us.set("k", "2");
+  us.out.clear();
+  live(us, eu, 4);
+  EXPECT_EQ(eu.get("k"), "2");
+  EXPECT_EQ(eu.positions_remembered, 2) << "healed by slots";
+}
+
+// Batches that were asked for before a region lapsed carry what others have collected since.
+TEST_F(Pair, APullUnderWayIsNotTakenFromARegionThatHasLapsed) {
+  live(us, eu, 2);
+  us.set("k", "1");
+  us.out.clear();
+  us.set("k2", "1");
+  deliver(us, eu);  // eu lacks a batch, and pulls
+  us.set("x", "1");
+  us.out.clear();
+  eu.options.horizon = 20'000;
+  eu.replicator->set_options(eu.options);
+  us.set("k3", "1");
+  for (auto& o : us.out) eu.replicator->on_message(o.message, eu.now);
+  us.out.clear();
+  const std::deque<Region::Outgoing> asked = std::exchange(eu.out, {});
+  for (int i = 0; i < 30; ++i) eu.at(eu.now + 1000);
+  ASSERT_EQ(eu.replicator->peers(eu.now)[0].state, PeerState::kLapsed);
+  eu.out.clear();
+  for (const auto& o : asked) us.replicator->on_message(o.message, us.now);
+  const int logged = eu.logged;
+  for (auto& o : us.out) {
+    if (std::holds_alternative<PullReply>(o.message.body)) {
+      eu.replicator->on_message(o.message, eu.now);
+    }
+  }
+  EXPECT_EQ(eu.logged, logged);
+  EXPECT_EQ(eu.get("x"), "(nil)");
 }
 
 // ---- A region whose disk says nothing ----
@@ -475,7 +547,7 @@ TEST_F(Pair, ARegionThatListensBeginsLaterThanAllThatAnybodyHasSeen) {
 
   Start start;
   start.listen = true;
-  start.doubt = Doubt{{}, Stamp::make(eu.now, 0, 1), true, {}};
+  start.gaps = {{{}, Stamp::make(eu.now, 0, 1)}};
   Region again(1, "us", start, eu.now);
   EXPECT_FALSE(again.replicator->ready());
   for (int i = 1; i < kListenBeacons * 4; ++i) {
@@ -496,13 +568,38 @@ TEST_F(Pair, ARegionThatListensBeginsLaterThanAllThatAnybodyHasSeen) {
   EXPECT_GT(again.begun[0], seen);
   EXPECT_EQ(again.store.incarnation(), again.begun[0]);
   EXPECT_EQ(again.replicator->start().first, again.begun[0]);
-  ASSERT_FALSE(again.doubts.empty());
-  EXPECT_EQ(again.doubts[0].until, again.begun[0]) << "all before may have been told to somebody";
+  ASSERT_FALSE(again.gaps.empty());
+  ASSERT_EQ(again.gaps[0].size(), 1u);
+  EXPECT_EQ(again.gaps[0][0].until, again.begun[0]) << "all before may have been told to somebody";
   again.set("k", "new");
   EXPECT_GT(again.store.last_write(), seen);
   live(again, eu, 5);
   EXPECT_EQ(eu.get("k"), "new");
   EXPECT_FALSE(again.replicator->healing());
+}
+
+// It had listened while it was cut off, and begun below what an earlier life had stamped.
+TEST_F(Pair, ARegionThatHearsOfLaterStampsOfItsOwnBeginsAboveThem) {
+  us.now += 300'000;
+  us.store.set_now(us.now);
+  live(us, eu, 2);
+  us.set("{g}k", "old");
+  live(us, eu, 2);
+  const Stamp seen = eu.store.coverage().at(1);
+
+  Start start;
+  start.listen = true;
+  start.gaps = {{{}, Stamp::make(eu.now, 0, 1)}};
+  Region again(1, "us", start, eu.now);
+  while (!again.replicator->ready()) again.at(again.now + 250);
+  again.set("{g}mine", "new");
+  ASSERT_LT(again.store.last_write(), seen) << "to eu this is a duplicate";
+  again.out.clear();
+  live(again, eu, 6);
+  EXPECT_EQ(eu.get("{g}mine"), "new");
+  EXPECT_EQ(again.get("{g}k"), "old");
+  EXPECT_EQ(eu.get("{g}k"), "old");
+  EXPECT_GT(again.gaps.back().back().until, seen);
 }
 
 TEST_F(Pair, ARegionThatKnowsItsStampsNeedNotListen) {

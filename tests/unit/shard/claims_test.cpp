@@ -53,8 +53,9 @@ TEST(ClaimsTest, WithoutALogTheLastSnapshotIsClaimed) {
   const crdt::Stamp found = own(claimed(node));
   TestClient(node.port()).call({"SET", "a", "3"});
   EXPECT_EQ(own(claimed(node)), found);
-  // The doubt begins where the snapshot did.
-  EXPECT_GE(found, recovered(node).doubts[0]->after);
+  // The gap begins where the snapshot did.
+  ASSERT_FALSE(recovered(node).gaps[0].empty());
+  EXPECT_GE(found, recovered(node).gaps[0].back().after);
 }
 
 // As soon as a pass begins, a restart may find some of it.

@@ -51,7 +51,7 @@ class TappedLink final : public GeoLink {
 };
 
 // The node's own replication without a wire. Regions that it knows and never hears of keep a gap
-// open; where it knows none, it closes after three beacons.
+// open; where it knows none, it is settled after three beacons.
 class TappedReplication final : public GeoReplication {
  public:
   // Call it on the shard's thread.
