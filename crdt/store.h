@@ -174,10 +174,15 @@ class Store {
   // the slot of kSlotGap; nothing is applied then.
   Applied apply(uint64_t producer, std::string_view batch, SlotId* slot_gap = nullptr);
 
-  // Replays a batch from the log: own (`producer` 0) or other, without deltas of its own. Deltas
-  // that the slot's snapshot already holds are passed over. Moves the producer's position if the
+  // Replays a batch from the log, own or other, without deltas of its own. Deltas that the slot's
+  // snapshot already holds are passed over. Requires: positions are restored only afterwards; what
+  // this store had seen when it merged the batch is what the slots have seen so far, and no more.
+  void replay(std::string_view batch);
+  // After a replay, once per batch of others in its order: moves the producer's position if the
   // batch continues it.
-  void replay(std::string_view batch, uint64_t producer = 0);
+  void follow(uint64_t producer, Stamp from, const Coverage& told);
+  // What was in this slot before the log begins is lost: what the log has of it stands for nothing.
+  void forget_coverage(SlotId slot);
 
   // ---- Positions: what we have of every producer ----
   // A producer is a shard of another region; it covers `slots`. Registering one anew replaces

@@ -218,7 +218,7 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
   return Applied::kApplied;
 }
 
-void Store::replay(std::string_view bytes, uint64_t producer) {
+void Store::replay(std::string_view bytes) {
   BatchReader reader(bytes);
   const BatchHeader header = reader.header();
   clock_.observe(header.to);
@@ -231,18 +231,18 @@ void Store::replay(std::string_view bytes, uint64_t producer) {
   }
   raise_changed(bytes);
   if (header.region == options_.region) return;
-  for (Position& p : positions_) {
-    if (p.producer != producer) continue;
-    if (header.from <= p.upto && header.to > p.upto) unite(p, header.self());
-    return;
-  }
-  // The run ended before this producer's position was stored: its slots tell it.
   BatchReader again(bytes);
   while (again.next(d)) {
     if (!options_.slots.contains(d.slot)) continue;
     Coverage seen = header.self();
     seen.cut(d.stamp);
-    learn_coverage(slot(d.slot), d.slot, seen);
+    learn_coverage(slot(d.slot), d.slot, std::move(seen));
+  }
+}
+
+void Store::follow(uint64_t producer, Stamp from, const Coverage& told) {
+  for (Position& p : positions_) {
+    if (p.producer == producer && from <= p.upto && told.upto > p.upto) unite(p, told);
   }
 }
 

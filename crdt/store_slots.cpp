@@ -141,6 +141,12 @@ void Store::learn_coverage(Slot& s, SlotId id, Coverage seen) {
   changed_ref(id, seen.region);
 }
 
+void Store::forget_coverage(SlotId id) {
+  if (slot(id).repaired == nullptr) return;
+  slot(id).repaired.reset();
+  --repaired_slots_;
+}
+
 void Store::load_slot(SlotImage& image) {
   Slot& s = slot(image.slot);
   for (const Stamp stamp : image.changed) {

@@ -20,6 +20,13 @@ struct StorePart {
   // The last own record of each shard that wrote, by (into how many the node was divided, which).
   std::map<std::pair<size_t, size_t>, crdt::Stamp> own_ends;
   bool other_layout = false;
+  // Of the records of others, what moves positions.
+  struct Followed {
+    uint64_t producer = 0;
+    crdt::Stamp from;
+    crdt::Coverage told;
+  };
+  std::vector<Followed> followed;
   std::string error;
 };
 
@@ -59,17 +66,18 @@ void replay_record(crdt::Store& store, const persist::RecordView& record, size_t
   }
   // The same layout as when it was written: a record concerns one shard only.
   if (record.span.shard_count == count && record.span.shard != index) return;
-  if (record.producer && !part.damaged.empty() && !store.knows_producer(*record.producer)) {
-    const crdt::RegionId region = crdt::Stamp{record.span.to}.region();
-    store.restore_position({*record.producer, region, store.options().slots, {}, {}});
-  }
-  store.replay(record.bytes, record.producer.value_or(0));
+  store.replay(record.bytes);
   ++part.records;
+  if (!record.producer) return;
+  part.followed.push_back({*record.producer, crdt::Stamp{record.span.from},
+                           crdt::BatchReader(record.bytes).header().self()});
 }
 
-// `before`: into how many shards the node was divided.
+// `before`: into how many shards the node was divided. `gaps`: what this one had then. The log is
+// replayed with the gaps and what the slots had seen then, not with the positions: those are of the
+// end, and would say of a delta that is still to be replayed that it had been seen and removed.
 StorePart recover_store(const persist::Storage& storage, crdt::Store& store, size_t index,
-                        size_t count, size_t before) {
+                        size_t count, size_t before, const std::vector<crdt::Gap>& gaps) {
   StorePart part;
   const crdt::SlotRange range = store.options().slots;
   persist::Outcome outcome = storage.for_each_slot(
@@ -85,11 +93,15 @@ StorePart recover_store(const persist::Storage& storage, crdt::Store& store, siz
       },
       &part.damaged);
   if (outcome.ok()) {
-    // Where a slot is missing, what others wrote to it is too: all of it is asked for again.
-    restore_positions(storage, store, before, !part.damaged.empty());
+    store.set_gaps(gaps);
     outcome = storage.for_each_record([&](const persist::RecordView& record) {
       replay_record(store, record, index, count, part);
     });
+    // Where a slot is missing, what others wrote to it is too: all of it is asked for again.
+    restore_positions(storage, store, before, !part.damaged.empty());
+    for (const auto& each : part.followed) store.follow(each.producer, each.from, each.told);
+    part.followed = {};
+    for (const crdt::SlotId slot : part.damaged) store.forget_coverage(slot);
   }
   part.error = outcome.error;
   return part;
@@ -159,10 +171,14 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
       old = decode_gaps(*bytes).value_or(StoredGaps{});
     }
     const size_t before = old.shards.size();
+    const bool same = before == stores.size();
+    const std::vector<crdt::Gap> all = old.merged();
     std::vector<std::thread> threads;
     for (size_t i = 0; i < stores.size(); ++i) {
-      threads.emplace_back(
-          [&, i] { parts[i] = recover_store(*storage, *stores[i], i, stores.size(), before); });
+      threads.emplace_back([&, i] {
+        parts[i] = recover_store(*storage, *stores[i], i, stores.size(), before,
+                                 same ? old.shards[i] : all);
+      });
     }
     for (std::thread& thread : threads) thread.join();
     for (const StorePart& part : parts) {

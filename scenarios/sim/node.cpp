@@ -72,8 +72,8 @@ void Node::recover(Shard& shard) {
     if (!store.merge_slot(bytes, crdt::Store::SlotSource::kSnapshot, &error)) std::abort();
     store.mark_clean(slot);
   }
-  if (const auto own = disk.positions.find(shard.index_); own != disk.positions.end()) {
-    for (const crdt::Store::Position& p : own->second) store.restore_position(p);
+  if (const auto own = disk.gaps.find(shard.index_); own != disk.gaps.end()) {
+    store.set_gaps(own->second);
   }
   // Own and others' records together, by rising `to`.
   std::multimap<Stamp, std::pair<uint64_t, const LogRecord*>> log;
@@ -84,7 +84,15 @@ void Node::recover(Shard& shard) {
   for (const auto& [to, each] : log) {
     const auto& [producer, record] = each;
     if (record->shard != shard.index_) continue;
-    store.replay(record->bytes, producer);
+    store.replay(record->bytes);
+  }
+  if (const auto own = disk.positions.find(shard.index_); own != disk.positions.end()) {
+    for (const crdt::Store::Position& p : own->second) store.restore_position(p);
+  }
+  for (const auto& [to, each] : log) {
+    const auto& [producer, record] = each;
+    if (record->shard != shard.index_ || producer == 0) continue;
+    store.follow(producer, record->from, crdt::BatchReader(record->bytes).header().self());
   }
 }
 

@@ -10,10 +10,8 @@
 //     ATOLL_SIM_MINUTES=60 ...     as many seeds as that takes, other ones in every run
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <iterator>
 
 #include "scenarios/sim/simulator.h"
 #include "tests/seed.h"
@@ -26,8 +24,6 @@ using sim::Profile;
 using sim::Stats;
 
 constexpr uint64_t kSeeds = 1500;
-// Of those, known to fail (ARCHITECTURE.md): left out of the test run, but not of ATOLL_SEED.
-constexpr uint64_t kKnownToFail[] = {339};
 
 void report(const Stats& s, uint64_t seeds) {
   const auto n = [](uint64_t v) { return static_cast<unsigned long long>(v); };
@@ -61,11 +57,6 @@ TEST(Simulation, random_faults) {
   uint64_t ran = 0, failed = 0;
   for (; seed <= last; ++seed) {
     if (minutes != 0 && std::chrono::steady_clock::now() >= end) break;
-    if (only == 0 && std::ranges::find(kKnownToFail, seed) != std::end(kKnownToFail)) {
-      std::printf("seed %llu is known to fail and left out\n",
-                  static_cast<unsigned long long>(seed));
-      continue;
-    }
     const Profile profile = sim::profile_of(seed);
     const Outcome outcome = sim::run(seed, profile);
     sum += outcome.stats;

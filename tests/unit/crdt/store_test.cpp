@@ -314,7 +314,7 @@ TEST(Store, AReplayedSlotKnowsTheGapsOfBatchesThatNoPositionTells) {
   a.store.set_gaps({{Stamp{}, ms(50)}});
   a.store.set_now(kNow + 100);
   a.set("{g}k", "v");
-  b.store.replay(a.store.seal().bytes, 10);
+  b.store.replay(a.store.seal().bytes);
   EXPECT_EQ(b.get("{g}k"), "v");
   const SlotId slot = slot_of("{g}");
   EXPECT_TRUE(b.store.coverage(slot).covers(ms(100)));
