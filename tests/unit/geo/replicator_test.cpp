@@ -341,6 +341,7 @@ TEST_F(Pair, AfterAnUncleanRestartThatLostNothingNoSlotIsFetched) {
   live(again, eu, 4);
   EXPECT_FALSE(again.replicator->healing());
   EXPECT_EQ(again.get("k"), "1");
+  EXPECT_EQ(again.joined, 0);
 }
 
 TEST_F(Pair, WithoutTheGapTheLostTailIsTakenForDeleted) {
