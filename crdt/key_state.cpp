@@ -212,9 +212,14 @@ bool merge(KeyState& state, const KeyState& other, Discarded* discarded) {
 
 bool merge_from(KeyState& state, const KeyState& other, const VersionVector& theirs,
                 const VersionVector& own, Parts parts, Discarded* discarded) {
-  const bool mine_gone =
-      parts == Parts::kAll && state.base > other.base && theirs.covers(state.base);
-  const bool theirs_gone = other.base > state.base && own.covers(other.base);
+  bool mine_gone = parts == Parts::kAll && state.base > other.base && theirs.covers(state.base);
+  bool theirs_gone = other.base > state.base && own.covers(other.base);
+  // A base that was seen where the later one was, and lost to it, does not come back with its end.
+  if (mine_gone) {
+    theirs_gone = other.base && own.covers(other.base);
+  } else if (theirs_gone && parts == Parts::kAll) {
+    mine_gone = state.base && theirs.covers(state.base);
+  }
   KeyState news = other;
   if (theirs_gone) drop_base(news);
   remove_absent(news, state, own, Parts::kAll);

@@ -245,10 +245,15 @@ void Store::begin_batch() {
   writer_.begin(coverage());
   begun_.clear();
   for (const RegionId r : regions_) begun_.push_back(writer_.context().at(r));
+  uneven_ = std::any_of(positions_.begin(), positions_.end(), [&](const Position& p) {
+    const Coverage* least = writer_.context().find(p.region);
+    return least == nullptr || p.gaps != least->gaps;
+  });
 }
 
 // Null where the batch's context is the slot's. Of a slot that was repaired beyond the rest of the
-// shard, more has been seen, and so more may have been removed. Where entries were evicted, nothing
+// shard, or that lies beside a gap of another producer of the same region, more has been seen, and so
+// more may have been removed. Where entries were evicted, nothing
 // can be told from what is absent; but a base without contributions lacks none if none were
 // evicted.
 const VersionVector* Store::delta_context(DeltaKind kind, const Slot& s, SlotId id) {
@@ -261,7 +266,7 @@ const VersionVector* Store::delta_context(DeltaKind kind, const Slot& s, SlotId 
   for (size_t i = 1; i < regions_.size(); ++i) {
     ahead |= i < begun_.size() ? changed[i] > begun_[i] : changed[i].raw != 0;
   }
-  if (!ahead && s.repaired == nullptr) return nullptr;
+  if (!ahead && s.repaired == nullptr && !(s.exact && uneven_)) return nullptr;
   slot_context_ = writer_.context();
   for (size_t i = 1; i < regions_.size(); ++i) slot_context_.set(coverage_of(id, regions_[i]));
   if (s.repaired != nullptr) slot_context_.unite(s.repaired->of(options_.region));

@@ -237,7 +237,8 @@ class Store {
   // into the current batch again, so that every region gets them.
   // kRegionAndLog: the log of that region is read as well, from where it was read to before. Where
   // that region has evicted, its slot does not stand for the deltas that it has seen.
-  enum class SlotSource : uint8_t { kSnapshot, kRegion, kRegionAndLog };
+  // kLapsedRegion: what was removed here meanwhile did not wait for that region.
+  enum class SlotSource : uint8_t { kSnapshot, kRegion, kRegionAndLog, kLapsedRegion };
   bool merge_slot(std::string_view bytes, SlotSource source, std::string* error);
   // Stamps anew, and puts into the current batch again, all that this region has written later than
   // `since`: to others those stamps are an earlier life's.
@@ -289,6 +290,7 @@ class Store {
     Stamp evicted_birth;                 // greatest birth of an evicted contribution
     Stamp evicted_base;                  // and base
     bool evicted = false;
+    bool exact = false;  // something was collected of which the shard's coverage does not tell
     bool dirty = false;
     std::unique_ptr<std::vector<FlushMark>> flushes;
     std::unique_ptr<VersionVector> repaired;  // what was seen beyond the shard's positions
@@ -345,7 +347,7 @@ class Store {
   void raise_changed(std::string_view batch);
   void apply_base(Slot& s, const KeyRef& ref, const Delta& delta);
   void apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
-                   const VersionVector& own);
+                   const VersionVector& own, bool complete = true);
   void apply_ttl(Slot& s, const KeyRef& ref, const Delta& delta);
   void apply_flush(Slot& s, const FlushMark& mark);
   void bury(Slot& s, uint32_t index, SlotId id);
@@ -356,6 +358,7 @@ class Store {
   void note_conflict(const KeyRef& ref, const char* rule, Stamp winner, Stamp loser,
                      std::string_view loser_value);
   Coverage coverage_of(SlotId id, RegionId region) const;
+  bool covers(SlotId id, Stamp stamp) const;  // coverage_of() does, without building it
   VersionVector context(SlotId id) const;
   bool knows_all(const VersionVector& theirs, SlotId id) const;
 
@@ -364,16 +367,21 @@ class Store {
   static VersionVector context_of(const SlotImage& image);
   void learn_coverage(Slot& s, SlotId id, Coverage seen);
   void load_slot(SlotImage& image);
-  void join_slot(SlotImage& image, bool stands_for_deltas);
+  void join_slot(SlotImage& image, SlotSource source);
+  void evict_replaced(Slot& s, const SlotImage& image, const VersionVector& context);
   void join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
-                  const VersionVector& mine);
+                  const VersionVector& mine, bool complete);
   void emit_flush(SlotId id, DbId db, Stamp stamp, const VersionVector& seen);
 
   // Upkeep.
   size_t expire_slot(Slot& s);
   void collect_slot(Slot& s);
   bool collect_entry(Slot& s, uint32_t index);
+  void erase_collected(Slot& s, uint32_t index);
+  void note_collected(Slot& s, Stamp stamp);
+  void note_collected(Slot& s, const StateView& before, const StateView& after);
   bool evictable(const Entry& entry, EvictionPool pool) const;
+  void evict_at(Slot& s, uint32_t index);
 
   Options options_;
   Millis now_ = 0;
@@ -383,6 +391,7 @@ class Store {
   std::vector<Db> dbs_;
   BatchWriter writer_;
   std::vector<Stamp> begun_;  // the context of the batch, as regions_
+  bool uneven_ = false;       // it lacks what only some producers of a region have a gap for
   VersionVector slot_context_;
   Stamp sealed_upto_;
   Stamp last_write_;
@@ -390,6 +399,7 @@ class Store {
   Stability firm_;  // of stable_, the regions without an open gap
   std::vector<Position> positions_;
   std::vector<Gap> gaps_;          // in this region's own stamps
+  VersionVector observed_;  // what the writers of all that was merged here had seen when they wrote
   std::vector<RegionId> regions_;  // dense index of changed_; this region is the first
   std::vector<Stamp> changed_;     // [slot * regions_.size() + index]
   size_t memory_bytes_ = 0;

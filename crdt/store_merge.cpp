@@ -114,6 +114,16 @@ Coverage Store::coverage_of(SlotId id, RegionId region) const {
   return c;
 }
 
+bool Store::covers(SlotId id, Stamp stamp) const {
+  if (stamp.region() == options_.region && !Coverage::within(gaps_, stamp)) return true;
+  for (const Position& p : positions_) {
+    if (p.region != stamp.region() || !p.slots.contains(id) || stamp > p.upto) continue;
+    if (!Coverage::within(p.gaps, stamp)) return true;
+  }
+  const auto& repaired = slot(id).repaired;
+  return repaired && repaired->covers(stamp);
+}
+
 VersionVector Store::coverage(SlotId id) const {
   VersionVector v;
   for (const RegionId r : regions_) v.set(coverage_of(id, r));
@@ -202,6 +212,7 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
     }
   }
   clock_.observe(header.to);
+  observed_.unite(header.context);
   Delta d;
   while (reader.next(d)) {
     // An overlapping batch repeats what was applied; metadata of it may have been collected since.
@@ -223,6 +234,7 @@ void Store::replay(std::string_view bytes) {
   const BatchHeader header = reader.header();
   clock_.observe(header.to);
   if (header.region == options_.region) sealed_upto_ = std::max(sealed_upto_, header.to);
+  observed_.unite(header.context);
   Delta d;
   while (reader.next(d)) {
     if (!options_.slots.contains(d.slot)) continue;
@@ -312,8 +324,9 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d) {
     apply_state(s, ref, theirs, *d.context, context(d.slot));
     return;
   }
-  // What was evicted was later: the key stays a miss.
-  if (e == nullptr && d.stamp <= s.evicted_base) return;
+  // What was evicted was later: the key stays a miss. (A tombstone may be what others still need.)
+  const bool absent = e == nullptr || e->kind() != BaseKind::kValue;
+  if (absent && is_set && d.stamp <= s.evicted_base) return;
   if (e != nullptr && e->stamp() >= d.stamp) {
     // Ours is later. It had not seen theirs if it was written here.
     if (is_set && e->stamp() > d.stamp && e->stamp().region() == options_.region) {
@@ -337,10 +350,11 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d) {
 // Where entries were evicted, what a state has and we have not may have been removed, or evicted. A
 // state from a region that knows all that we have seen has the key as it should be. Of another one
 // only what is new is certain, and a part of a state would be a wrong value: the key stays a miss.
+// (`complete`: nothing was evicted there.)
 void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& sender,
-                        const VersionVector& seen) {
+                        const VersionVector& seen, bool complete) {
   static const VersionVector kNothing;
-  const bool restores = s.evicted && knows_all(sender, ref.slot);
+  const bool restores = s.evicted && complete && knows_all(sender, ref.slot);
   const VersionVector& own = restores ? kNothing : seen;
   if (theirs.kind == BaseKind::kValue) {
     const FlushMark* mark = flushed(s, ref.db, theirs.base);
@@ -350,7 +364,8 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Vers
   KeyState mine;
   if (index != Table::kNone) s.table.at(index)->unpack(mine);
   if (s.evicted && !restores) {
-    bool stale = !mine.base && theirs.base && theirs.base <= s.evicted_base;
+    bool stale =
+        mine.kind != BaseKind::kValue && theirs.base && theirs.base <= s.evicted_base;
     if (index == Table::kNone) {
       stale |= theirs.base && own.covers(theirs.base);
       for (const Contribution& c : theirs.contributions) stale |= own.covers(c.last);
@@ -360,7 +375,13 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Vers
       for (const Contribution& c : mine.contributions) {
         s.evicted_birth = std::max(s.evicted_birth, c.birth);
       }
-      if (index != Table::kNone) erase_at(s, index);
+      KeyState tombstone;
+      for (const KeyState* deleted : {&mine, &theirs}) {
+        if (deleted->kind != BaseKind::kDeleted || deleted->base <= tombstone.base) continue;
+        tombstone.kind = BaseKind::kDeleted;
+        tombstone.base = deleted->base;
+      }
+      put_state(s, ref, index, tombstone);
       return;
     }
   }

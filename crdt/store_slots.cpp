@@ -1,6 +1,7 @@
 // The store: whole slots, as snapshots and as what regions send each other to heal.
 // FORMAT.md has the byte layout.
 #include <algorithm>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "crdt/store.h"
@@ -9,8 +10,9 @@ namespace atl::crdt {
 
 namespace {
 
-constexpr uint8_t kSlotVersion = 3;
+constexpr uint8_t kSlotVersion = 4;
 constexpr uint8_t kEvicted = 0x01;
+constexpr uint8_t kExact = 0x02;
 
 }  // namespace
 
@@ -23,7 +25,8 @@ struct Store::SlotImage {
   SlotId slot = 0;
   std::vector<Stamp> changed;
   VersionVector coverage;
-  bool evicted = false;
+  VersionVector observed;  // of an evicted slot: see Store::observed_
+  bool evicted = false, exact = false;
   Stamp evicted_birth, evicted_base;
   std::vector<FlushMark> flushes;
   std::vector<Item> items;
@@ -38,9 +41,10 @@ void Store::encode_slot(SlotId id, std::string& out) const {
   w.u8(static_cast<uint8_t>(last.size()));
   for (const Stamp stamp : last) w.stamp(stamp);
   encode_seen(coverage(id), out);
-  w.u8(s.evicted ? kEvicted : 0);
+  w.u8(static_cast<uint8_t>((s.evicted ? kEvicted : 0) | (s.exact ? kExact : 0)));
   w.stamp(s.evicted_birth);
   w.stamp(s.evicted_base);
+  if (s.evicted) encode_seen(observed_, out);
   w.varint(s.flushes == nullptr ? 0 : s.flushes->size());
   if (s.flushes != nullptr) {
     for (const FlushMark& m : *s.flushes) {
@@ -81,9 +85,13 @@ bool Store::parse_slot(std::string_view bytes, SlotImage& image, std::string* er
   const uint8_t changed = in.u8();
   for (uint8_t i = 0; i < changed && in.ok(); ++i) image.changed.push_back(in.stamp());
   decode_seen(in, image.coverage);
-  image.evicted = (in.u8() & kEvicted) != 0;
+  const uint8_t flags = in.u8();
+  if ((flags & ~(kEvicted | kExact)) != 0) in.fail();
+  image.evicted = (flags & kEvicted) != 0;
+  image.exact = (flags & kExact) != 0;
   image.evicted_birth = in.stamp();
   image.evicted_base = in.stamp();
+  if (image.evicted) decode_seen(in, image.observed);
   const uint64_t flushes = in.varint();
   if (flushes > 256) in.fail();
   for (uint64_t i = 0; i < flushes && in.ok(); ++i) {
@@ -126,7 +134,7 @@ bool Store::merge_slot(std::string_view bytes, SlotSource source, std::string* e
   if (source == SlotSource::kSnapshot) {
     load_slot(image);
   } else {
-    join_slot(image, !image.evicted || source == SlotSource::kRegion);
+    join_slot(image, source);
   }
   return true;
 }
@@ -157,8 +165,10 @@ void Store::load_slot(SlotImage& image) {
   }
   for (const Coverage& c : image.coverage.items()) learn_coverage(s, image.slot, c);
   s.evicted = image.evicted;
+  s.exact = image.exact;
   s.evicted_birth = image.evicted_birth;
   s.evicted_base = image.evicted_base;
+  observed_.unite(image.observed);
   for (const FlushMark& mark : image.flushes) add_flush(s, mark);
   for (SlotImage::Item& item : image.items) {
     const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
@@ -180,7 +190,7 @@ VersionVector Store::context_of(const SlotImage& image) {
 
 // Joins one key of the other side. `mine` is what this side had seen before the join.
 void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
-                       const VersionVector& mine) {
+                       const VersionVector& mine, bool complete) {
   // What this region itself wrote and lost in a crash: it comes back here, and goes to everyone.
   const auto lost = [&](Stamp stamp) {
     return stamp.region() == options_.region && !mine.covers(stamp);
@@ -188,7 +198,7 @@ void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const Versi
   bool lost_here = lost(theirs.base);
   for (const Contribution& c : theirs.contributions) lost_here |= lost(c.last);
   for (const TtlMark& m : theirs.ttl) lost_here |= lost(m.stamp);
-  apply_state(s, ref, theirs, context, mine);
+  apply_state(s, ref, theirs, context, mine, complete);
   if (!lost_here || !options_.replicated) return;
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   if (index == Table::kNone) return;
@@ -197,8 +207,35 @@ void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const Versi
   emit_state(ref, clock_.next(now_), s.table.at(index), merged);
 }
 
-void Store::join_slot(SlotImage& image, bool stands_for_deltas) {
+// A value here may have been observed and replaced by a write that the other side evicted, and of
+// which no log reaches back to us. Then it goes as well. What nobody had seen whose writes were
+// merged there stays, and so does what is later than anything that was evicted.
+void Store::evict_replaced(Slot& s, const SlotImage& image, const VersionVector& context) {
+  std::unordered_map<uint64_t, Stamp> bases;
+  for (const SlotImage::Item& item : image.items) {
+    if (item.state.base) bases.emplace(hash_key(item.db, item.key), item.state.base);
+  }
+  const auto has_later = [&](const Entry& e) {
+    const auto it = bases.find(hash_key(e.db(), e.key()));
+    return it != bases.end() && it->second >= e.stamp();
+  };
+  for (uint32_t i = 0; i < s.table.capacity();) {
+    const Entry* e = s.table.at(i);
+    const bool replaced = e != nullptr && e->kind() == BaseKind::kValue &&
+                          e->stamp() <= image.evicted_base &&
+                          (image.observed.covers(e->stamp()) || context.covers(e->stamp())) &&
+                          !has_later(*e);
+    if (replaced) {
+      evict_at(s, i);
+    } else {
+      ++i;
+    }
+  }
+}
+
+void Store::join_slot(SlotImage& image, SlotSource source) {
   Slot& s = slot(image.slot);
+  const bool stands_for_deltas = !image.evicted || source != SlotSource::kRegionAndLog;
   const VersionVector mine = context(image.slot);
   VersionVector context = context_of(image);
   if (image.evicted) {
@@ -214,7 +251,12 @@ void Store::join_slot(SlotImage& image, bool stands_for_deltas) {
       s.evicted_birth = std::max(s.evicted_birth, image.evicted_birth);
       s.evicted_base = std::max(s.evicted_base, image.evicted_base);
     }
-    if (!stands_for_deltas || !behind) context = {};
+    observed_.unite(image.observed);
+    if (stands_for_deltas && behind) {
+      evict_replaced(s, image, context);
+    } else {
+      context = {};
+    }
   }
   touch_dirty(s);
   for (const FlushMark& mark : image.flushes) {
@@ -228,7 +270,16 @@ void Store::join_slot(SlotImage& image, bool stands_for_deltas) {
   for (SlotImage::Item& item : image.items) {
     const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
     theirs.insert(ref.hash);
-    join_entry(s, ref, item.state, context, mine);
+    // The tombstone of what a lapsed region still has may have been collected. Where nothing was
+    // evicted, digests find that out; here the key stays a miss.
+    const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+    const bool unknown = index == Table::kNone || !s.table.at(index)->stamp();
+    if (source == SlotSource::kLapsedRegion && s.evicted && unknown && item.state.base &&
+        item.state.base <= stable_.upto) {
+      s.evicted_base = std::max(s.evicted_base, item.state.base);
+      continue;
+    }
+    join_entry(s, ref, item.state, context, mine, !image.evicted);
   }
   // What we have and they lack, although they had seen it, was removed there.
   for (uint32_t i = 0; i < s.table.capacity();) {
@@ -250,7 +301,6 @@ void Store::join_slot(SlotImage& image, bool stands_for_deltas) {
   }
   if (!stands_for_deltas) return;
   for (const Stamp stamp : image.changed) {
-    if (stamp.region() == options_.region) continue;
     Stamp& changed = changed_ref(image.slot, stamp.region());
     changed = std::max(changed, stamp);
   }

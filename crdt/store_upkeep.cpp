@@ -127,6 +127,38 @@ bool settled(const Entry& e, const Stability& stable) {
 
 }  // namespace
 
+// What lies in a gap came here with another region's state. Once it is collected, nothing but the
+// slot's coverage says that it was here: a late copy of it would be taken for news.
+void Store::note_collected(Slot& s, Stamp stamp) {
+  const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
+  if (!stamp) return;
+  if (!covers(id, stamp)) learn_coverage(s, id, {stamp.region(), stamp, {{{}, stamp}}});
+  s.exact |= std::any_of(positions_.begin(), positions_.end(), [&](const Position& p) {
+    return p.region == stamp.region() && Coverage::within(p.gaps, stamp);
+  });
+}
+
+void Store::note_collected(Slot& s, const StateView& before, const StateView& after) {
+  if (before.base != after.base) note_collected(s, before.base);
+  for (const Contribution& c : before.contributions) {
+    const bool left = std::any_of(after.contributions.begin(), after.contributions.end(),
+                                  [&](const Contribution& o) { return o.birth == c.birth; });
+    if (!left) note_collected(s, c.last);
+  }
+  for (const TtlMark& m : before.ttl) {
+    if (std::find(after.ttl.begin(), after.ttl.end(), m) == after.ttl.end()) {
+      note_collected(s, m.stamp);
+    }
+  }
+}
+
+void Store::erase_collected(Slot& s, uint32_t index) {
+  TtlMark mark;
+  note_collected(s, s.table.at(index)->view(mark), {});
+  touch_dirty(s);
+  erase_at(s, index);
+}
+
 // Returns true when the entry went and another may stand in its cell.
 bool Store::collect_entry(Slot& s, uint32_t index) {
   Entry* e = s.table.at(index);
@@ -135,8 +167,7 @@ bool Store::collect_entry(Slot& s, uint32_t index) {
     const Millis deadline = e->deadline();
     if (deadline <= now_ && settled(*e, firm_) &&
         firm_.upto.ms() > deadline + options_.max_clock_skew) {
-      touch_dirty(s);
-      erase_at(s, index);
+      erase_collected(s, index);
       return true;
     }
     if (deadline > now_) {  // prolonged
@@ -149,19 +180,19 @@ bool Store::collect_entry(Slot& s, uint32_t index) {
   }
   if (!e->has(Entry::kIsWide)) {
     if (e->kind() == BaseKind::kValue || !firm_.covers(e->stamp())) return false;
-    touch_dirty(s);
-    erase_at(s, index);
+    erase_collected(s, index);
     return true;
   }
   KeyState& state = scratch_state_;
   e->unpack(state);
   const bool changed = collect(state, firm_);
   if (collectable(state, firm_)) {
-    touch_dirty(s);
-    erase_at(s, index);
+    erase_collected(s, index);
     return true;
   }
   if (changed) {
+    TtlMark mark;
+    note_collected(s, e->view(mark), state);
     touch_dirty(s);
     const std::string key(e->key());
     put_state(s, KeyRef{key, e->db(), 0, hash_key(e->db(), key)}, index, state);
@@ -215,18 +246,22 @@ bool Store::evict_one(EvictionPool pool, EvictionOrder order, int samples, uint6
     if (order == EvictionOrder::kRandom && best_slot != nullptr) break;
   }
   if (best_slot == nullptr) return false;
-  Entry* e = best_slot->table.at(best_index);
-  if (const Wide* w = e->wide()) {
-    for (const Contribution& c : w->contributions) {
-      best_slot->evicted_birth = std::max(best_slot->evicted_birth, c.birth);
-    }
-  }
-  best_slot->evicted_base = std::max(best_slot->evicted_base, e->stamp());
-  best_slot->evicted = true;
-  touch_dirty(*best_slot);
-  erase_at(*best_slot, best_index);
+  evict_at(*best_slot, best_index);
   ++stats_.evicted;
   return true;
+}
+
+void Store::evict_at(Slot& s, uint32_t index) {
+  const Entry* e = s.table.at(index);
+  if (const Wide* w = e->wide()) {
+    for (const Contribution& c : w->contributions) {
+      s.evicted_birth = std::max(s.evicted_birth, c.birth);
+    }
+  }
+  s.evicted_base = std::max(s.evicted_base, e->stamp());
+  s.evicted = true;
+  touch_dirty(s);
+  erase_at(s, index);
 }
 
 }  // namespace atl::crdt

@@ -39,12 +39,10 @@ struct Coverage {
   Stamp upto;
   std::vector<Gap> gaps;  // rising, apart, all of them below `upto`
 
-  bool covers(Stamp stamp) const {
-    if (stamp > upto) return false;
-    for (const Gap& g : gaps) {
-      if (stamp > g.after && stamp < g.until) return false;
-    }
-    return true;
+  bool covers(Stamp stamp) const { return stamp <= upto && !within(gaps, stamp); }
+  static bool within(const std::vector<Gap>& gaps, Stamp stamp) {
+    return std::any_of(gaps.begin(), gaps.end(),
+                       [&](const Gap& g) { return stamp > g.after && stamp < g.until; });
   }
   bool includes(const Coverage& other) const;
   // Whether there is a gap in which some region may have something.

@@ -92,6 +92,7 @@ void put(wire::Content* out, const SlotRequest& m) {
   r->set_first_slot(m.slots.first);
   r->set_last_slot(m.slots.last);
   r->set_whole(m.whole);
+  for (const auto& c : m.seen.items()) put(r->add_seen(), c);
   for (const auto& list : m.changed) {
     wire::Changed* c = r->add_changed();
     for (const Stamp s : list) c->add_stamps(s.raw);
@@ -210,7 +211,8 @@ Body read_body(wire::Content& content, Checked& check) {
     }
     case wire::Content::kSlotRequest: {
       const wire::SlotRequest& r = content.slot_request();
-      SlotRequest out{r.id(), check.slots(r.first_slot(), r.last_slot()), r.whole(), {}};
+      SlotRequest out{
+          r.id(), check.slots(r.first_slot(), r.last_slot()), r.whole(), check.vector(r.seen()), {}};
       check.require(r.changed_size() <= static_cast<int>(crdt::kSlotCount), "too many slots");
       for (const wire::Changed& c : r.changed()) out.changed.push_back(stamps(c.stamps()));
       return out;

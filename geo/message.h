@@ -22,7 +22,7 @@ using crdt::SlotId;
 using crdt::SlotRange;
 using crdt::Stamp;
 
-inline constexpr uint32_t kProtocolVersion = 2;
+inline constexpr uint32_t kProtocolVersion = 3;
 inline constexpr size_t kBatchesBytesMax = 192 * 1024;
 inline constexpr size_t kSlotsBytesMax = 192 * 1024;
 
@@ -89,11 +89,13 @@ struct PullReply {
   std::vector<std::shared_ptr<const std::string>> batches;
 };
 
-// "Send me these slots." A slot whose `changed` equals the sender's is answered without its data.
+// "Send me these slots." A slot whose `changed` equals that of who is asked is answered without its
+// data, unless something may be hidden below it that lies in a gap of the one and not of the other.
 struct SlotRequest {
   uint64_t id = 0;
   SlotRange slots;
   bool whole = false;                       // send the data in any case
+  crdt::VersionVector seen;                 // what the sender covers of all these slots
   std::vector<std::vector<Stamp>> changed;  // one list a slot, from slots.first on; may be short
 };
 struct SlotReply {

@@ -165,14 +165,16 @@ Replicator::Region& Replicator::region(RegionId id, const std::string& name, Mil
   return it->second;
 }
 
-// A region that lost its disk does not know who there is. One that it has not heard of yet may be
-// the only one that has its last writes: what others have seen names it, and the gap waits for it.
+// A region that is new, or lost its disk, does not know who there is. One that it has not heard of
+// yet counts for stability, and may be the only one that has its own last writes: what others have
+// seen names it. (One that was forgotten here is known to the store.)
 void Replicator::learn_regions(const crdt::VersionVector& seen, Millis now) {
   for (const crdt::Coverage& c : seen.items()) {
     if (c.region == options_.self.region || !c.upto || regions_.contains(c.region)) continue;
+    if (!gaps_open() && store_.coverage().at(c.region)) continue;
     regions_[c.region].known_since = now;
     host_.report(Host::Level::kInfo, "Region id " + std::to_string(c.region) +
-                                         " has written: our last writes may be there.");
+                                         " has written, and was not heard of here before.");
     remember();
   }
 }
@@ -443,10 +445,8 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
       heal->fills_gaps = true;
     }
   }
-  if (gaps_open()) {
-    learn_regions(m.applied, now);
-    settle_gaps(now);
-  }
+  learn_regions(m.applied, now);
+  if (gaps_open()) settle_gaps(now);
   // Before what follows: two regions may each have lapsed for the other.
   if (listed(m.lapsed, options_.self.region)) {
     if (Heal* heal = start_heal(feed, feed.sender.slots, "we were away beyond its horizon", now)) {

@@ -279,7 +279,7 @@ class Replicator {
   bool has_more_of_us(const Feed& feed) const;
   void settle_gaps(Millis now);
   void set_gaps(std::vector<crdt::Gap> gaps);
-  std::vector<Stamp> hidden_since(const Feed& feed) const;
+  bool hides(SlotId slot, const crdt::VersionVector& here, const crdt::VersionVector& seen) const;
   bool fed_completely(RegionId region, const std::function<bool(const Feed&)>& holds) const;
   void update_stability();
   void check_horizon(Millis now);

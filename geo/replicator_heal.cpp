@@ -141,6 +141,7 @@ void Replicator::compare_digests(Feed& feed, const Beacon& m, Millis now) {
   // A key that has expired is freed when stability is that much later than its deadline.
   const Millis freed = store_.stability().upto.ms() - options_.max_clock_skew;
   if (canary_.no_digest_repair || freed > m.digests_at) return;
+  const std::pair<const uint32_t, Millis>* longest = nullptr;
   for (const Beacon::Digest& d : m.digests) {
     if (!options_.slots.contains(d.slot) || store_.slot_evicted(d.slot)) continue;
     const uint32_t key = static_cast<uint32_t>(feed.sender.address.region) << 16 | d.slot;
@@ -151,14 +152,17 @@ void Replicator::compare_digests(Feed& feed, const Beacon& m, Millis now) {
       suspects_.erase(key);
       continue;
     }
-    auto [it, fresh] = suspects_.try_emplace(key, now);
+    const auto [it, fresh] = suspects_.try_emplace(key, now);
     if (fresh || now - it->second < options_.beacon_interval / 2) continue;
     ++counters_.digest_mismatches;
-    if (Heal* heal =
-            start_heal(feed, {d.slot, d.slot}, "a slot differs for no other reason", now)) {
-      heal->whole = true;
-      suspects_.erase(it);
-    }
+    if (longest == nullptr || it->second < longest->second) longest = &*it;
+  }
+  // One at a time from a shard, in turn.
+  if (longest == nullptr) return;
+  const auto slot = static_cast<SlotId>(longest->first & 0xffff);
+  if (Heal* heal = start_heal(feed, {slot, slot}, "a slot differs for no other reason", now)) {
+    heal->whole = true;
+    suspects_.erase(longest->first);
   }
 }
 
@@ -186,20 +190,16 @@ Replicator::Heal* Replicator::start_heal(const Feed& from, SlotRange slots, cons
   return &heals_.back();
 }
 
-// Of each region of whose stamps a gap is here, and that shard has something of it, where the first
-// such gap begins. (A gap begins at a stamp of its region, or with nothing.)
-std::vector<Stamp> Replicator::hidden_since(const Feed& feed) const {
-  std::vector<Stamp> since;
-  if (!feed.has) return since;
-  for (const Beacon::Position& p : *feed.has) {
-    const crdt::Coverage mine = coverage_of(p.producer, p.seen.region);
-    for (const crdt::Gap& g : mine.gaps) {
-      if (!reaches_into(p.seen, g)) continue;
-      since.push_back(Stamp::from_tick(g.after.tick(), p.seen.region));
-      break;
-    }
-  }
-  return since;
+// Whether a slot here has, below its last deltas, something that lies in a gap of `seen`: then equal
+// last deltas do not say that the slots are equal.
+bool Replicator::hides(SlotId slot, const crdt::VersionVector& here,
+                       const crdt::VersionVector& seen) const {
+  return std::any_of(seen.items().begin(), seen.items().end(), [&](const crdt::Coverage& c) {
+    const Stamp last = store_.changed(slot, c.region);
+    return std::any_of(c.gaps.begin(), c.gaps.end(), [&](const crdt::Gap& g) {
+      return last > g.after && reaches_into(here.of(c.region), g);
+    });
+  });
 }
 
 void Replicator::continue_heal(Heal& heal, Millis now) {
@@ -209,16 +209,10 @@ void Replicator::continue_heal(Heal& heal, Millis now) {
   request.slots.last =
       static_cast<SlotId>(std::min<uint32_t>(heal.slots.last, heal.next + kSlotsPerRequest - 1));
   request.whole = heal.whole;
-  const Feed* feed = find_feed(heal.from.producer());
-  if (!heal.whole && feed != nullptr) {
-    // What was written since hides what is missing in a gap: such a slot is fetched in any case.
-    const std::vector<Stamp> since = hidden_since(*feed);
+  if (!heal.whole) {
+    request.seen = store_.coverage(request.slots);
     for (uint32_t s = request.slots.first; s <= request.slots.last; ++s) {
-      const auto slot = static_cast<SlotId>(s);
-      const bool hides = std::any_of(since.begin(), since.end(), [&](Stamp stamp) {
-        return store_.changed(slot, stamp.region()) > stamp;
-      });
-      request.changed.push_back(hides ? std::vector<Stamp>{} : store_.changed(slot));
+      request.changed.push_back(store_.changed(static_cast<SlotId>(s)));
     }
   }
   heal.asked_at = now;
@@ -237,14 +231,16 @@ void Replicator::handle(Feed& feed, const SlotRequest& m, Millis now) {
   for (uint32_t i = m.slots.first; i <= last; ++i) {
     const auto slot = static_cast<SlotId>(i);
     const size_t n = i - m.slots.first;
-    const bool same = !m.whole && n < m.changed.size() && m.changed[n] == store_.changed(slot);
+    const crdt::VersionVector here = store_.coverage(slot);
+    const bool same = !m.whole && n < m.changed.size() && m.changed[n] == store_.changed(slot) &&
+                      !hides(slot, here, m.seen);
     if (!same) {
       auto encoded = std::make_shared<std::string>();
       store_.encode_slot(slot, *encoded);
       bytes += encoded->size();
       reply.slots.push_back(std::move(encoded));
     }
-    keep_least(least, store_.coverage(slot));
+    keep_least(least, here);
     reply.answered.last = slot;
     if (bytes >= kSlotsBytesMax) break;
   }
@@ -259,7 +255,9 @@ void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
     return;
   }
   using Source = crdt::Store::SlotSource;
-  const Source source = it->fills_gaps ? Source::kRegionAndLog : Source::kRegion;
+  const Source source = it->fills_gaps ? Source::kRegionAndLog
+                        : it->readmits ? Source::kLapsedRegion
+                                       : Source::kRegion;
   for (const auto& bytes : m.slots) {
     SlotId slot = 0;
     std::string error = "malformed slot";

@@ -120,7 +120,7 @@ uint64_t History::known(size_t key, RegionId region, const crdt::KeyState& state
     const Op& op = ops_[id];
     const bool flush = op.kind == OpKind::kFlush && state.kind == crdt::BaseKind::kDeleted &&
                        state.base.region() == op.region && state.base <= op.stamp &&
-                       !op.covers.covers(state.base);
+                       !op.covers.covers(state.base) && op.holders[region].seq != Op::kNowhere;
     const bool own = op.region == region && !op.lost_before;
     if (op.is_base() && (op.stamp == state.base || flush || own)) mask |= op.known;
   }

@@ -52,6 +52,13 @@ Profile profile_of(uint64_t seed) {
   choose_regions(r, p);
   choose_network(r, p);
   choose_faults(r, p);
+  // A region that lost its disk begins above what it had stamped if somebody in reach knows that, or
+  // if no clock was further from its own than the allowed skew. Otherwise stamps would repeat.
+  const auto [slow, fast] = std::minmax_element(
+      p.regions.begin(), p.regions.end(),
+      [](const auto& a, const auto& b) { return a.clock_offset < b.clock_offset; });
+  const Millis steps = p.clock_step_every != 0 ? 2 * kClockStepMs : 0;
+  if (fast->clock_offset - slow->clock_offset + steps > kMaxSkewMs) p.disk_loss_every = 0;
   p.faults_ms = r.between(1500, 5000);
   p.snapshot_every = r.between(100, 1500);
   p.ttl = !r.one_in(3);

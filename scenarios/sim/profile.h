@@ -21,7 +21,8 @@ using crdt::Stamp;
 inline constexpr SlotRange kSlots{0, 63};
 inline constexpr Millis kBeaconMs = 100;
 inline constexpr Millis kPullTimeoutMs = 200;
-inline constexpr Millis kMaxSkewMs = 500;
+inline constexpr Millis kMaxSkewMs = 500;  // geo-max-clock-skew; clocks are often further apart
+inline constexpr Millis kClockStepMs = 300;
 
 struct RegionProfile {
   int shards = 1;

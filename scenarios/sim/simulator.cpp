@@ -163,7 +163,7 @@ class Simulator {
       }
     }
     if (due(profile_.clock_step_every)) {
-      nodes_[any_node()]->step_clock(random_.between(-300, 300));
+      nodes_[any_node()]->step_clock(random_.between(-kClockStepMs, kClockStepMs));
     }
     if (due(profile_.pause_every)) change_pause();
     if (profile_.long_away_at != 0 && now_ >= profile_.long_away_at && away_ == 0) {

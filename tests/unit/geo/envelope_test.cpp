@@ -96,8 +96,10 @@ TEST(Envelope, EveryFieldOfTheRepairMessagesArrives) {
   ASSERT_EQ(reply.batches.size(), 2u);
   EXPECT_EQ(*reply.batches[0], *bytes(10, 1));
 
-  const auto request = std::get<SlotRequest>(
-      over_the_wire(example(SlotRequest{8, {3, 5}, true, {{}, {Stamp{1}, Stamp{2}}, {}}})).body);
+  SlotRequest asked{8, {3, 5}, true, {}, {{}, {Stamp{1}, Stamp{2}}, {}}};
+  asked.seen.set({2, Stamp{99}, {{Stamp{5}, Stamp{9}, true}}});
+  const auto request = std::get<SlotRequest>(over_the_wire(example(asked)).body);
+  EXPECT_EQ(request.seen, asked.seen);
   EXPECT_EQ(request.id, 8u);
   EXPECT_EQ(request.slots, (SlotRange{3, 5}));
   EXPECT_TRUE(request.whole);
