@@ -106,6 +106,7 @@ void put(wire::Content* out, const SlotReply& m) {
   r->set_last_slot(m.answered.last);
   for (const auto& s : m.slots) r->add_slots(*s);
   for (const auto& c : m.covered.items()) put(r->add_covered(), c);
+  r->set_evicted(m.evicted);
 }
 
 void put(wire::Content* out, const Healed&) {
@@ -220,7 +221,8 @@ Body read_body(wire::Content& content, Checked& check) {
     case wire::Content::kSlotReply: {
       wire::SlotReply& r = *content.mutable_slot_reply();
       SlotReply out{
-          r.id(), check.slots(r.first_slot(), r.last_slot()), {}, check.vector(r.covered())};
+          r.id(), check.slots(r.first_slot(), r.last_slot()), {}, check.vector(r.covered()),
+          r.evicted()};
       for (std::string& s : *r.mutable_slots()) out.slots.push_back(share(&s));
       return out;
     }

@@ -103,6 +103,7 @@ struct SlotReply {
   SlotRange answered;                                     // these slots are dealt with
   std::vector<std::shared_ptr<const std::string>> slots;  // those that differed
   crdt::VersionVector covered;                            // the least that the others cover
+  bool evicted = false;                                   // something was, in one of them
 };
 
 // "I have healed by slots from you": ends being lapsed.

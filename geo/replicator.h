@@ -207,6 +207,7 @@ class Replicator {
     Millis asked_at = 0;
     bool whole = false;
     bool fills_gaps = false;  // in this region's own stamps
+    bool evicted = false;     // something was, in the source's slots
     bool ends_lapse = false;
     bool readmits = false;                     // ends the source's lapse here
     std::optional<crdt::VersionVector> least;  // what the source covers of every slot so far

@@ -241,6 +241,7 @@ void Replicator::handle(Feed& feed, const SlotRequest& m, Millis now) {
       reply.slots.push_back(std::move(encoded));
     }
     keep_least(least, here);
+    reply.evicted |= store_.slot_evicted(slot);
     reply.answered.last = slot;
     if (bytes >= kSlotsBytesMax) break;
   }
@@ -271,6 +272,7 @@ void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
     host_.slot_joined(slot);
   }
   keep_least(it->least, m.covered);
+  it->evicted |= m.evicted;
   it->next = m.answered.last + 1u;
   it->id = 0;
   ack_due_ = true;
@@ -281,13 +283,13 @@ void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
   }
 }
 
-// Every slot of the range is joined, so whatever the source had seen of them we have. (A heal that
-// fills our gaps leaves that to the log: the source may have evicted.)
+// Every slot of the range is joined, so whatever the source had seen of them we have. (Where the
+// source has evicted, a heal that fills our gaps leaves that to the log.)
 void Replicator::finish_heal(size_t index, Millis now) {
   const Heal heal = heals_[index];
   heals_.erase(heals_.begin() + static_cast<std::ptrdiff_t>(index));
   Feed* feed = find_feed(heal.from.producer());
-  if (heal.least && !heal.fills_gaps) {
+  if (heal.least && !(heal.fills_gaps && heal.evicted)) {
     store_.advance(heal.slots, *heal.least);
     host_.remember_positions();
   }

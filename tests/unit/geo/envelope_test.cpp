@@ -106,12 +106,13 @@ TEST(Envelope, EveryFieldOfTheRepairMessagesArrives) {
   ASSERT_EQ(request.changed.size(), 3u);
   EXPECT_EQ(request.changed[1].size(), 2u);
 
-  SlotReply slots{8, {3, 4}, {bytes(100, 3)}, {}};
+  SlotReply slots{8, {3, 4}, {bytes(100, 3)}, {}, true};
   slots.covered.raise(1, Stamp{77});
   const auto answered = std::get<SlotReply>(over_the_wire(example(slots)).body);
   EXPECT_EQ(answered.id, 8u);
   EXPECT_EQ(answered.answered, (SlotRange{3, 4}));
   EXPECT_EQ(answered.covered.at(1), Stamp{77});
+  EXPECT_TRUE(answered.evicted);
   EXPECT_EQ(*answered.slots.at(0), *bytes(100, 3));
 
   EXPECT_TRUE(std::holds_alternative<Healed>(over_the_wire(example(Healed{})).body));
