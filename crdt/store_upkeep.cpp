@@ -132,7 +132,11 @@ bool settled(const Entry& e, const Stability& stable) {
 void Store::note_collected(Slot& s, Stamp stamp) {
   const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
   if (!stamp) return;
-  if (!covers(id, stamp)) learn_coverage(s, id, {stamp.region(), stamp, {{{}, stamp}}});
+  if (!covers(id, stamp)) {
+    learn_coverage(s, id, {stamp.region(), stamp, {{{}, stamp}}});
+    Stamp& changed = changed_ref(id, stamp.region());
+    changed = std::max(changed, stamp);
+  }
   s.exact |= std::any_of(positions_.begin(), positions_.end(), [&](const Position& p) {
     return p.region == stamp.region() && Coverage::within(p.gaps, stamp);
   });

@@ -338,6 +338,76 @@ TEST(Store, AFlushTakesWhatItSawWithinAGap) {
   EXPECT_EQ(b.get("k"), "(nil)");
 }
 
+// What b collects, although it lies in a gap for b (it came with c's state), is not taken in again.
+TEST(Store, WhatWasCollectedWithinAGapStaysAway) {
+  Site a(1), b(2, {}, kNow + 10), c(3, {}, kNow + 20);
+  a.add("n", 5);
+  c.take(a);
+  c.store.set_now(kNow + 30);
+  c.set("n", "7");  // a state: it names the contribution that it observed
+  const std::string late = slot_bytes(a, "n");
+  b.take(c);
+  const Stamp until = Stamp::make(kNow + 60, 0, 1);
+  b.store.register_producer(1, 1, {});
+  b.store.advance(1, {1, until, {{{}, until, true}}});
+  ASSERT_FALSE(b.store.coverage().covers(Stamp::make(kNow, 1, 1)));
+  b.store.set_now(kNow + 5000);
+  b.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2, 3}});
+  b.store.collect_step(SIZE_MAX);
+  KeyState state;
+  ASSERT_TRUE(b.store.state(make_ref(0, "n"), state));
+  ASSERT_TRUE(state.contributions.empty());
+  ASSERT_TRUE(b.store.merge_slot(late, Store::SlotSource::kRegion, nullptr));
+  EXPECT_EQ(b.get("n"), "7");
+}
+
+// A slot whose origin has two producers, one of which has a gap: the shard as a whole does not claim
+// what lies in there, and a delta of the other one's slot says that it was seen there.
+TEST(Store, ASlotBesideAGapTellsWhatWasCollectedThere) {
+  const SlotId slot = slot_of("n");
+  const SlotRange low{0, static_cast<SlotId>(slot - 1)}, high{slot, kSlotCount - 1};
+  const Stamp until = Stamp::make(kNow + 60, 0, 1);
+  Site a(1), b(2, {}, kNow + 10), c(3, {}, kNow + 20);
+  a.add("n", 5);
+  const Batch first = a.store.seal();
+  for (Site* site : {&b, &c}) {
+    site->store.register_producer(100, 1, low);
+    site->store.register_producer(101, 1, high);
+    site->store.advance(100, {1, until, {{{}, until, true}}});
+    ASSERT_EQ(site->store.apply(101, first.bytes), Store::Applied::kApplied);
+    site->store.advance(101, {1, until, {}});
+  }
+  b.store.set_now(kNow + 100);
+  b.store.del(make_ref(0, "n"));
+  c.take(b);
+  b.store.set_now(kNow + 5000);
+  b.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2, 3}});
+  b.store.collect_step(SIZE_MAX);
+  ASSERT_TRUE(b.store.slot_empty(slot));
+  ASSERT_FALSE(b.store.coverage().covers(Stamp::make(kNow, 1, 1)));
+  b.set("n", "7");
+  c.take(b);
+  KeyState state;
+  ASSERT_TRUE(c.store.state(make_ref(0, "n"), state));
+  EXPECT_TRUE(state.contributions.empty()) << "b had collected it";
+  EXPECT_EQ(c.get("n"), "7");
+}
+
+// An own delta that was lost, and that no value tells any more, is known from the slot that has it:
+// the slots are equal then.
+TEST(Store, AJoinedSlotHasTheLastDeltasOfTheOtherSide) {
+  Site a(1), b(2);
+  a.set("{g}k", "1");
+  b.take(a);
+  Site again(1, {}, kNow + 1000);
+  again.store.set_gaps({{Stamp{}, again.store.incarnation()}});
+  b.store.set_now(kNow + 500);
+  b.store.del(make_ref(0, "{g}k"));
+  ASSERT_TRUE(
+      again.store.merge_slot(slot_bytes(b, "{g}"), Store::SlotSource::kRegion, nullptr));
+  EXPECT_EQ(again.store.changed(slot_of("{g}")), b.store.changed(slot_of("{g}")));
+}
+
 // To b these stamps are an earlier life's, which wrote to the same slot; stamped anew they are
 // news.
 TEST(Store, WhatWasWrittenSinceIsWrittenAgain) {
@@ -446,6 +516,73 @@ TEST(Store, AnEvictionNeverChangesAnotherRegion) {
   a.set("{g}other", "w");
   b.take(a);
   EXPECT_EQ(b.get("{g}k"), "v");
+}
+
+// c was away while a's value was replaced and the later one evicted, and no log tells it. What a
+// writer there had observed goes; what nobody there had seen, and what is later, stays.
+TEST(Store, WhatAnEvictedWriteMayHaveReplacedIsAMiss) {
+  for (const bool known : {true, false}) {
+    Site a(1), b(2, {}, kNow + 10), c(3, {}, kNow + 20), d(4, {}, kNow + 30);
+    a.set("{g}k", "old");
+    const Batch old = a.store.seal();
+    c.store.register_producer(1, 1, {});
+    ASSERT_EQ(c.store.apply(1, old.bytes), Store::Applied::kApplied);
+    if (known) {
+      b.store.register_producer(1, 1, {});
+      ASSERT_EQ(b.store.apply(1, old.bytes), Store::Applied::kApplied);
+    }
+    b.store.set_now(kNow + 100);
+    b.set("{g}k", "new");
+    d.take(b);  // d never had the old one
+    evict_all(d);
+    c.store.set_now(kNow + 200);
+    c.set("{g}later", "v");
+    ASSERT_TRUE(c.store.merge_slot(slot_bytes(d, "{g}"), Store::SlotSource::kRegion, nullptr));
+    EXPECT_EQ(c.get("{g}k"), known ? "(nil)" : "old");
+    EXPECT_EQ(c.get("{g}later"), "v");
+  }
+}
+
+// What was evicted was later, and yet others may learn only from here that something was deleted.
+TEST(Store, ATombstoneIsKeptWhereALaterValueWasEvicted) {
+  Site a(1), b(2, {}, kNow + 10), c(3);
+  c.set("{g}k", "v");
+  const Batch first = c.store.seal();
+  for (Site* site : {&a, &b}) {
+    site->store.register_producer(3, 3, {});
+    ASSERT_EQ(site->store.apply(3, first.bytes), Store::Applied::kApplied);
+  }
+  b.store.set_now(kNow + 900);
+  b.set("{g}evicted", "w");
+  evict_all(b);
+  a.store.set_now(kNow + 100);
+  a.store.del(make_ref(0, "{g}k"));
+  b.take(a);
+  EXPECT_EQ(b.store.tombstones(), 1u);
+  // And an older value does not come in above it.
+  c.set("{g}k", "x");
+  b.take(c);
+  EXPECT_EQ(b.get("{g}k"), "(nil)");
+  ASSERT_TRUE(c.store.merge_slot(slot_bytes(b, "{g}"), Store::SlotSource::kRegion, nullptr));
+  EXPECT_EQ(c.get("{g}k"), "(nil)");
+}
+
+// The tombstones of what a lapsed region still has may be gone; where something was evicted, no
+// digest would find that out.
+TEST(Store, ALapsedRegionBringsNothingOldIntoAnEvictedSlot) {
+  using Source = Store::SlotSource;
+  for (const Source source : {Source::kRegion, Source::kLapsedRegion}) {
+    Site a(1), b(2, {}, kNow + 10);
+    b.set("{g}k", "old");
+    a.set("{g}evicted", "w");
+    evict_all(a);
+    a.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1}});
+    b.store.set_now(kNow + 5000);
+    b.set("{g}new", "v");
+    ASSERT_TRUE(a.store.merge_slot(slot_bytes(b, "{g}"), source, nullptr));
+    EXPECT_EQ(a.get("{g}k"), source == Source::kRegion ? "old" : "(nil)");
+    EXPECT_EQ(a.get("{g}new"), "v");
+  }
 }
 
 // ---- Conflicts ----
