@@ -209,6 +209,24 @@ TEST(MergeLaws, CoveredAbsenceKeepsUnseenIncrements) {
   EXPECT_EQ(crdt::visible_value(state), "5");
 }
 
+// A side that has removed the later base and still holds an earlier one (it collected too soon) does
+// not bring that back: the other side had seen it, and had replaced it.
+TEST(MergeLaws, WhatLostToARemovedBaseGoesWithIt) {
+  Site a(1), b(2, kStart + 5);
+  a.set("early");
+  b.merge(a);
+  b.set("late");
+  VersionVector everything;
+  everything.raise(1, a.last_stamp());
+  everything.raise(2, b.last_stamp());
+  KeyState mine = b.state;
+  EXPECT_TRUE(crdt::merge_from(mine, a.state, everything, everything));
+  EXPECT_FALSE(crdt::exists(mine)) << describe(mine);
+  KeyState theirs = a.state;
+  EXPECT_TRUE(crdt::merge_from(theirs, b.state, everything, everything));
+  EXPECT_FALSE(crdt::exists(theirs)) << describe(theirs);
+}
+
 // What a base had observed stays observed when the base goes: an increment that a deletion had seen
 // does not count again because the deletion was collected.
 TEST(MergeLaws, WhatARemovedBaseHadObservedStaysObserved) {
