@@ -545,6 +545,7 @@ TEST_F(Pair, StabilityRestsWhileAGapIsOpen) {
   live_without_positions(5);
   ASSERT_TRUE(us.store.coverage().covers(x));
   EXPECT_LT(eu.store.stability().upto, x);
+  EXPECT_LT(us.store.stability().upto, x);
   live(us, eu, 5);
   EXPECT_GT(eu.store.stability().upto, x);
 }
