@@ -280,6 +280,7 @@ void GeoLink::remember_regions(const std::vector<std::pair<crdt::RegionId, std::
   persist::Storage* storage = replication_.node().storage();
   if (shard_.index() == 0 && storage != nullptr) {
     storage->put_meta(kRegionsMeta, encode_regions(regions));
+    storage->flush_now();  // a run that does not know of a region collects without waiting for it
   }
 }
 

@@ -494,6 +494,7 @@ void Shard::report(Level level, const std::string& text) {
 void Shard::remember_regions(const std::vector<std::pair<RegionId, std::string>>& regions) {
   if (index_ != 0) return;
   node_.disk_.change([regions](Disk::Content& c) { c.regions = regions; });
+  node_.disk_.sync();
 }
 
 }  // namespace atl::sim
