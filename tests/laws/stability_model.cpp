@@ -206,7 +206,9 @@ void StabilityModel::read(Region& r, Region& from) {
   Coverage told = b.self;
   told.upto = b.to;
   r.now.vector.unite(told);
-  r.now.known[from.id()] = b.vector;
+  // As the replicator: what it tells behind an open gap, it had not seen when it wrote what may be in
+  // there.
+  if (!r.now.vector.of(from.id()).open()) r.now.known[from.id()] = b.vector;
 }
 
 // All that this region has seen, what it has not sealed yet included.
@@ -246,7 +248,7 @@ void StabilityModel::update_stability(Region& r) {
     }
   }
   // The gap that a restarted region announced holds everybody back until it has healed.
-  for (const Coverage& c : r.now.vector.items()) least = std::min(least, c.solid());
+  if (r.now.vector.of(r.id()).open()) return;
   r.now.stable.upto = std::max(r.now.stable.upto, least);
 }
 
