@@ -262,10 +262,27 @@ void StabilityModel::collect(Region& r) {
     const Coverage* c = r.now.vector.find(m);
     return c != nullptr && c->open();
   });
+  const KeyState before = r.now.state;
   if (crdt::collect(r.now.state, stable)) ++collected_;
   if (crdt::collectable(r.now.state, stable)) {
     if (!r.now.state.is_bottom()) ++collected_;
     r.now.state = {};
+  }
+  // As the store: that what lies in a gap has been here, and is collected, the vector must say.
+  const auto gone = [&](Stamp stamp) {
+    if (context(r).covers(stamp)) return;
+    r.now.vector.unite(Coverage{stamp.region(), stamp, {{{}, stamp}}});
+  };
+  if (r.now.state.base != before.base) gone(before.base);
+  for (const crdt::Contribution& c : before.contributions) {
+    const auto& left = r.now.state.contributions;
+    if (std::none_of(left.begin(), left.end(), [&](const auto& o) { return o.birth == c.birth; })) {
+      gone(c.last);
+    }
+  }
+  for (const crdt::TtlMark& mark : before.ttl) {
+    const auto& left = r.now.state.ttl;
+    if (std::find(left.begin(), left.end(), mark) == left.end()) gone(mark.stamp);
   }
 }
 
