@@ -252,10 +252,9 @@ void Store::begin_batch() {
 }
 
 // Null where the batch's context is the slot's. Of a slot that was repaired beyond the rest of the
-// shard, or that lies beside a gap of another producer of the same region, more has been seen, and so
-// more may have been removed. Where entries were evicted, nothing
-// can be told from what is absent; but a base without contributions lacks none if none were
-// evicted.
+// shard, or that lies beside a gap of another producer of the same region, more has been seen, and
+// so more may have been removed. Where entries were evicted, nothing can be told from what is
+// absent; but a base without contributions lacks none if none were evicted.
 const VersionVector* Store::delta_context(DeltaKind kind, const Slot& s, SlotId id) {
   static const VersionVector kNothing;
   const bool base = kind == DeltaKind::kSet || kind == DeltaKind::kDelete;

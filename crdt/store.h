@@ -398,7 +398,7 @@ class Store {
   Stability stable_;
   Stability firm_;  // of stable_, the regions without an open gap
   std::vector<Position> positions_;
-  std::vector<Gap> gaps_;          // in this region's own stamps
+  std::vector<Gap> gaps_;   // in this region's own stamps
   VersionVector observed_;  // what the writers of all that was merged here had seen when they wrote
   std::vector<RegionId> regions_;  // dense index of changed_; this region is the first
   std::vector<Stamp> changed_;     // [slot * regions_.size() + index]

@@ -364,8 +364,7 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Vers
   KeyState mine;
   if (index != Table::kNone) s.table.at(index)->unpack(mine);
   if (s.evicted && !restores) {
-    bool stale =
-        mine.kind != BaseKind::kValue && theirs.base && theirs.base <= s.evicted_base;
+    bool stale = mine.kind != BaseKind::kValue && theirs.base && theirs.base <= s.evicted_base;
     if (index == Table::kNone) {
       stale |= theirs.base && own.covers(theirs.base);
       for (const Contribution& c : theirs.contributions) stale |= own.covers(c.last);

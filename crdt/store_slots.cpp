@@ -221,10 +221,9 @@ void Store::evict_replaced(Slot& s, const SlotImage& image, const VersionVector&
   };
   for (uint32_t i = 0; i < s.table.capacity();) {
     const Entry* e = s.table.at(i);
-    const bool replaced = e != nullptr && e->kind() == BaseKind::kValue &&
-                          e->stamp() <= image.evicted_base &&
-                          (image.observed.covers(e->stamp()) || context.covers(e->stamp())) &&
-                          !has_later(*e);
+    const bool replaced =
+        e != nullptr && e->kind() == BaseKind::kValue && e->stamp() <= image.evicted_base &&
+        (image.observed.covers(e->stamp()) || context.covers(e->stamp())) && !has_later(*e);
     if (replaced) {
       evict_at(s, i);
     } else {

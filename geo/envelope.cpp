@@ -212,17 +212,22 @@ Body read_body(wire::Content& content, Checked& check) {
     }
     case wire::Content::kSlotRequest: {
       const wire::SlotRequest& r = content.slot_request();
-      SlotRequest out{
-          r.id(), check.slots(r.first_slot(), r.last_slot()), r.whole(), check.vector(r.seen()), {}};
+      SlotRequest out{r.id(),
+                      check.slots(r.first_slot(), r.last_slot()),
+                      r.whole(),
+                      check.vector(r.seen()),
+                      {}};
       check.require(r.changed_size() <= static_cast<int>(crdt::kSlotCount), "too many slots");
       for (const wire::Changed& c : r.changed()) out.changed.push_back(stamps(c.stamps()));
       return out;
     }
     case wire::Content::kSlotReply: {
       wire::SlotReply& r = *content.mutable_slot_reply();
-      SlotReply out{
-          r.id(), check.slots(r.first_slot(), r.last_slot()), {}, check.vector(r.covered()),
-          r.evicted()};
+      SlotReply out{r.id(),
+                    check.slots(r.first_slot(), r.last_slot()),
+                    {},
+                    check.vector(r.covered()),
+                    r.evicted()};
       for (std::string& s : *r.mutable_slots()) out.slots.push_back(share(&s));
       return out;
     }

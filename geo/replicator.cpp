@@ -463,8 +463,8 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
   told.cut(m.head);
   told.upto = m.head;
   store_.advance(feed.sender.address.producer(), told);
-  // While a gap of it is open, what it has seen since says nothing of what it had seen when it wrote
-  // what may be in there.
+  // While a gap of it is open, what it has seen since says nothing of what it had seen when it
+  // wrote what may be in there.
   const auto* known = store_.position(feed.sender.address.producer());
   if (known != nullptr && !known->coverage().open()) feed.durable = m.durable;
   if (m.want_ack) ack_due_ = true;

@@ -190,8 +190,8 @@ Replicator::Heal* Replicator::start_heal(const Feed& from, SlotRange slots, cons
   return &heals_.back();
 }
 
-// Whether a slot here has, below its last deltas, something that lies in a gap of `seen`: then equal
-// last deltas do not say that the slots are equal.
+// Whether a slot here has, below its last deltas, something that lies in a gap of `seen`: then
+// equal last deltas do not say that the slots are equal.
 bool Replicator::hides(SlotId slot, const crdt::VersionVector& here,
                        const crdt::VersionVector& seen) const {
   return std::any_of(seen.items().begin(), seen.items().end(), [&](const crdt::Coverage& c) {

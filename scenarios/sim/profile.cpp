@@ -52,8 +52,8 @@ Profile profile_of(uint64_t seed) {
   choose_regions(r, p);
   choose_network(r, p);
   choose_faults(r, p);
-  // A region that lost its disk begins above what it had stamped if somebody in reach knows that, or
-  // if no clock was further from its own than the allowed skew. Otherwise stamps would repeat.
+  // A region that lost its disk begins above what it had stamped if somebody in reach knows that,
+  // or if no clock was further from its own than the allowed skew. Otherwise stamps would repeat.
   const auto [slow, fast] = std::minmax_element(
       p.regions.begin(), p.regions.end(),
       [](const auto& a, const auto& b) { return a.clock_offset < b.clock_offset; });

@@ -209,8 +209,8 @@ TEST(MergeLaws, CoveredAbsenceKeepsUnseenIncrements) {
   EXPECT_EQ(crdt::visible_value(state), "5");
 }
 
-// A side that has removed the later base and still holds an earlier one (it collected too soon) does
-// not bring that back: the other side had seen it, and had replaced it.
+// A side that has removed the later base and still holds an earlier one (it collected too soon)
+// does not bring that back: the other side had seen it, and had replaced it.
 TEST(MergeLaws, WhatLostToARemovedBaseGoesWithIt) {
   Site a(1), b(2, kStart + 5);
   a.set("early");

@@ -206,8 +206,8 @@ void StabilityModel::read(Region& r, Region& from) {
   Coverage told = b.self;
   told.upto = b.to;
   r.now.vector.unite(told);
-  // As the replicator: what it tells behind an open gap, it had not seen when it wrote what may be in
-  // there.
+  // As the replicator: what it tells behind an open gap, it had not seen when it wrote what may be
+  // in there.
   if (!r.now.vector.of(from.id()).open()) r.now.known[from.id()] = b.vector;
 }
 

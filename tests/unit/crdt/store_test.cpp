@@ -361,8 +361,8 @@ TEST(Store, WhatWasCollectedWithinAGapStaysAway) {
   EXPECT_EQ(b.get("n"), "7");
 }
 
-// A slot whose origin has two producers, one of which has a gap: the shard as a whole does not claim
-// what lies in there, and a delta of the other one's slot says that it was seen there.
+// A slot whose origin has two producers, one of which has a gap: the shard as a whole does not
+// claim what lies in there, and a delta of the other one's slot says that it was seen there.
 TEST(Store, ASlotBesideAGapTellsWhatWasCollectedThere) {
   const SlotId slot = slot_of("n");
   const SlotRange low{0, static_cast<SlotId>(slot - 1)}, high{slot, kSlotCount - 1};
@@ -403,8 +403,7 @@ TEST(Store, AJoinedSlotHasTheLastDeltasOfTheOtherSide) {
   again.store.set_gaps({{Stamp{}, again.store.incarnation()}});
   b.store.set_now(kNow + 500);
   b.store.del(make_ref(0, "{g}k"));
-  ASSERT_TRUE(
-      again.store.merge_slot(slot_bytes(b, "{g}"), Store::SlotSource::kRegion, nullptr));
+  ASSERT_TRUE(again.store.merge_slot(slot_bytes(b, "{g}"), Store::SlotSource::kRegion, nullptr));
   EXPECT_EQ(again.store.changed(slot_of("{g}")), b.store.changed(slot_of("{g}")));
 }
 

@@ -502,7 +502,7 @@ TEST_F(Pair, ASlotThatHidesSomethingInAGapIsSent) {
   const auto sent = [&] {
     us.out.clear();
     const Sender sender{eu.options.self, "eu", eu.options.slots, eu.replicator->start().first,
-                        eu.now, {}};
+                        eu.now,          {}};
     us.replicator->on_message({sender, request}, us.now);
     for (const auto& o : us.out) {
       if (const auto* r = std::get_if<SlotReply>(&o.message.body)) return r->slots.size();
@@ -568,7 +568,8 @@ TEST_F(Pair, SlotsThatDifferAreRepairedInTurn) {
     for (auto& o : us.out) {
       auto* beacon = std::get_if<Beacon>(&o.message.body);
       if (beacon == nullptr) continue;
-      for (Beacon::Digest& d : beacon->digests) d.digest ^= d.slot != crdt::slot_of(keys[2]) ? 1 : 0;
+      for (Beacon::Digest& d : beacon->digests)
+        d.digest ^= d.slot != crdt::slot_of(keys[2]) ? 1 : 0;
     }
     deliver(us, eu);
     us.at(us.now + 250);
