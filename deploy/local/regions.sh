@@ -208,6 +208,8 @@ status_table() {
         state="up"
         count=$(peers "$region") || count=-
         keys=$(cli "$region" dbsize) || keys=-
+      elif [[ $(cli "$region" ping 2>&1) == LOADING* ]]; then
+        state="loading: its log, or it listens for what others have of it"
       fi
     elif [ -n "$(port_owner "${RESP_PORT[$region]}")" ]; then
       state="not running; port taken by $(port_owner "${RESP_PORT[$region]}")"

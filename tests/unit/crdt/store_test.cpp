@@ -407,6 +407,28 @@ TEST(Store, AJoinedSlotHasTheLastDeltasOfTheOtherSide) {
   EXPECT_EQ(again.store.changed(slot_of("{g}")), b.store.changed(slot_of("{g}")));
 }
 
+// A flush that its region lost in a crash comes back from a slot, and goes to who has not had it.
+TEST(Store, ALostFlushThatComesBackIsSentAgain) {
+  Site a(1), b(2), c(3);
+  a.set("{g}k", "v");
+  const Batch first = a.store.seal();
+  for (Site* site : {&b, &c}) {
+    site->store.register_producer(1, 1, {});
+    ASSERT_EQ(site->store.apply(1, first.bytes), Store::Applied::kApplied);
+  }
+  a.store.set_now(kNow + 100);
+  a.store.flush(0);
+  b.take(a);
+  Site again(1, {}, kNow + 1000);
+  again.store.set_gaps({{first.header.to, again.store.incarnation()}});
+  again.store.replay(first.bytes);
+  ASSERT_EQ(again.get("{g}k"), "v");
+  ASSERT_TRUE(again.store.merge_slot(slot_bytes(b, "{g}"), Store::SlotSource::kRegion, nullptr));
+  EXPECT_EQ(again.get("{g}k"), "(nil)");
+  c.take(again);
+  EXPECT_EQ(c.get("{g}k"), "(nil)");
+}
+
 // To b these stamps are an earlier life's, which wrote to the same slot; stamped anew they are
 // news.
 TEST(Store, WhatWasWrittenSinceIsWrittenAgain) {
