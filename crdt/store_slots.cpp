@@ -311,10 +311,10 @@ uint64_t Store::slot_digest(SlotId id, Millis at) const {
   constexpr uint32_t kAhead = 8;  // each entry is a miss of its own
   uint64_t sum = 0;
   for (uint32_t i = 0; i < s.table.capacity(); ++i) {
-    if (i + kAhead < s.table.capacity()) {
-      const char* ahead = reinterpret_cast<const char*>(s.table.at(i + kAhead));
+    const Entry* ahead = i + kAhead < s.table.capacity() ? s.table.at(i + kAhead) : nullptr;
+    if (ahead != nullptr) {
       __builtin_prefetch(ahead);
-      __builtin_prefetch(ahead + 64);
+      __builtin_prefetch(reinterpret_cast<const char*>(ahead) + 64);
     }
     const Entry* e = s.table.at(i);
     if (e == nullptr || !e->exists() || e->deadline() <= at) continue;
