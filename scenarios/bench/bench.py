@@ -152,6 +152,7 @@ def speed(quick, rounds):
     print("\n## Speed\n\nOne core for the server, 64-byte values, 50 connections; medians of "
           f"{rounds} interleaved rounds. atoll+geo: the peers give way to the load and finish "
           "after it; atoll+geo=: they do not.\n", flush=True)
+    os.environ["GOMAXPROCS"] = "1"  # the NATS servers get one core
     try:
         with Cluster(links=PlainLinks) as cluster:
             for process in contenders.values():
