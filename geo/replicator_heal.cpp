@@ -19,13 +19,6 @@ void keep_least(std::optional<crdt::VersionVector>& least, const crdt::VersionVe
   }
 }
 
-// Whether a coverage has anything between the ends of a gap.
-bool reaches_into(const crdt::Coverage& seen, const crdt::Gap& gap) {
-  crdt::Coverage part = seen;
-  part.cut(Stamp{gap.until.raw - 1});
-  return !crdt::Coverage{seen.region, gap.after, {}}.includes(part);
-}
-
 }  // namespace
 
 // ---- What calls for healing ----
@@ -190,15 +183,13 @@ Replicator::Heal* Replicator::start_heal(const Feed& from, SlotRange slots, cons
   return &heals_.back();
 }
 
-// Whether a slot here has, below its last deltas, something that lies in a gap of `seen`: then
-// equal last deltas do not say that the slots are equal.
+// Whether a slot here has, up to its last deltas, something that `seen` has not: then equal last
+// deltas do not say that the slots are equal.
 bool Replicator::hides(SlotId slot, const crdt::VersionVector& here,
                        const crdt::VersionVector& seen) const {
-  return std::any_of(seen.items().begin(), seen.items().end(), [&](const crdt::Coverage& c) {
-    const Stamp last = store_.changed(slot, c.region);
-    return std::any_of(c.gaps.begin(), c.gaps.end(), [&](const crdt::Gap& g) {
-      return last > g.after && reaches_into(here.of(c.region), g);
-    });
+  return std::any_of(here.items().begin(), here.items().end(), [&](crdt::Coverage c) {
+    c.cut(store_.changed(slot, c.region));
+    return !seen.of(c.region).includes(c);
   });
 }
 

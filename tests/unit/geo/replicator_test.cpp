@@ -513,6 +513,9 @@ TEST_F(Pair, ASlotThatHidesSomethingInAGapIsSent) {
   const Stamp last = us.store.last_write();
   request.seen.set({1, last, {{Stamp{1}, last}}});
   EXPECT_EQ(sent(), 1u);
+  // What lies above all that all of its slots have is no gap, and missing just so.
+  request.seen.set({1, Stamp{last.raw - 1}, {}});
+  EXPECT_EQ(sent(), 1u);
 }
 
 // What a region tells after a crash of what it has seen says nothing of what it had seen when it
