@@ -187,6 +187,9 @@ bool Store::collect_entry(Slot& s, uint32_t index) {
     erase_collected(s, index);
     return true;
   }
+  // What a flush had observed is not stable before the flush is, although the tombstone bears the
+  // stamp of the value that it took.
+  if (e->kind() == BaseKind::kDeleted && flushed(s, e->db(), e->stamp()) != nullptr) return false;
   KeyState& state = scratch_state_;
   e->unpack(state);
   const bool changed = collect(state, firm_);

@@ -263,6 +263,42 @@ TEST(Store, AFlushTakesWhatItsWriterHadSeenOfACounterAndFreed) {
   EXPECT_EQ(b.get("n"), "(nil)");
 }
 
+// c goes on with its contribution, because it has not heard of the flush. What the flush had seen
+// of it is needed until c has.
+TEST(Store, WhatAFlushHadSeenOfACounterIsKeptUntilTheFlushIsStable) {
+  Site a(1), b(2, {}, kNow + 10), c(3, {}, kNow + 20), d(4, {}, kNow + 30);
+  d.set("n", "10");
+  const Batch value = d.store.seal();
+  for (Site* site : {&a, &b, &c}) {
+    site->store.register_producer(4, 4, {});
+    ASSERT_EQ(site->store.apply(4, value.bytes), Store::Applied::kApplied);
+  }
+  c.store.set_now(kNow + 50);
+  c.add("n", 5);
+  const Batch five = c.store.seal();
+  for (Site* site : {&a, &b}) {
+    site->store.register_producer(3, 3, {});
+    ASSERT_EQ(site->store.apply(3, five.bytes), Store::Applied::kApplied);
+  }
+  // a knows that it was deleted already, so that its flush names other keys only.
+  d.store.set_now(kNow + 60);
+  d.store.register_producer(3, 3, {});
+  ASSERT_EQ(d.store.apply(3, five.bytes), Store::Applied::kApplied);
+  d.store.del(make_ref(0, "n"));
+  a.take(d);
+  a.store.set_now(kNow + 500);
+  a.set("{n}other", "v");
+  a.store.flush(0);
+  b.take(a);
+  ASSERT_EQ(b.get("n"), "(nil)");
+  b.store.set_stability({Stamp::make(kNow + 400, 0, 255), {1, 2, 3, 4}});
+  b.store.collect_step(SIZE_MAX);
+  c.store.set_now(kNow + 600);
+  c.add("n", 7);
+  b.take(c);
+  EXPECT_EQ(b.get("n"), "7");
+}
+
 // What the sender of a slot does not have because its origin lost it, the receiver does not have.
 TEST(Store, ASlotBringsTheGapsThatItsSenderKnows) {
   const Stamp after = Stamp::make(kNow + 50, 0, 1), until = Stamp::make(kNow + 90, 0, 1);
