@@ -238,7 +238,14 @@ class Store {
   // kRegionAndLog: the log of that region is read as well, from where it was read to before. Where
   // that region has evicted, its slot does not stand for the deltas that it has seen.
   // kLapsedRegion: what was removed here meanwhile did not wait for that region.
-  enum class SlotSource : uint8_t { kSnapshot, kRegion, kRegionAndLog, kLapsedRegion };
+  // kRegionWeLapsedFor: the other way round.
+  enum class SlotSource : uint8_t {
+    kSnapshot,
+    kRegion,
+    kRegionAndLog,
+    kLapsedRegion,
+    kRegionWeLapsedFor
+  };
   bool merge_slot(std::string_view bytes, SlotSource source, std::string* error);
   // Stamps anew, and puts into the current batch again, all that this region has written later than
   // `since`: to others those stamps are an earlier life's.

@@ -240,7 +240,8 @@ void Store::join_slot(SlotImage& image, SlotSource source) {
   if (image.evicted) {
     // What is absent there was removed or evicted. If deltas are out of reach that would have told
     // which, what we hold of it may have been replaced: it goes here as well, as evicted.
-    const bool behind = std::any_of(image.changed.begin(), image.changed.end(),
+    const bool behind = source == SlotSource::kRegionWeLapsedFor ||
+                        std::any_of(image.changed.begin(), image.changed.end(),
                                     [&](Stamp stamp) { return !mine.covers(stamp); });
     // Nor will the log of this region bring back what is missing there of its own lost writes.
     const Coverage ours{options_.region, clock_.last(), gaps_};

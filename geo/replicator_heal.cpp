@@ -247,9 +247,10 @@ void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
     return;
   }
   using Source = crdt::Store::SlotSource;
-  const Source source = it->fills_gaps ? Source::kRegionAndLog
-                        : it->readmits ? Source::kLapsedRegion
-                                       : Source::kRegion;
+  const Source source = it->fills_gaps   ? Source::kRegionAndLog
+                        : it->readmits   ? Source::kLapsedRegion
+                        : it->ends_lapse ? Source::kRegionWeLapsedFor
+                                         : Source::kRegion;
   for (const auto& bytes : m.slots) {
     SlotId slot = 0;
     std::string error = "malformed slot";

@@ -215,8 +215,9 @@ std::string History::judge_resurrection(const std::vector<const Op*>& bases, con
   if (base == nullptr) return {};
   for (const Op* x : bases) {
     if (x == base || !x->sure() || !observed_base(*x, *base)) continue;
-    // Of what its writer lost, others may have evicted the only copy.
-    if (profile_.evictions && x->lost_before) continue;
+    // Of what its writer lost, others may have evicted the only copy, or collected what only he
+    // knew to be needed by one beyond the horizon.
+    if ((profile_.evictions || profile_.lapses()) && x->lost_before) continue;
     return "is back: " + text(*base) + ", observed and removed by " + text(*x);
   }
   return {};

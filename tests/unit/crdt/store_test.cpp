@@ -641,6 +641,24 @@ TEST(Store, ALapsedRegionBringsNothingOldIntoAnEvictedSlot) {
   }
 }
 
+// And where it has healed from somebody else before, so that it is not behind: what is absent at
+// one that did not wait for it goes.
+TEST(Store, WhatARegionThatDidNotWaitHasNotAnyMoreGoes) {
+  using Source = Store::SlotSource;
+  for (const Source source : {Source::kRegion, Source::kRegionWeLapsedFor}) {
+    Site a(1), b(2, {}, kNow + 10);
+    a.set("{g}k", "v");
+    b.take(a);
+    b.set("{g}evicted", "w");
+    evict_all(b);
+    a.store.register_producer(2, 2, {});
+    const Batch batch = b.store.seal();
+    ASSERT_EQ(a.store.apply(2, batch.bytes), Store::Applied::kApplied);
+    ASSERT_TRUE(a.store.merge_slot(slot_bytes(b, "{g}"), source, nullptr));
+    EXPECT_EQ(a.get("{g}k"), source == Source::kRegion ? "v" : "(nil)");
+  }
+}
+
 // ---- Conflicts ----
 
 TEST(Store, ADiscardedWriteIsReported) {
