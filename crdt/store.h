@@ -301,6 +301,9 @@ class Store {
     bool dirty = false;
     std::unique_ptr<std::vector<FlushMark>> flushes;
     std::unique_ptr<VersionVector> repaired;  // what was seen beyond the shard's positions
+    // Beyond Store::observed_: what came with slots that did not stand for the deltas they had
+    // seen.
+    std::unique_ptr<VersionVector> observed;
   };
   struct Db {
     uint64_t keys = 0;
@@ -373,6 +376,7 @@ class Store {
   static bool parse_slot(std::string_view bytes, SlotImage& image, std::string* error);
   static VersionVector context_of(const SlotImage& image);
   void learn_coverage(Slot& s, SlotId id, Coverage seen);
+  static void learn_observed(Slot& s, const VersionVector& seen);
   void load_slot(SlotImage& image);
   void join_slot(SlotImage& image, SlotSource source);
   void evict_replaced(Slot& s, const SlotImage& image, const VersionVector& context);

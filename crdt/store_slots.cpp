@@ -44,7 +44,11 @@ void Store::encode_slot(SlotId id, std::string& out) const {
   w.u8(static_cast<uint8_t>((s.evicted ? kEvicted : 0) | (s.exact ? kExact : 0)));
   w.stamp(s.evicted_birth);
   w.stamp(s.evicted_base);
-  if (s.evicted) encode_seen(observed_, out);
+  if (s.evicted) {
+    VersionVector observed = observed_;
+    if (s.observed != nullptr) observed.unite(*s.observed);
+    encode_seen(observed, out);
+  }
   w.varint(s.flushes == nullptr ? 0 : s.flushes->size());
   if (s.flushes != nullptr) {
     for (const FlushMark& m : *s.flushes) {
@@ -149,6 +153,11 @@ void Store::learn_coverage(Slot& s, SlotId id, Coverage seen) {
   changed_ref(id, seen.region);
 }
 
+void Store::learn_observed(Slot& s, const VersionVector& seen) {
+  if (s.observed == nullptr) s.observed = std::make_unique<VersionVector>();
+  s.observed->unite(seen);
+}
+
 void Store::forget_coverage(SlotId id) {
   if (slot(id).repaired == nullptr) return;
   slot(id).repaired.reset();
@@ -168,7 +177,7 @@ void Store::load_slot(SlotImage& image) {
   s.exact = image.exact;
   s.evicted_birth = image.evicted_birth;
   s.evicted_base = image.evicted_base;
-  observed_.unite(image.observed);
+  if (image.evicted) learn_observed(s, image.observed);
   for (const FlushMark& mark : image.flushes) add_flush(s, mark);
   for (SlotImage::Item& item : image.items) {
     const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
@@ -251,7 +260,8 @@ void Store::join_slot(SlotImage& image, SlotSource source) {
       s.evicted_birth = std::max(s.evicted_birth, image.evicted_birth);
       s.evicted_base = std::max(s.evicted_base, image.evicted_base);
     }
-    observed_.unite(image.observed);
+    learn_observed(s, image.observed);
+    if (!stands_for_deltas) learn_observed(s, context);
     if (stands_for_deltas && behind) {
       evict_replaced(s, image, context);
     } else {

@@ -600,6 +600,21 @@ TEST(Store, WhatAnEvictedWriteMayHaveReplacedIsAMiss) {
   }
 }
 
+// What came with a slot that does not stand for its deltas was seen all the same by who replaced
+// it.
+TEST(Store, WhatCameWithAnEvictedSlotIsObservedByLaterWrites) {
+  Site a(1), b(2, {}, kNow + 10);
+  b.set("{g}evicted", "w");
+  evict_all(b);
+  b.set("{g}k", "old");
+  ASSERT_TRUE(a.store.merge_slot(slot_bytes(b, "{g}"), Store::SlotSource::kRegionAndLog, nullptr));
+  a.store.set_now(kNow + 100);
+  a.set("{g}k", "new");
+  evict_all(a);
+  ASSERT_TRUE(b.store.merge_slot(slot_bytes(a, "{g}"), Store::SlotSource::kRegion, nullptr));
+  EXPECT_EQ(b.get("{g}k"), "(nil)");
+}
+
 // What was evicted was later, and yet others may learn only from here that something was deleted.
 TEST(Store, ATombstoneIsKeptWhereALaterValueWasEvicted) {
   Site a(1), b(2, {}, kNow + 10), c(3);
