@@ -228,6 +228,7 @@ void write_header(std::string& out, const BatchHeader& h) {
   w.stamp(h.from);
   w.stamp(h.to);
   encode_seen(h.context, out);
+  encode_seen(h.observed, out);
   w.varint(h.deltas);
 }
 
@@ -302,6 +303,7 @@ BatchReader::BatchReader(std::string_view bytes) : in_(bytes) {
   header_.from = in_.stamp();
   header_.to = in_.stamp();
   decode_seen(in_, header_.context);
+  decode_seen(in_, header_.observed);
   const uint64_t deltas = in_.varint();
   if (!in_.ok()) {
     error_ = "batch header is cut short";
@@ -383,8 +385,9 @@ void BatchWriter::body(const Head& head, std::string_view key, std::string_view 
   write(head, std::move(d));
 }
 
-Batch BatchWriter::seal(Stamp from, Stamp to) {
-  Batch batch{{region_, from, to, std::move(context_), count_}, {}};
+Batch BatchWriter::seal(Stamp from, Stamp to, const VersionVector& observed) {
+  Batch batch{{region_, from, to, std::move(context_), {}, count_}, {}};
+  batch.header.observed = observed.beyond(batch.header.context);
   batch.bytes.reserve(64 + deltas_.size());
   write_header(batch.bytes, batch.header);
   batch.bytes.append(deltas_);
@@ -420,10 +423,13 @@ std::vector<Batch> coalesce(const std::vector<std::string_view>& batches) {
       BatchReader& reader = readers.emplace_back(batches[i]);
       if (reader.header().self().gaps != header.self().gaps) break;
       header.to = std::max(header.to, reader.header().to);
+      header.observed.unite(reader.header().context);
+      header.observed.unite(reader.header().observed);
       bytes += batches[i].size();
       read_all(reader, all);
     }
     drop_subsumed(all);
+    header.observed = header.observed.beyond(header.context);
     out.push_back(write_batch(std::move(header), all, bytes));
   }
   return out;

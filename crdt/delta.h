@@ -34,7 +34,7 @@
 
 namespace atl::crdt {
 
-inline constexpr uint8_t kBatchVersion = 3;
+inline constexpr uint8_t kBatchVersion = 4;
 
 enum class DeltaKind : uint8_t {
   kSet = 1,     // a base that observed no contribution
@@ -71,6 +71,9 @@ struct BatchHeader {
   // What the producer had seen when it wrote the first delta; of its own stamps as well, which it
   // may have lost in a crash.
   VersionVector context;
+  // What the producer's writes, and those of others that were merged there, may have observed up to
+  // the batch's end, in any slot, beyond the context: an upper bound, where the context is a lower.
+  VersionVector observed;
   uint32_t deltas = 0;
 
   // What whoever has applied this batch, and all before it, has seen of the producer's writes.
@@ -147,8 +150,9 @@ class BatchWriter {
   // the last write does not subsume.
   void note_rewrite() { rewritten_ = true; }
 
-  // Ends the batch: everything stamped up to `to` is in it or in an earlier one.
-  Batch seal(Stamp from, Stamp to);
+  // Ends the batch: everything stamped up to `to` is in it or in an earlier one. `observed` may
+  // repeat what the context says.
+  Batch seal(Stamp from, Stamp to, const VersionVector& observed = {});
 
  private:
   void write(const Head& head, Delta&& delta);

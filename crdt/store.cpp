@@ -606,7 +606,10 @@ void Store::emit_flush(SlotId id, DbId db, Stamp stamp, const VersionVector& see
 Batch Store::seal() {
   if (writer_.empty()) begin_batch();
   const Stamp to = clock_.floor(now_);
-  Batch batch = writer_.seal(sealed_upto_, to);
+  VersionVector observed = observed_;
+  observed.unite(slots_seen_);
+  for (const Position& p : positions_) observed.unite(p.coverage());
+  Batch batch = writer_.seal(sealed_upto_, to, observed);
   sealed_upto_ = to;
   return batch;
 }

@@ -301,8 +301,8 @@ class Store {
     bool dirty = false;
     std::unique_ptr<std::vector<FlushMark>> flushes;
     std::unique_ptr<VersionVector> repaired;  // what was seen beyond the shard's positions
-    // Beyond Store::observed_: what came with slots that did not stand for the deltas they had
-    // seen.
+    // What writers of this slot may have observed beyond Store::observed_: what came with slots,
+    // also with those that did not stand for the deltas that they had seen.
     std::unique_ptr<VersionVector> observed;
   };
   struct Db {
@@ -376,7 +376,7 @@ class Store {
   static bool parse_slot(std::string_view bytes, SlotImage& image, std::string* error);
   static VersionVector context_of(const SlotImage& image);
   void learn_coverage(Slot& s, SlotId id, Coverage seen);
-  static void learn_observed(Slot& s, const VersionVector& seen);
+  void learn_observed(Slot& s, const VersionVector& seen);
   void load_slot(SlotImage& image);
   void join_slot(SlotImage& image, SlotSource source);
   void evict_replaced(Slot& s, const SlotImage& image, const VersionVector& context);
@@ -409,8 +409,9 @@ class Store {
   Stability stable_;
   Stability firm_;  // of stable_, the regions without an open gap
   std::vector<Position> positions_;
-  std::vector<Gap> gaps_;   // in this region's own stamps
-  VersionVector observed_;  // what the writers of all that was merged here had seen when they wrote
+  std::vector<Gap> gaps_;          // in this region's own stamps
+  VersionVector observed_;         // what the writers of all that was merged here may have observed
+  VersionVector slots_seen_;       // all that slots have, or had, in `repaired` and `observed`
   std::vector<RegionId> regions_;  // dense index of changed_; this region is the first
   std::vector<Stamp> changed_;     // [slot * regions_.size() + index]
   size_t memory_bytes_ = 0;

@@ -213,6 +213,7 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
   }
   clock_.observe(header.to);
   observed_.unite(header.context);
+  observed_.unite(header.observed);
   Delta d;
   while (reader.next(d)) {
     // An overlapping batch repeats what was applied; metadata of it may have been collected since.
@@ -235,6 +236,7 @@ void Store::replay(std::string_view bytes) {
   clock_.observe(header.to);
   if (header.region == options_.region) sealed_upto_ = std::max(sealed_upto_, header.to);
   observed_.unite(header.context);
+  observed_.unite(header.observed);
   Delta d;
   while (reader.next(d)) {
     if (!options_.slots.contains(d.slot)) continue;

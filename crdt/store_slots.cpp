@@ -10,9 +10,10 @@ namespace atl::crdt {
 
 namespace {
 
-constexpr uint8_t kSlotVersion = 4;
+constexpr uint8_t kSlotVersion = 5;
 constexpr uint8_t kEvicted = 0x01;
 constexpr uint8_t kExact = 0x02;
+constexpr uint8_t kObserved = 0x04;
 
 }  // namespace
 
@@ -25,7 +26,7 @@ struct Store::SlotImage {
   SlotId slot = 0;
   std::vector<Stamp> changed;
   VersionVector coverage;
-  VersionVector observed;  // of an evicted slot: see Store::observed_
+  VersionVector observed;  // what the coverage does not tell of Store::observed_ and the slot's
   bool evicted = false, exact = false;
   Stamp evicted_birth, evicted_base;
   std::vector<FlushMark> flushes;
@@ -40,15 +41,16 @@ void Store::encode_slot(SlotId id, std::string& out) const {
   const std::vector<Stamp> last = changed(id);
   w.u8(static_cast<uint8_t>(last.size()));
   for (const Stamp stamp : last) w.stamp(stamp);
-  encode_seen(coverage(id), out);
-  w.u8(static_cast<uint8_t>((s.evicted ? kEvicted : 0) | (s.exact ? kExact : 0)));
+  const VersionVector seen = coverage(id);
+  encode_seen(seen, out);
+  VersionVector observed = observed_;
+  if (s.observed != nullptr) observed.unite(*s.observed);
+  observed = observed.beyond(seen);
+  w.u8(static_cast<uint8_t>((s.evicted ? kEvicted : 0) | (s.exact ? kExact : 0) |
+                            (observed.empty() ? 0 : kObserved)));
   w.stamp(s.evicted_birth);
   w.stamp(s.evicted_base);
-  if (s.evicted) {
-    VersionVector observed = observed_;
-    if (s.observed != nullptr) observed.unite(*s.observed);
-    encode_seen(observed, out);
-  }
+  if (!observed.empty()) encode_seen(observed, out);
   w.varint(s.flushes == nullptr ? 0 : s.flushes->size());
   if (s.flushes != nullptr) {
     for (const FlushMark& m : *s.flushes) {
@@ -90,12 +92,12 @@ bool Store::parse_slot(std::string_view bytes, SlotImage& image, std::string* er
   for (uint8_t i = 0; i < changed && in.ok(); ++i) image.changed.push_back(in.stamp());
   decode_seen(in, image.coverage);
   const uint8_t flags = in.u8();
-  if ((flags & ~(kEvicted | kExact)) != 0) in.fail();
+  if ((flags & ~(kEvicted | kExact | kObserved)) != 0) in.fail();
   image.evicted = (flags & kEvicted) != 0;
   image.exact = (flags & kExact) != 0;
   image.evicted_birth = in.stamp();
   image.evicted_base = in.stamp();
-  if (image.evicted) decode_seen(in, image.observed);
+  if ((flags & kObserved) != 0) decode_seen(in, image.observed);
   const uint64_t flushes = in.varint();
   if (flushes > 256) in.fail();
   for (uint64_t i = 0; i < flushes && in.ok(); ++i) {
@@ -150,12 +152,15 @@ void Store::learn_coverage(Slot& s, SlotId id, Coverage seen) {
   }
   if (canary_.ignore_gap) seen.gaps.clear();
   s.repaired->unite(seen);
+  slots_seen_.unite(seen);
   changed_ref(id, seen.region);
 }
 
 void Store::learn_observed(Slot& s, const VersionVector& seen) {
+  if (seen.empty()) return;
   if (s.observed == nullptr) s.observed = std::make_unique<VersionVector>();
   s.observed->unite(seen);
+  slots_seen_.unite(seen);
 }
 
 void Store::forget_coverage(SlotId id) {
@@ -177,7 +182,7 @@ void Store::load_slot(SlotImage& image) {
   s.exact = image.exact;
   s.evicted_birth = image.evicted_birth;
   s.evicted_base = image.evicted_base;
-  if (image.evicted) learn_observed(s, image.observed);
+  learn_observed(s, image.observed);
   for (const FlushMark& mark : image.flushes) add_flush(s, mark);
   for (SlotImage::Item& item : image.items) {
     const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
@@ -246,6 +251,7 @@ void Store::join_slot(SlotImage& image, SlotSource source) {
   const bool stands_for_deltas = !image.evicted || source != SlotSource::kRegionAndLog;
   const VersionVector mine = context(image.slot);
   VersionVector context = context_of(image);
+  learn_observed(s, image.observed);
   if (image.evicted) {
     // What is absent there was removed or evicted. If deltas are out of reach that would have told
     // which, what we hold of it may have been replaced: it goes here as well, as evicted.
@@ -260,7 +266,6 @@ void Store::join_slot(SlotImage& image, SlotSource source) {
       s.evicted_birth = std::max(s.evicted_birth, image.evicted_birth);
       s.evicted_base = std::max(s.evicted_base, image.evicted_base);
     }
-    learn_observed(s, image.observed);
     if (!stands_for_deltas) learn_observed(s, context);
     if (stands_for_deltas && behind) {
       evict_replaced(s, image, context);

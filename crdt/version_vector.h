@@ -110,6 +110,14 @@ class VersionVector {
   void unite(const VersionVector& other) {
     for (const Coverage& c : other.items_) unite(c);
   }
+  // The coverages that `other` does not include.
+  VersionVector beyond(const VersionVector& other) const {
+    VersionVector out;
+    for (const Coverage& c : items_) {
+      if (!other.of(c.region).includes(c)) out.items_.push_back(c);
+    }
+    return out;
+  }
   void intersect(const VersionVector& other) {
     for (Coverage& c : items_) c.intersect(other.of(c.region));
   }

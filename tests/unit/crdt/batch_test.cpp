@@ -176,7 +176,9 @@ TEST(Batch, IsRefusedWithAnyHeaderFieldWrong) {
   EXPECT_NE(damaged(kContext + 1, 3), "accepted") << "one region twice";
   EXPECT_NE(damaged(kContext + 1 + 9, 2), "accepted") << "more gaps than there are";
   EXPECT_NE(damaged(kContext + 1 + 10 + 10 + 16, 2), "accepted") << "settled neither 0 nor 1";
-  constexpr size_t kCount = kContext + 1 + 10 + 10 + 17;
+  constexpr size_t kObserved = kContext + 1 + 10 + 10 + 17;
+  EXPECT_NE(damaged(kObserved, '\xff'), "accepted") << "more observed regions than bytes";
+  constexpr size_t kCount = kObserved + 1;
   ASSERT_EQ(good[kCount], 7);
   EXPECT_NE(damaged(kCount, 8), "accepted") << "one delta too many announced";
   EXPECT_NE(damaged(kCount, 6), "accepted") << "one delta too few";

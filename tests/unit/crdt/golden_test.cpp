@@ -115,11 +115,13 @@ std::string rich_batch() {
   std::string flush;
   encode_seen(seen, flush);
   w.body({DeltaKind::kFlush, 5, at(63), true, {}, kEveryDb}, "", flush);
-  return w.seal(at(-60), at(64)).bytes;
+  VersionVector observed = context;
+  observed.raise(2, at(-2, 2));
+  return w.seal(at(-60), at(64), observed).bytes;
 }
 
-TEST(Golden, BatchV3) {
-  const std::string bytes = golden("batch_v3", rich_batch());
+TEST(Golden, BatchV4) {
+  const std::string bytes = golden("batch_v4", rich_batch());
   std::string error;
   ASSERT_TRUE(BatchReader::validate(bytes, &error)) << error;
   BatchReader reader(bytes);
@@ -147,7 +149,7 @@ TEST(Golden, BatchV3) {
   }
   EXPECT_EQ(kinds, (std::vector<DeltaKind>{DeltaKind::kSet, DeltaKind::kSet, DeltaKind::kDelete,
                                            DeltaKind::kState, DeltaKind::kTtl, DeltaKind::kFlush}));
-  EXPECT_EQ(to_hex(again.seal(h.from, h.to).bytes), to_hex(bytes));
+  EXPECT_EQ(to_hex(again.seal(h.from, h.to, h.observed).bytes), to_hex(bytes));
 }
 
 // A slot with plain values, TTLs, a tombstone, a counter, a flush, and an eviction.
@@ -173,8 +175,8 @@ std::string rich_slot() {
   return bytes;
 }
 
-TEST(Golden, SlotV4) {
-  const std::string bytes = golden("slot_v4", rich_slot());
+TEST(Golden, SlotV5) {
+  const std::string bytes = golden("slot_v5", rich_slot());
   Store store({.region = 3, .slots = {}});
   store.set_now(kNow);
   std::string error;
@@ -197,18 +199,19 @@ TEST(Golden, SlotV4) {
 }
 
 // Format 1 said what its sender held stable and not what it had seen; format 2 knew one gap of a
-// region; format 3 of a slot did not say what had been observed by the writes that were evicted.
+// region; format 3 of both did not say what the writers of evicted writes had observed, format 4 of
+// a slot only once something was evicted.
 TEST(Golden, EarlierFormatsAreRefusedByName) {
   std::string error;
-  for (const std::string version : {"1", "2"}) {
-    EXPECT_FALSE(BatchReader::validate(golden("batch_v" + version, ""), &error));
-    EXPECT_EQ(error, "batch format " + version + ", this program knows 3");
-  }
   for (const std::string version : {"1", "2", "3"}) {
+    EXPECT_FALSE(BatchReader::validate(golden("batch_v" + version, ""), &error));
+    EXPECT_EQ(error, "batch format " + version + ", this program knows 4");
+  }
+  for (const std::string version : {"1", "2", "3", "4"}) {
     Store store({.region = 3, .slots = {}});
     const std::string slot = golden("slot_v" + version, "");
     EXPECT_FALSE(store.merge_slot(slot, Store::SlotSource::kSnapshot, &error));
-    EXPECT_EQ(error, "slot format " + version + ", this program knows 4");
+    EXPECT_EQ(error, "slot format " + version + ", this program knows 5");
   }
 }
 

@@ -615,6 +615,19 @@ TEST(Store, WhatCameWithAnEvictedSlotIsObservedByLaterWrites) {
   EXPECT_EQ(b.get("{g}k"), "(nil)");
 }
 
+// A batch's context is the least of what its writer had seen; what he replaced may lie above it.
+TEST(Store, ABatchTellsAllThatItsWriterMayHaveObserved) {
+  Site a(1), b(2, {}, kNow + 10), c(3);
+  b.set("{g}k", "old");
+  ASSERT_TRUE(a.store.merge_slot(slot_bytes(b, "{g}"), Store::SlotSource::kRegion, nullptr));
+  a.store.set_now(kNow + 100);
+  a.set("{g}k", "new");
+  c.take(a);
+  evict_all(c);
+  ASSERT_TRUE(b.store.merge_slot(slot_bytes(c, "{g}"), Store::SlotSource::kRegion, nullptr));
+  EXPECT_EQ(b.get("{g}k"), "(nil)");
+}
+
 // What was evicted was later, and yet others may learn only from here that something was deleted.
 TEST(Store, ATombstoneIsKeptWhereALaterValueWasEvicted) {
   Site a(1), b(2, {}, kNow + 10), c(3);
