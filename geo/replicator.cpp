@@ -210,6 +210,7 @@ Replicator::Feed& Replicator::feed_of(const Sender& s, Millis now) {
   }
   Feed& feed = it->second;
   if (feed.sender.incarnation < s.incarnation) {
+    introduce_ = true;
     feed.aside.clear();
     feed.aside_bytes = 0;
     feed.pulling = false;
@@ -566,8 +567,9 @@ void Replicator::tick(Millis now) {
            now - it->second.heard_at > 2 * away_after();
   });
   check_horizon(now);
-  const bool full = now - beacon_at_ >= options_.beacon_interval;
+  const bool full = introduce_ || now - beacon_at_ >= options_.beacon_interval;
   if (full) {
+    introduce_ = false;
     beacon_at_ = now;
     settle_gaps(now);
   }

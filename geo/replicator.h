@@ -313,6 +313,8 @@ class Replicator {
   Millis beacon_at_ = 0;
   Millis acked_at_ = 0;
   bool ack_due_ = false;
+  bool introduce_ = false;  // a run of somebody was heard for the first time: it waits to be told
+                            // what of its writes is here
   bool want_ack_ = false;
   uint64_t next_request_ = 1;
   SlotId digest_cursor_ = 0;

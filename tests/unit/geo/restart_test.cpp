@@ -337,6 +337,30 @@ TEST_F(Restart, ARegionThatHearsOfLaterStampsOfItsOwnBeginsAboveThem) {
   EXPECT_GT(again.gaps.back().back().until, seen);
 }
 
+// Who begins with nothing takes no batch before the sender has told what it has of an earlier life:
+// it tells so at once, not with its next beacon.
+TEST_F(Restart, TheFirstWriteArrivesAsSoonAsBothHaveListened) {
+  const auto fresh = [](RegionId id, const char* name, Millis begin) {
+    Start start;
+    start.listen = true;
+    start.gaps = {{{}, Stamp::make(begin, 0, id)}};
+    return std::make_unique<Region>(id, name, start, begin);
+  };
+  const auto first = fresh(1, "us", us.now);
+  const auto second = fresh(2, "eu", us.now + 400);
+  const auto step = [&] {
+    first->at(first->now + 10);
+    if (second->now <= first->now) second->at(first->now);
+    deliver(*first, *second);
+  };
+  while (!second->replicator->ready()) step();
+  ASSERT_TRUE(first->replicator->ready());
+  for (int i = 0; i < 3; ++i) step();
+  first->set("k", "v");
+  step();
+  EXPECT_EQ(second->get("k"), "v");
+}
+
 TEST_F(Restart, ARegionThatKnowsItsStampsNeedNotListen) {
   EXPECT_TRUE(us.replicator->ready());
   EXPECT_TRUE(us.begun.empty());
