@@ -271,6 +271,24 @@ TEST_F(Restart, StabilityRestsWhileAGapIsOpen) {
 
 // ---- A region whose disk says nothing ----
 
+// Every slot came with the heal that looked for its own writes, and so did what they had seen.
+TEST_F(Restart, AHealThatFillsTheGapNeedsNoOtherAfterIt) {
+  live(us, eu, 2);
+  us.set("mine", "1");
+  for (int i = 0; i < 10; ++i) eu.set("theirs" + std::to_string(i), "1");
+  live(us, eu, 2);
+  eu.log_from = eu.store.sealed_upto();
+  Start start;
+  start.first = Stamp::make(us.now + 1000, 0, 1);
+  start.gaps = {{{}, start.first}};
+  Region again(1, "us", start, us.now);
+  live(again, eu, 6);
+  EXPECT_EQ(again.get("mine"), "1");
+  EXPECT_EQ(again.get("theirs9"), "1");
+  EXPECT_EQ(again.replicator->counters().heals, 1u);
+  EXPECT_EQ(again.joined, 11);
+}
+
 TEST_F(Restart, ARegionThatListensBeginsLaterThanAllThatAnybodyHasSeen) {
   us.now += 300'000;  // a clock far ahead, before its disk was lost
   us.store.set_now(us.now);
