@@ -265,7 +265,7 @@ class Store {
   uint64_t pending() const { return pending_; }        // TTL marks that wait for their base
   // Whether collect_step() may have something to do.
   bool needs_collection() const {
-    return garbage_ + tombstones_ != 0 || (repaired_slots_ != 0 && now_ >= repaired_due_);
+    return garbage_ + tombstones_ != 0 || (ahead_slots_ != 0 && now_ >= ahead_due_);
   }
   uint64_t guarded() const { return garbage_; }  // entries with metadata to collect
   StoreStats& stats() { return stats_; }
@@ -387,6 +387,7 @@ class Store {
   // Upkeep.
   size_t expire_slot(Slot& s);
   void collect_slot(Slot& s);
+  void drop_passed(Slot& s);
   bool collect_entry(Slot& s, uint32_t index);
   void erase_collected(Slot& s, uint32_t index);
   void note_collected(Slot& s, Stamp stamp);
@@ -416,8 +417,8 @@ class Store {
   std::vector<Stamp> changed_;     // [slot * regions_.size() + index]
   size_t memory_bytes_ = 0;
   size_t dirty_slots_ = 0;
-  size_t repaired_slots_ = 0;
-  Millis repaired_due_ = 0;  // when they are looked through again
+  size_t ahead_slots_ = 0;  // vectors that slots have of their own: `repaired` and `observed`
+  Millis ahead_due_ = 0;    // when they are looked through again
   uint64_t tombstones_ = 0, pending_ = 0, garbage_ = 0;
   size_t expire_cursor_ = 0, collect_cursor_ = 0;
   AccessPolicy access_policy_;

@@ -148,7 +148,7 @@ bool Store::merge_slot(std::string_view bytes, SlotSource source, std::string* e
 void Store::learn_coverage(Slot& s, SlotId id, Coverage seen) {
   if (s.repaired == nullptr) {
     s.repaired = std::make_unique<VersionVector>();
-    ++repaired_slots_;
+    ++ahead_slots_;
   }
   if (canary_.ignore_gap) seen.gaps.clear();
   s.repaired->unite(seen);
@@ -158,7 +158,10 @@ void Store::learn_coverage(Slot& s, SlotId id, Coverage seen) {
 
 void Store::learn_observed(Slot& s, const VersionVector& seen) {
   if (seen.empty()) return;
-  if (s.observed == nullptr) s.observed = std::make_unique<VersionVector>();
+  if (s.observed == nullptr) {
+    s.observed = std::make_unique<VersionVector>();
+    ++ahead_slots_;
+  }
   s.observed->unite(seen);
   slots_seen_.unite(seen);
 }
@@ -166,7 +169,7 @@ void Store::learn_observed(Slot& s, const VersionVector& seen) {
 void Store::forget_coverage(SlotId id) {
   if (slot(id).repaired == nullptr) return;
   slot(id).repaired.reset();
-  --repaired_slots_;
+  --ahead_slots_;
 }
 
 void Store::load_slot(SlotImage& image) {

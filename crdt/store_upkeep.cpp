@@ -7,7 +7,7 @@ namespace atl::crdt {
 
 namespace {
 
-constexpr Millis kRepairedEveryMs = 10'000;
+constexpr Millis kAheadEveryMs = 10'000;
 
 }  // namespace
 
@@ -68,15 +68,15 @@ size_t Store::collect_step(size_t budget) {
   size_t spent = 0;
   for (size_t n = 0; n < slots_.size() && spent < budget; ++n) {
     Slot& s = slots_[collect_cursor_];
-    const bool repaired = s.repaired != nullptr && now_ >= repaired_due_;
-    if (s.garbage != 0 || s.flushes != nullptr || repaired) {
+    const bool ahead = (s.repaired != nullptr || s.observed != nullptr) && now_ >= ahead_due_;
+    if (s.garbage != 0 || s.flushes != nullptr || ahead) {
       spent += s.table.capacity() + 1;
       collect_slot(s);
     }
     if (++collect_cursor_ < slots_.size()) continue;
     collect_cursor_ = 0;
     // Of a region that is gone for good some may remain.
-    if (now_ >= repaired_due_) repaired_due_ = now_ + kRepairedEveryMs;
+    if (now_ >= ahead_due_) ahead_due_ = now_ + kAheadEveryMs;
   }
   return spent;
 }
@@ -91,21 +91,27 @@ void Store::collect_slot(Slot& s) {
         std::erase_if(*s.flushes, [&](const FlushMark& m) { return firm_.covers(m.stamp); }));
     if (s.flushes->empty()) s.flushes.reset();
   }
-  if (s.repaired != nullptr) {
-    const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
-    const std::unique_ptr<VersionVector> repaired = std::move(s.repaired);
-    --repaired_slots_;
-    const VersionVector without = coverage(id);
-    for (const Coverage& c : repaired->items()) {
-      if (without.of(c.region).includes(c)) continue;
-      s.repaired = std::make_unique<VersionVector>(*repaired);
-      ++repaired_slots_;
-      break;
-    }
-  }
+  if (s.repaired != nullptr || s.observed != nullptr) drop_passed(s);
   const size_t cells = s.table.cell_bytes();
   s.table.shrink();
   memory_bytes_ += s.table.cell_bytes() - cells;
+}
+
+// What the slot had seen beyond the shard, and the shard now has as well.
+void Store::drop_passed(Slot& s) {
+  const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
+  std::unique_ptr<VersionVector> repaired = std::move(s.repaired);
+  if (repaired != nullptr && repaired->beyond(coverage(id)).empty()) {
+    repaired.reset();
+    --ahead_slots_;
+  }
+  s.repaired = std::move(repaired);
+  VersionVector known = coverage(id);
+  known.unite(observed_);
+  if (s.observed != nullptr && s.observed->beyond(known).empty()) {
+    s.observed.reset();
+    --ahead_slots_;
+  }
 }
 
 namespace {

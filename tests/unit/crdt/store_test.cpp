@@ -615,6 +615,26 @@ TEST(Store, WhatCameWithAnEvictedSlotIsObservedByLaterWrites) {
   EXPECT_EQ(b.get("{g}k"), "(nil)");
 }
 
+// What slots know beyond the shard goes when the shard has caught up.
+TEST(Store, VectorsOfSlotsGoWhenTheShardHasPassedThem) {
+  Site a(1), b(2, {}, kNow + 10);
+  b.set("{g}evicted", "w");
+  evict_all(b);
+  b.set("{g}k", "v");
+  ASSERT_TRUE(a.store.merge_slot(slot_bytes(b, "{g}"), Store::SlotSource::kRegionAndLog, nullptr));
+  const auto left_after_collection = [&] {
+    for (int i = 0; i < 2; ++i) {
+      a.store.set_now(a.store.now() + 20'000);
+      a.store.collect_step(1 << 20);
+    }
+    a.store.set_now(a.store.now() + 20'000);
+    return a.store.needs_collection();
+  };
+  EXPECT_TRUE(left_after_collection());
+  a.take(b);
+  EXPECT_FALSE(left_after_collection());
+}
+
 // A batch's context is the least of what its writer had seen; what he replaced may lie above it.
 TEST(Store, ABatchTellsAllThatItsWriterMayHaveObserved) {
   Site a(1), b(2, {}, kNow + 10), c(3);
