@@ -215,6 +215,8 @@ Replicator::Feed& Replicator::feed_of(const Sender& s, Millis now) {
     feed.aside_bytes = 0;
     feed.pulling = false;
     feed.has.reset();
+    feed.observed.reset();
+    feed.observed_upto = {};
     feed.durable.reset();
   }
   feed.sender = s;
@@ -468,6 +470,7 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
   // wrote what may be in there.
   const auto* known = store_.position(feed.sender.address.producer());
   if (known != nullptr && !known->coverage().open()) feed.durable = m.durable;
+  if (!m.positions.empty()) note_observed(feed, m);
   if (m.want_ack) ack_due_ = true;
   check_lost_origins(feed, m, now);
   compare_digests(feed, m, now);
@@ -595,6 +598,8 @@ void Replicator::check_horizon(Millis now) {
     if (silent < options_.horizon && behind < options_.horizon_bytes) continue;
     r.lapsed = true;
     for (auto& [producer, feed] : feeds_) {
+      feed.observed.reset();
+      feed.observed_upto = {};
       if (feed.sender.address.region != id) continue;
       feed.readmitted = false;
       feed.aside.clear();
@@ -615,6 +620,7 @@ void Replicator::update_stability() {
     if (!r.lapsed) stable.members.push_back(id);
   }
   std::sort(stable.members.begin(), stable.members.end());
+  const bool any_lapsed = stable.members.size() <= regions_.size();
   Stamp least = Stamp::max();
   const auto fold = [&](const crdt::VersionVector& v) {
     for (const RegionId id : stable.members) {
@@ -627,7 +633,9 @@ void Replicator::update_stability() {
     if (r.lapsed || canary_.hasty_stability) continue;
     if (!fed_completely(id, [](const Feed& f) { return f.durable.has_value(); })) return;
     for (const auto& [producer, feed] : feeds_) {
-      if (feed.sender.address.region == id) fold(*feed.durable);
+      if (feed.sender.address.region != id) continue;
+      fold(*feed.durable);
+      if (any_lapsed) least = std::min(least, feed.observed_upto);
     }
   }
   if (canary_.hasty_stability) least = store_.clock().last();

@@ -225,6 +225,10 @@ class Replicator {
     Stamp acked;                                 // what it has of us, by its latest word
     std::optional<crdt::VersionVector> durable;  // as told in its stream, once we are that far
     std::optional<std::vector<Beacon::Position>> has;  // by its latest word
+    // What it had of others when it had stamped up to there, and the latest such stamp of which we
+    // have all that it then had of lapsed regions (see note_observed).
+    std::optional<std::pair<Stamp, std::vector<Beacon::Position>>> observed;
+    Stamp observed_upto;
     std::vector<RegionId> lapsed;
     bool pulling = false;
     Millis pull_sent_at = 0;
@@ -273,6 +277,7 @@ class Replicator {
   bool is_missing(SlotId slot, const std::vector<Stamp>& changed) const;
   void compare_digests(Feed& feed, const Beacon& m, Millis now);
   void check_lost_origins(Feed& feed, const Beacon& m, Millis now);
+  void note_observed(Feed& feed, const Beacon& m);
   crdt::Coverage own_coverage() const;
   crdt::Coverage coverage_of(uint64_t producer, RegionId region) const;
   crdt::Coverage seen_of_us(const Feed& feed) const;

@@ -122,6 +122,26 @@ void Replicator::check_lost_origins(Feed& feed, const Beacon& m, Millis now) {
   }
 }
 
+// What this shard deleted may be a lapsed region's write that it had seen and we have not. When
+// that region is back it brings the write, so the deletion stays here until we have all that the
+// shard had of that region when it deleted. (Of regions that count it is here before anything is
+// stable.)
+void Replicator::note_observed(Feed& feed, const Beacon& m) {
+  if (!feed.observed) feed.observed.emplace(m.head, m.positions);
+  const auto& [head, positions] = *feed.observed;
+  std::optional<crdt::VersionVector> here;
+  const bool all = std::all_of(positions.begin(), positions.end(), [&](const auto& p) {
+    const auto it = regions_.find(p.seen.region);
+    if (it == regions_.end() || !it->second.lapsed) return true;
+    if (coverage_of(p.producer, p.seen.region).upto >= p.seen.upto) return true;
+    if (!here) here = store_.coverage(feed.sender.slots.common(options_.slots));
+    return here->at(p.seen.region) >= p.seen.upto;
+  });
+  if (!all) return;
+  feed.observed_upto = head;
+  feed.observed.reset();
+}
+
 // Whether one of these last deltas of a slot lies in a gap here, so that no stream will bring it.
 bool Replicator::is_missing(SlotId slot, const std::vector<Stamp>& changed) const {
   return std::any_of(changed.begin(), changed.end(), [&](Stamp theirs) {

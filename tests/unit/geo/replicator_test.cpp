@@ -285,6 +285,34 @@ TEST_F(Pair, ARegionBeyondTheHorizonDoesNotHoldTombstonesBackAndMustHeal) {
   EXPECT_EQ(us.replicator->peers(us.now)[0].state, PeerState::kLive);
 }
 
+// What eu deleted was us' write, which ap has not seen: us is beyond ap's horizon, and will bring
+// it.
+TEST_F(Pair, ADeletionStaysUntilAllThatItObservedOfALapsedRegionIsHere) {
+  Region ap{3, "ap"};
+  ap.options.horizon = 20'000;
+  ap.replicator->set_options(ap.options);
+  live(us, eu, 2);
+  live(us, ap, 2);
+  us.at(eu.now = us.now = ap.now);
+  live(eu, ap, 2);
+  us.at(eu.now);
+  us.set("k", "1");
+  deliver(us, eu);
+  eu.store.del(make_ref(0, "k"));
+  eu.seal();
+  for (int i = 0; i < 120; ++i) {
+    for (Region* each : {&eu, &ap}) each->at(each->now + 250);
+    std::erase_if(
+        ap.out, [](const auto& o) { return std::holds_alternative<SlotRequest>(o.message.body); });
+    deliver(eu, ap);
+  }
+  ASSERT_EQ(ap.replicator->peers(ap.now)[0].state, PeerState::kLapsed);
+  EXPECT_EQ(ap.store.tombstones(), 1u);
+  live(eu, ap, 6);
+  EXPECT_GE(ap.store.coverage().at(1), us.store.last_write());
+  EXPECT_EQ(ap.store.tombstones(), 0u);
+}
+
 TEST_F(Pair, TombstonesGoOnlyWhenEveryRegionHasApplied) {
   live(us, eu, 2);
   us.set("k", "1");
