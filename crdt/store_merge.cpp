@@ -217,7 +217,7 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
   Delta d;
   while (reader.next(d)) {
     // An overlapping batch repeats what was applied; metadata of it may have been collected since.
-    if (d.stamp <= it->upto) continue;
+    if (d.stamp <= it->upto && !Coverage::within(it->gaps, d.stamp)) continue;
     const bool ours = options_.slots.contains(d.slot);
     // Nor a batch that is pulled again after a restart, when the log brought back all but the
     // position.

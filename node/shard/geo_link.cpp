@@ -137,28 +137,42 @@ void GeoLink::send(const geo::Address& to, const geo::Message& message) {
 
 void GeoLink::read_log(crdt::Stamp from, size_t bytes_max, std::function<void(geo::LogPage)> done) {
   if (backlog_.reaches_back(from)) return done(backlog_.read(from, bytes_max));
-  persist::Storage* storage = replication_.node().storage();
   if (!replication_.node().logging() || from < log_starts_) return done(geo::LogPage{});
+  read_disk(from, from, bytes_max, std::move(done));
+}
+
+// Past `cursor`, where the records of other shards may have led. It says nothing of this shard: its
+// next batch may begin before and end after it.
+void GeoLink::read_disk(crdt::Stamp from, crdt::Stamp cursor, size_t bytes_max,
+                        std::function<void(geo::LogPage)> done) {
   persist::LogRead request;
-  request.from = from.raw;
+  request.from = cursor.raw;
   request.max_bytes = bytes_max;
   request.shard = static_cast<persist::ShardId>(shard_.index());
+  const auto use = [this, from, cursor, bytes_max, done](persist::LogPage& read) {
+    const bool reaches_back = from.raw >= read.floor;
+    if (reaches_back && read.records.empty() && read.more && read.scanned_to > cursor.raw) {
+      return read_disk(from, crdt::Stamp{read.scanned_to}, bytes_max, done);
+    }
+    geo::LogPage page;
+    page.reaches_back = reaches_back;
+    page.upto = from;
+    // The rest is in the backlog; if nothing at all came there is nothing to hurry for.
+    page.more = !read.records.empty();
+    if (page.more) page.upto = crdt::Stamp{read.records.back().span.to};
+    for (persist::Record& r : read.records) page.batches.push_back(std::move(r.bytes));
+    done(std::move(page));
+  };
+  persist::Storage* storage = replication_.node().storage();
   Shard* shard = &shard_;
   const bool queued =
-      storage->read_own(request, [shard, alive = alive_, from, done](persist::LogPage&& read) {
-        geo::LogPage page;
-        page.reaches_back = read.error.empty() && read.reaches_back;
-        page.upto = std::max(from, crdt::Stamp{read.scanned_to});
-        // The rest is in the backlog; if nothing at all came there is nothing to hurry for.
-        page.more = read.more || !read.records.empty();
-        if (!read.records.empty()) page.upto = crdt::Stamp{read.records.back().span.to};
-        for (persist::Record& r : read.records) page.batches.push_back(std::move(r.bytes));
+      storage->read_own(request, [shard, alive = alive_, use](persist::LogPage&& read) {
         if (!read.error.empty()) {
           spdlog::error("Cannot read the log for another region: {}", read.error);
           return;  // it asks again
         }
-        shard->post([alive, done, page = std::move(page)] {
-          if (*alive) done(page);
+        shard->post([alive, use, read = std::move(read)]() mutable {
+          if (*alive) use(read);
         });
       });
   if (!queued) spdlog::warn("Too many reads of the log at once: a region has to ask again");

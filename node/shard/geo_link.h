@@ -65,6 +65,8 @@ class GeoLink : public ReplicationLink, public geo::Host {
   static constexpr std::chrono::milliseconds kSecureLimit{200};
   static constexpr std::chrono::seconds kBeginLimit{10};
 
+  void read_disk(crdt::Stamp from, crdt::Stamp cursor, size_t bytes_max,
+                 std::function<void(geo::LogPage)> done);
   void publish_picture(crdt::Millis now);
   void claim();
   geo::Options options() const;
