@@ -338,7 +338,6 @@ void write_base(KeyState& state, BaseKind kind, std::string_view value, Stamp st
   state.kind = kind;
   state.base = stamp;
   state.value.assign(value);
-  state.base_floor = {};
   for (Contribution& c : state.contributions) {
     c.seen_last = c.last;
     c.seen_total = c.total;

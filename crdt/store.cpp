@@ -334,7 +334,9 @@ bool Store::write_through_state(const KeyRef& ref, std::string_view value, Milli
   const Stamp stamp = clock_.next(now_);
   write_base(state, kind, value, stamp, deadline);
   // What this base does not list of what was evicted, or was collected, is void.
-  if (s.evicted) state.base_floor = std::max(s.evicted_birth, stable_.upto);
+  if (s.evicted) {
+    state.base_floor = std::max({state.base_floor, s.evicted_birth, stable_.upto});
+  }
   Entry* e = put_state(s, ref, index, state);
   emit_state(ref, stamp, e, state);
   return true;

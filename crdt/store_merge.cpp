@@ -46,15 +46,29 @@ void Store::register_producer(uint64_t producer, RegionId region, SlotRange rang
   for (uint32_t id = ours.first; id <= ours.last; ++id) {
     start.intersect(coverage_of(static_cast<SlotId>(id), region));
   }
+  std::vector<Position> rest;  // of a layout with fewer shards
   std::erase_if(positions_, [&](const Position& p) {
-    return p.producer == producer || (p.region == region && p.slots.overlaps(range));
+    if (p.producer == producer) return true;
+    if (p.region != region || !p.slots.overlaps(range)) return false;
+    if (p.slots.first < range.first) {
+      rest.push_back(p);
+      rest.back().slots.last = static_cast<SlotId>(range.first - 1);
+    }
+    if (p.slots.last > range.last) {
+      rest.push_back(p);
+      rest.back().slots.first = static_cast<SlotId>(range.last + 1);
+    }
+    return true;
   });
+  positions_.insert(positions_.end(), rest.begin(), rest.end());
   positions_.push_back({producer, region, range, start.upto, std::move(start.gaps)});
   changed_ref(options_.slots.first, region);
 }
 
 void Store::restore_position(const Position& position) {
-  std::erase_if(positions_, [&](const Position& p) { return p.producer == position.producer; });
+  std::erase_if(positions_, [&](const Position& p) {
+    return p.producer == position.producer && p.slots.overlaps(position.slots);
+  });
   positions_.push_back(position);
   changed_ref(options_.slots.first, position.region);
 }
@@ -373,8 +387,8 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Vers
     }
     if (stale) {
       s.evicted_base = std::max(s.evicted_base, theirs.base);
-      for (const Contribution& c : mine.contributions) {
-        s.evicted_birth = std::max(s.evicted_birth, c.birth);
+      for (const auto* gone : {&mine.contributions, &theirs.contributions}) {
+        for (const Contribution& c : *gone) s.evicted_birth = std::max(s.evicted_birth, c.birth);
       }
       KeyState tombstone;
       for (const KeyState* deleted : {&mine, &theirs}) {

@@ -173,10 +173,10 @@ void Store::erase_collected(Slot& s, uint32_t index) {
 bool Store::collect_entry(Slot& s, uint32_t index) {
   Entry* e = s.table.at(index);
   if (e->has(Entry::kHidden)) {
-    // No region can still prolong it: all have been heard of since well after the deadline.
+    // No region can still prolong it: to all of them it has expired.
     const Millis deadline = e->deadline();
     if (deadline <= now_ && settled(*e, firm_) &&
-        firm_.upto.ms() > deadline + options_.max_clock_skew) {
+        firm_.wall > deadline + options_.max_clock_skew) {
       erase_collected(s, index);
       return true;
     }

@@ -129,14 +129,24 @@ class VersionVector {
 
 // Causal stability as one region knows it: every stamp up to `upto` has been seen by every
 // member region, and everything those regions did before having seen it has arrived here.
-// Contributions, tombstones and TTL marks that lie below may be collected.
+// Contributions, tombstones and TTL marks that lie below may be collected. Of a region that is gone
+// for good that holds as far as every member has seen its stamps; of one that may be back, never.
 // Source: C. Baquero et al., "Making Operation-based CRDTs Operation-based", 2014.
 struct Stability {
   Stamp upto;
-  std::vector<RegionId> members;  // sorted; a region that is not a member is never judged
+  std::vector<RegionId> members;  // sorted
+  std::vector<Stamp> gone = {};   // of regions that are gone: seen by all members up to here
+  // Every member's wall clock has passed this, and all that it did before is here: by a hybrid
+  // clock it cannot be told, for a region whose wall clock runs ahead drags those of the others
+  // along.
+  Millis wall = 0;
 
   bool covers(Stamp stamp) const {
-    return stamp <= upto && std::binary_search(members.begin(), members.end(), stamp.region());
+    if (stamp > upto) return false;
+    if (std::binary_search(members.begin(), members.end(), stamp.region())) return true;
+    return std::any_of(gone.begin(), gone.end(), [&](Stamp seen) {
+      return seen.region() == stamp.region() && stamp <= seen;
+    });
   }
 };
 

@@ -355,6 +355,8 @@ Assembler::Result Assembler::add(std::string_view source, std::string_view paylo
     order_.push_back(name);
     p.parts.resize(parts);
     p.missing = parts;
+    p.bytes = parts * sizeof(std::string);
+    bytes_ += p.bytes;
   }
   if (p.parts.size() != parts) {
     error = "parts of one message disagree";

@@ -39,6 +39,8 @@ class Assembler {
   Result add(std::string_view source, std::string_view payload, Message& message,
              std::string& error);
 
+  size_t pending_bytes() const { return bytes_; }
+
  private:
   struct Pending {
     std::vector<std::string> parts;

@@ -9,6 +9,7 @@ namespace {
 
 constexpr Millis kComplainEveryMs = 10'000;
 constexpr size_t kSealedMarksMax = 4096;
+constexpr size_t kComplaintsMax = 1000;
 
 bool listed(const std::vector<RegionId>& list, RegionId region) {
   return std::find(list.begin(), list.end(), region) != list.end();
@@ -68,6 +69,7 @@ Replicator::Replicator(crdt::Store& store, Host& host, const Options& options, c
 
 void Replicator::complain(const std::string& key, Host::Level level, const std::string& text,
                           Millis now) {
+  if (complained_.size() >= kComplaintsMax) complained_.clear();  // a peer chooses the words
   auto [it, fresh] = complained_.try_emplace(key, now);
   if (!fresh && now - it->second < kComplainEveryMs) return;
   it->second = now;
@@ -167,11 +169,13 @@ Replicator::Region& Replicator::region(RegionId id, const std::string& name, Mil
 
 // A region that is new, or lost its disk, does not know who there is. One that it has not heard of
 // yet counts for stability, and may be the only one that has its own last writes: what others have
-// seen names it. (One that was forgotten here is known to the store.)
+// seen names it. (One that was forgotten here is known to the store; what regions this one knows is
+// on its disk, unless it began without any.)
 void Replicator::learn_regions(const crdt::VersionVector& seen, Millis now) {
   for (const crdt::Coverage& c : seen.items()) {
     if (c.region == options_.self.region || !c.upto || regions_.contains(c.region)) continue;
-    if (!gaps_open() && store_.coverage().at(c.region)) continue;
+    const bool knows_nobody = start_.listen && gaps_open();
+    if (!knows_nobody && store_.coverage().at(c.region)) continue;
     regions_[c.region].known_since = now;
     host_.report(Host::Level::kInfo, "Region id " + std::to_string(c.region) +
                                          " has written, and was not heard of here before.");
@@ -463,13 +467,19 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
     return;
   }
   crdt::Coverage told = m.applied.of(origin);
-  told.cut(m.head);
-  told.upto = m.head;
-  store_.advance(feed.sender.address.producer(), told);
+  // A head within a gap is of before the sender began above it.
+  if (!crdt::Coverage::within(told.gaps, m.head)) {
+    told.cut(m.head);
+    told.upto = m.head;
+    store_.advance(feed.sender.address.producer(), told);
+  }
   // While a gap of it is open, what it has seen since says nothing of what it had seen when it
   // wrote what may be in there.
   const auto* known = store_.position(feed.sender.address.producer());
-  if (known != nullptr && !known->coverage().open()) feed.durable = m.durable;
+  if (known != nullptr && !known->coverage().open()) {
+    feed.durable = m.durable;
+    feed.wall = feed.sender.wall_ms;
+  }
   if (!m.positions.empty()) note_observed(feed, m);
   if (m.want_ack) ack_due_ = true;
   check_lost_origins(feed, m, now);
@@ -499,10 +509,17 @@ void Replicator::on_sealed(const crdt::Batch& batch, Millis now) {
     counters_.bytes_sent += batch.bytes.size();
     sealed_bytes_ += batch.bytes.size();
     sealed_marks_.emplace_back(batch.header.to, sealed_bytes_);
-    if (sealed_marks_.size() > kSealedMarksMax) sealed_marks_.pop_front();
+    if (sealed_marks_.size() > kSealedMarksMax) thin_out_marks();
     host_.broadcast(message(BatchMessage{std::make_shared<const std::string>(batch.bytes)}, now));
   }
   update_stability();
+}
+
+// Every other one goes: they reach back to the beginning, the further the coarser.
+void Replicator::thin_out_marks() {
+  size_t kept = 0;
+  for (size_t i = 1; i < sealed_marks_.size(); i += 2) sealed_marks_[kept++] = sealed_marks_[i];
+  sealed_marks_.resize(kept);
 }
 
 void Replicator::nudge(Millis now) {
@@ -534,7 +551,7 @@ void Replicator::send_beacon(bool full, Millis now) {
 }
 
 void Replicator::add_digests(Beacon& beacon, Millis now) {
-  beacon.digests_at = std::max(now, store_.stability().upto.ms());
+  beacon.digests_at = std::max(now, store_.stability().wall);
   const size_t slots = options_.slots.size();
   for (size_t n = 0; n < std::min(slots, options_.digests_per_beacon); ++n) {
     const auto slot = static_cast<SlotId>(options_.slots.first + digest_cursor_);
@@ -561,7 +578,7 @@ void Replicator::tick(Millis now) {
     }
   }
   for (Heal& heal : heals_) {
-    if (now - heal.asked_at >= options_.pull_timeout) continue_heal(heal, now);
+    if (now - heal.asked_at >= heal.patience) continue_heal(heal, now);
   }
   // A source that has gone away must not block healing from others for ever.
   std::erase_if(heals_, [&](const Heal& h) {
@@ -621,20 +638,31 @@ void Replicator::update_stability() {
   }
   std::sort(stable.members.begin(), stable.members.end());
   const bool any_lapsed = stable.members.size() <= regions_.size();
+  const crdt::VersionVector mine = host_.durable_coverage().value_or(store_.coverage());
+  // A lapsed region may be back and go on with what it has; one that was forgotten is not.
+  for (const crdt::Coverage& c : mine.items()) {
+    const bool known = c.region == options_.self.region || regions_.contains(c.region);
+    if (!known && c.upto) stable.gone.push_back(c.upto);
+  }
+  stable.wall = store_.now();
   Stamp least = Stamp::max();
   const auto fold = [&](const crdt::VersionVector& v) {
-    for (const RegionId id : stable.members) {
+    const auto seen = [&](RegionId id) {
       const crdt::Coverage* c = v.find(id);
-      least = std::min(least, c == nullptr ? Stamp{} : c->solid());
-    }
+      return c == nullptr ? Stamp{} : c->solid();
+    };
+    for (const RegionId id : stable.members) least = std::min(least, seen(id));
+    for (Stamp& other : stable.gone) other = std::min(other, seen(other.region()));
+    std::erase(stable.gone, Stamp{});
   };
-  fold(host_.durable_coverage().value_or(store_.coverage()));
+  fold(mine);
   for (const auto& [id, r] : regions_) {
     if (r.lapsed || canary_.hasty_stability) continue;
     if (!fed_completely(id, [](const Feed& f) { return f.durable.has_value(); })) return;
     for (const auto& [producer, feed] : feeds_) {
       if (feed.sender.address.region != id) continue;
       fold(*feed.durable);
+      stable.wall = std::min(stable.wall, feed.wall);
       if (any_lapsed) least = std::min(least, feed.observed_upto);
     }
   }

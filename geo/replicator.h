@@ -205,6 +205,7 @@ class Replicator {
     uint32_t next = 0;  // first slot not yet dealt with
     uint64_t id = 0;    // of the request under way
     Millis asked_at = 0;
+    Millis patience = 0;  // until it is repeated: a large slot takes its time
     bool whole = false;
     bool fills_gaps = false;  // in this region's own stamps
     bool evicted = false;     // something was, in the source's slots
@@ -224,6 +225,7 @@ class Replicator {
     Stamp sealed, head, log_floor;
     Stamp acked;                                 // what it has of us, by its latest word
     std::optional<crdt::VersionVector> durable;  // as told in its stream, once we are that far
+    Millis wall = 0;                             // and what its wall clock said then
     std::optional<std::vector<Beacon::Position>> has;  // by its latest word
     // What it had of others when it had stamped up to there, and the latest such stamp of which we
     // have all that it then had of lapsed regions (see note_observed).
@@ -291,6 +293,7 @@ class Replicator {
   void check_horizon(Millis now);
   void send_beacon(bool full, Millis now);
   void add_digests(Beacon& beacon, Millis now);
+  void thin_out_marks();
   Message message(Body body, Millis now) const;
   Stamp position(const Feed& feed) const;
   Region& region(RegionId id, const std::string& name, Millis now);

@@ -9,6 +9,7 @@ namespace {
 
 constexpr int kAloneAfterBeacons = 3;  // an unclean start without any peer heals by itself
 constexpr uint32_t kSlotsPerRequest = 1024;
+constexpr Millis kPatienceMax = 32;  // times the pull timeout
 constexpr size_t kGapsKept = 8;
 
 void keep_least(std::optional<crdt::VersionVector>& least, const crdt::VersionVector& other) {
@@ -152,9 +153,9 @@ bool Replicator::is_missing(SlotId slot, const std::vector<Stamp>& changed) cons
 
 void Replicator::compare_digests(Feed& feed, const Beacon& m, Millis now) {
   // A key that has expired is freed when stability is that much later than its deadline.
-  const Millis freed = store_.stability().upto.ms() - options_.max_clock_skew;
+  const Millis freed = store_.stability().wall - options_.max_clock_skew;
   if (canary_.no_digest_repair || freed > m.digests_at) return;
-  const std::pair<const uint32_t, Millis>* longest = nullptr;
+  std::optional<std::pair<uint32_t, Millis>> longest;
   for (const Beacon::Digest& d : m.digests) {
     if (!options_.slots.contains(d.slot) || store_.slot_evicted(d.slot)) continue;
     const uint32_t key = static_cast<uint32_t>(feed.sender.address.region) << 16 | d.slot;
@@ -168,10 +169,10 @@ void Replicator::compare_digests(Feed& feed, const Beacon& m, Millis now) {
     const auto [it, fresh] = suspects_.try_emplace(key, now);
     if (fresh || now - it->second < options_.beacon_interval / 2) continue;
     ++counters_.digest_mismatches;
-    if (longest == nullptr || it->second < longest->second) longest = &*it;
+    if (!longest || it->second < longest->second) longest = *it;
   }
   // One at a time from a shard, in turn.
-  if (longest == nullptr) return;
+  if (!longest) return;
   const auto slot = static_cast<SlotId>(longest->first & 0xffff);
   if (Heal* heal = start_heal(feed, {slot, slot}, "a slot differs for no other reason", now)) {
     heal->whole = true;
@@ -199,7 +200,8 @@ Replicator::Heal* Replicator::start_heal(const Feed& from, SlotRange slots, cons
                                        " slots from region '" + name_of(heal.from.region) +
                                        "': " + why + ".");
   heals_.push_back(std::move(heal));
-  heals_.back().asked_at = now - options_.pull_timeout;  // tick() asks
+  heals_.back().asked_at = now;
+  heals_.back().patience = 0;  // tick() asks
   return &heals_.back();
 }
 
@@ -215,7 +217,12 @@ bool Replicator::hides(SlotId slot, const crdt::VersionVector& here,
 
 void Replicator::continue_heal(Heal& heal, Millis now) {
   SlotRequest request;
-  request.id = heal.id = next_request_++;
+  // A repeated request keeps its id, so that a late reply counts.
+  const bool repeated = heal.id != 0;
+  if (!repeated) heal.id = next_request_++;
+  heal.patience = repeated ? std::min(2 * heal.patience, kPatienceMax * options_.pull_timeout)
+                           : options_.pull_timeout;
+  request.id = heal.id;
   request.slots.first = static_cast<SlotId>(heal.next);
   request.slots.last =
       static_cast<SlotId>(std::min<uint32_t>(heal.slots.last, heal.next + kSlotsPerRequest - 1));

@@ -411,7 +411,7 @@ class Simulator {
     Millis at = 0;
     for (const auto& node : nodes_) {
       for (const auto& shard : node->shards()) {
-        at = std::max({at, shard->store().now(), shard->store().stability().upto.ms()});
+        at = std::max({at, shard->store().now(), shard->store().stability().wall});
       }
     }
     return at;
@@ -466,6 +466,12 @@ class Simulator {
     crdt::KeyState state;
     for (const Key& key : all_keys()) {
       if (!store.options().slots.contains(key.slot) || !store.state(key.ref(), state)) continue;
+      // What has expired here waits whole until it has everywhere.
+      const Millis deadline = crdt::deadline_of(state);
+      if (deadline <= store.now() && deadline + kMaxSkewMs >= store.stability().wall) {
+        ++needed;
+        continue;
+      }
       const bool seen = std::any_of(state.contributions.begin(), state.contributions.end(),
                                     [](const crdt::Contribution& c) { return c.fully_seen(); });
       if (seen) return "key " + key.name + " lists observed contributions";

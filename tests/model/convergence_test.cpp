@@ -270,6 +270,7 @@ class Cluster {
         stable.upto = std::min(stable.upto, c == nullptr ? Stamp{} : c->solid());
       }
     }
+    stable.wall = stable.upto.ms();  // one clock for all
     if (stable.upto > n.store->stability().upto) n.store->set_stability(stable);
   }
 

@@ -170,7 +170,7 @@ class Pair {
         if (replicated_ && random_.one_in(4)) {
           // Alone in the world: what is sealed is stable.
           store_.seal();
-          store_.set_stability({store_.sealed_upto(), {1}});
+          store_.set_stability({store_.sealed_upto(), {1}, {}, store_.now()});
         }
     }
     compare_key(name, ref);
@@ -242,7 +242,7 @@ class Pair {
     reference_.now += 100'000;
     store_.set_now(reference_.now);
     store_.seal();
-    store_.set_stability({store_.sealed_upto(), {1}});
+    store_.set_stability({store_.sealed_upto(), {1}, {}, store_.now()});
     for (int i = 0; i < 3; ++i) {
       store_.expire_step(SIZE_MAX);
       store_.collect_step(SIZE_MAX);

@@ -239,6 +239,21 @@ TEST(Store, WhatWasSeenWithinAGapIsNotTakenForDeleted) {
   }
 }
 
+// Stamps run ahead where another region's clock does: what has expired here may not have there.
+TEST(Store, AnExpiredKeyStaysUntilAllWallClocksHavePassedItsDeadline) {
+  Site a(1);
+  a.store.set_now(kNow + 300'000);
+  a.store.set(make_ref(0, "k"), "v", kNow + 200'000);
+  a.store.seal();
+  a.store.set_now(kNow + 400'000);
+  for (const Millis wall : {kNow + 100'000, kNow + 200'000, kNow + 300'000}) {
+    a.store.set_stability({Stamp::make(kNow + 350'000, 0, 255), {1}, {}, wall});
+    a.store.expire_step(SIZE_MAX);
+    a.store.collect_step(SIZE_MAX);
+    EXPECT_EQ(a.store.slot_empty(slot_of("k")), wall > kNow + 200'000) << wall - kNow;
+  }
+}
+
 // A value with its increments has expired and is gone where the flush comes from, and still held
 // here: the flush must not leave the increments, without the TTL that they were under.
 TEST(Store, AFlushTakesWhatItsWriterHadSeenOfACounterAndFreed) {
@@ -253,7 +268,7 @@ TEST(Store, AFlushTakesWhatItsWriterHadSeenOfACounterAndFreed) {
   b.store.set_now(kNow + 5000);
   a.take(b);
   b.take(a);
-  a.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2}});
+  a.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2}, {}, kNow + 4000});
   a.store.expire_step(SIZE_MAX);
   a.store.collect_step(SIZE_MAX);
   ASSERT_TRUE(a.store.slot_empty(slot_of("n")));
@@ -633,6 +648,53 @@ TEST(Store, VectorsOfSlotsGoWhenTheShardHasPassedThem) {
   EXPECT_TRUE(left_after_collection());
   a.take(b);
   EXPECT_FALSE(left_after_collection());
+}
+
+// More threads there: what was had of the one shard is had of those that take its place.
+TEST(Store, AProducerThatIsDividedIsNotForgotten) {
+  Site a(1), b(2);
+  a.set("k", "v");
+  b.take(a);
+  const Stamp upto = b.store.position(1)->upto;
+  const SlotRange parts[] = {{4000, 7999}, {0, 3999}, {8000, kSlotCount - 1}};
+  uint64_t producer = 10;
+  for (const SlotRange& part : parts) {
+    b.store.register_producer(++producer, 1, part);
+    EXPECT_EQ(b.store.position(producer)->upto, upto);
+    EXPECT_EQ(b.store.coverage().at(1), upto) << producer;
+  }
+  EXPECT_EQ(b.store.positions().size(), 3u);
+}
+
+// An increment that came below what was evicted is as good as evicted: a SET resets it everywhere.
+TEST(Store, ASetResetsWhatCameBelowWhatWasEvicted) {
+  Site a(1), b(2);
+  b.set("{g}n", "1");
+  a.store.set_now(kNow + 500);
+  a.set("{g}later", "w");
+  evict_all(a);
+  b.add("{g}n", 7);
+  a.take(b);
+  ASSERT_EQ(a.get("{g}n"), "(nil)");
+  a.store.set_now(kNow + 600);
+  a.set("{g}n", "5");
+  b.take(a);
+  EXPECT_EQ(b.get("{g}n"), "5");
+}
+
+// And a later SET elsewhere, which had seen that SET and not the increment, brings nothing back.
+TEST(Store, ASetOverASetThatResetsBlindlyResetsTheSame) {
+  Site x(1), a(2, {}, kNow + 10), b(3, {}, kNow + 20);
+  x.add("{g}n", 7);
+  a.take(x);
+  evict_all(a);
+  a.store.set_now(kNow + 100);
+  a.set("{g}n", "5");
+  b.take(a);
+  b.store.set_now(kNow + 200);
+  b.set("{g}n", "6");
+  x.take(b);
+  EXPECT_EQ(x.get("{g}n"), "6");
 }
 
 // A batch's context is the least of what its writer had seen; what he replaced may lie above it.

@@ -147,6 +147,28 @@ TEST(Envelope, PartsOfTwoSendersDoNotMix) {
   EXPECT_EQ(*std::get<BatchMessage>(got.body).bytes, *bytes(kPartBytes + 5, 2));
 }
 
+// Announcing parts costs memory as well, though none of them ever comes.
+TEST(Envelope, AnnouncedPartsCount) {
+  constexpr uint32_t kParts = 4000;
+  wire::Envelope announced;
+  announced.set_protocol(kProtocolVersion);
+  announced.set_content_id(5);
+  announced.set_parts(kParts);
+  announced.set_checksum(XXH3_64bits("", 0));
+  Assembler assembler;
+  Message got;
+  std::string error;
+  EXPECT_EQ(assembler.add("s", announced.SerializeAsString(), got, error),
+            Assembler::Result::kIncomplete);
+  const size_t bytes_then = assembler.pending_bytes();
+  EXPECT_GE(bytes_then, kParts * sizeof(std::string));
+  for (const auto& part :
+       encode(example(BatchMessage{bytes(3 * kPartBytes, 1)}), 9, Compression::kOff)) {
+    assembler.add("s", part, got, error);
+  }
+  EXPECT_EQ(assembler.pending_bytes(), bytes_then) << "a whole one leaves nothing";
+}
+
 TEST(Envelope, CompressionPaysOrIsLeftOut) {
   auto even = std::make_shared<const std::string>(std::string(64 * 1024, 'x'));
   EXPECT_LT(encode(example(BatchMessage{even}), 1, Compression::kZstd)[0].size(), 4096u);

@@ -172,6 +172,54 @@ TEST_F(Pair, ABatchThatDoesNotParseIsRefusedWhole) {
   EXPECT_EQ(eu.get("k"), "1") << "the good copy is pulled";
 }
 
+// A peer may list a slot twice, with one digest that is suspected and one that is not.
+TEST_F(Pair, ASlotListedTwiceIsNoHarm) {
+  live(us, eu, 2);
+  us.set("k", "1");
+  live(us, eu, 2);
+  us.at(us.now + 1000);
+  for (auto& o : us.out) {
+    auto* beacon = std::get_if<Beacon>(&o.message.body);
+    if (beacon == nullptr || beacon->digests.empty()) continue;
+    Beacon::Digest wrong = beacon->digests[0];
+    ++wrong.digest;
+    beacon->digests.insert(beacon->digests.begin(), wrong);
+    for (int i = 0; i < 2; ++i) {
+      eu.at(eu.now + 1000);
+      eu.replicator->on_message(o.message, eu.now);
+    }
+    EXPECT_EQ(eu.replicator->counters().digest_mismatches, 0u);
+    us.out.clear();
+    return;
+  }
+  FAIL() << "no digests were told";
+}
+
+// The time-out is for a request that was lost, and not for one whose answer takes longer.
+TEST_F(Pair, ALateAnswerToARepeatedRequestCounts) {
+  live(us, eu, 2);
+  us.set("k", "1");
+  us.out.clear();
+  us.log_from = Stamp::make(us.now + 60'000, 0, 1);  // trimmed: slots are asked for
+  std::deque<std::pair<Millis, Message>> late;
+  for (int i = 0; i < 80; ++i) {
+    us.at(us.now + 250);
+    eu.at(eu.now + 250);
+    for (auto it = us.out.begin(); it != us.out.end();) {
+      const bool slots = std::holds_alternative<SlotReply>(it->message.body);
+      if (slots) late.emplace_back(us.now + 3 * us.options.pull_timeout / 2, it->message);
+      it = slots ? us.out.erase(it) : std::next(it);
+    }
+    deliver(us, eu);
+    while (!late.empty() && late.front().first <= us.now) {
+      eu.replicator->on_message(late.front().second, eu.now);
+      late.pop_front();
+    }
+  }
+  EXPECT_EQ(eu.get("k"), "1");
+  EXPECT_EQ(eu.replicator->counters().heals, 1u);
+}
+
 // Slots that differ for ever do not take the turn of the others.
 TEST_F(Pair, SlotsThatDifferAreRepairedInTurn) {
   std::vector<std::string> keys{"{a}k", "{b}k", "{c}k"};
@@ -283,6 +331,63 @@ TEST_F(Pair, ARegionBeyondTheHorizonDoesNotHoldTombstonesBackAndMustHeal) {
   EXPECT_EQ(us.get("k"), "(nil)");
   EXPECT_EQ(us.get("unsent"), "kept");
   EXPECT_EQ(us.replicator->peers(us.now)[0].state, PeerState::kLive);
+}
+
+// Batches are small when there is little to write; still all of them count.
+TEST_F(Pair, TheHorizonInBytesCountsEveryBatch) {
+  us.options.horizon_bytes = 400'000;
+  us.replicator->set_options(us.options);
+  live(us, eu, 2);
+  for (int i = 0; i < 10'000; ++i) {
+    us.set("k" + std::to_string(i % 10), "v");
+    us.out.clear();
+  }
+  ASSERT_GT(us.replicator->counters().bytes_sent, us.options.horizon_bytes);
+  for (int i = 0; i < 40; ++i) us.at(us.now + 250);
+  EXPECT_EQ(us.replicator->peers(us.now)[0].state, PeerState::kLapsed);
+}
+
+struct Forgotten : Pair {
+  void SetUp() override {
+    for (Region* each : {&us, &eu}) {
+      live(*each, ap, 2);
+      ap.out.clear();
+    }
+    us.at(std::max(us.now, eu.now));
+    eu.at(us.now);
+    live(us, eu, 2);
+    ap.set("k", "1");
+    ap.store.del(make_ref(0, "k"));
+    ap.seal();
+    for (const auto& o : ap.out) {
+      for (Region* each : {&us, &eu}) each->replicator->on_message(o.message, each->now);
+    }
+    for (Region* each : {&us, &eu}) {
+      ASSERT_EQ(each->store.tombstones(), 1u);
+      each->replicator->forget(3);
+    }
+  }
+  Region ap{3, "ap"};
+};
+
+TEST_F(Forgotten, WhatOnlyGuardsItsWritesIsCollected) {
+  live(us, eu, 8);
+  EXPECT_EQ(us.store.tombstones(), 0u);
+  EXPECT_EQ(eu.store.tombstones(), 0u);
+}
+
+TEST_F(Forgotten, StaysForgottenWhenARegionIsBackFromACrash) {
+  live(us, eu, 2);
+  Start start;
+  start.first = Stamp::make(us.now + 1000, 0, 1);
+  start.gaps = {{us.store.sealed_upto(), start.first}};
+  start.regions = {{2, "eu"}};
+  Region again(1, "us", start, us.now);
+  for (const auto& p : us.store.positions()) again.store.restore_position(p);
+  again.store.clock().observe(start.first);
+  live(again, eu, 6);
+  EXPECT_TRUE(again.remembered.empty());
+  EXPECT_GT(eu.store.stability().upto, start.first);
 }
 
 // What eu deleted was us' write, which ap has not seen: us is beyond ap's horizon, and will bring
