@@ -191,6 +191,9 @@ TEST(Load, CommandLineErrorsShowTheOption) {
             "can't open config file '/nowhere/atoll.conf': No such file or directory");
   EXPECT_TRUE(config.load({"/"})) << "a directory is no file";
   EXPECT_TRUE(config.load({"--port"}));
+  error = config.load({"--databases", "256"});  // a delta has a byte for it, and 255 is "all"
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->reason, "argument must be between 1 and 255 inclusive");
   EXPECT_TRUE(config.load({"--port", "1", "2"}));
   EXPECT_TRUE(config.load({"-", "port"}));
 }

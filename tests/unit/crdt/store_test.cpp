@@ -668,12 +668,13 @@ TEST(Store, AProducerThatIsDividedIsNotForgotten) {
 
 // An increment that came below what was evicted is as good as evicted: a SET resets it everywhere.
 TEST(Store, ASetResetsWhatCameBelowWhatWasEvicted) {
-  Site a(1), b(2);
+  Site a(1), b(2, {}, kNow + 50);
+  a.add("{g}counter", 1);
   b.set("{g}n", "1");
+  b.add("{g}n", 7);
   a.store.set_now(kNow + 500);
   a.set("{g}later", "w");
   evict_all(a);
-  b.add("{g}n", 7);
   a.take(b);
   ASSERT_EQ(a.get("{g}n"), "(nil)");
   a.store.set_now(kNow + 600);
