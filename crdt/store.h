@@ -386,6 +386,7 @@ class Store {
 
   // Upkeep.
   size_t expire_slot(Slot& s);
+  void set_hidden(Slot& s, Entry& e, bool hidden);
   void collect_slot(Slot& s);
   void drop_passed(Slot& s);
   bool collect_entry(Slot& s, uint32_t index);

@@ -53,13 +53,22 @@ size_t Store::expire_slot(Slot& s) {
       erase_at(s, i);
       continue;
     }
-    count(s, *e, false);
-    e->set_flag(Entry::kHidden);
-    count(s, *e, true);
+    set_hidden(s, *e, true);
     ++i;
   }
   stats_.expired += found;
   return found;
+}
+
+void Store::set_hidden(Slot& s, Entry& e, bool hidden) {
+  count(s, e, false);
+  if (hidden) {
+    e.set_flag(Entry::kHidden);
+  } else {
+    e.clear_flag(Entry::kHidden);
+    note_deadline(s, e.deadline());
+  }
+  count(s, e, true);
 }
 
 // ---- Collection ----
@@ -175,18 +184,11 @@ bool Store::collect_entry(Slot& s, uint32_t index) {
   if (e->has(Entry::kHidden)) {
     // No region can still prolong it: to all of them it has expired.
     const Millis deadline = e->deadline();
-    if (deadline <= now_ && settled(*e, firm_) &&
-        firm_.wall > deadline + options_.max_clock_skew) {
+    if (deadline <= now_ && settled(*e, firm_) && firm_.wall > deadline + options_.max_clock_skew) {
       erase_collected(s, index);
       return true;
     }
-    if (deadline > now_) {  // prolonged
-      count(s, *e, false);
-      e->clear_flag(Entry::kHidden);
-      count(s, *e, true);
-      note_deadline(s, deadline);
-    }
-    return false;
+    if (deadline > now_) set_hidden(s, *e, false);  // prolonged
   }
   if (!e->has(Entry::kIsWide)) {
     if (e->kind() == BaseKind::kValue || !firm_.covers(e->stamp())) return false;
@@ -208,7 +210,9 @@ bool Store::collect_entry(Slot& s, uint32_t index) {
     note_collected(s, e->view(mark), state);
     touch_dirty(s);
     const std::string key(e->key());
-    put_state(s, KeyRef{key, e->db(), 0, hash_key(e->db(), key)}, index, state);
+    const bool hidden = e->has(Entry::kHidden);
+    e = put_state(s, KeyRef{key, e->db(), 0, hash_key(e->db(), key)}, index, state);
+    if (hidden && e != nullptr) set_hidden(s, *e, true);
   }
   return false;
 }

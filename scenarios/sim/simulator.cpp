@@ -440,7 +440,9 @@ class Simulator {
         if (s.tombstones() != 0) {
           return who + std::to_string(s.tombstones()) + " tombstones left" + tombstones(s);
         }
-        if (s.pending() != 0) return who + std::to_string(s.pending()) + " TTLs still wait";
+        if (s.pending() != 0) {
+          return who + std::to_string(s.pending()) + " TTLs still wait" + waiting(s);
+        }
         const std::string left = metadata(s);
         if (!left.empty()) return who + left;
         const size_t keys = s.visible_keys(0) + s.visible_keys(1);
@@ -460,18 +462,25 @@ class Simulator {
     return out.empty() ? ", of a flush" : out;
   }
 
+  static std::string waiting(const crdt::Store& store) {
+    std::string out;
+    crdt::KeyState state;
+    for (const Key& key : all_keys()) {
+      if (!store.options().slots.contains(key.slot) || !store.state(key.ref(), state)) continue;
+      const bool waits = std::any_of(
+          state.ttl.begin(), state.ttl.end(),
+          [&](const crdt::TtlMark& m) { return crdt::waits(m, state.kind, state.base); });
+      if (waits) out += ", key " + key.name + " " + describe(store, key);
+    }
+    return out;
+  }
+
   // What a live counter or a live TTL needs stays; nothing else does.
   static std::string metadata(const crdt::Store& store) {
     uint64_t needed = 0;
     crdt::KeyState state;
     for (const Key& key : all_keys()) {
       if (!store.options().slots.contains(key.slot) || !store.state(key.ref(), state)) continue;
-      // What has expired here waits whole until it has everywhere.
-      const Millis deadline = crdt::deadline_of(state);
-      if (deadline <= store.now() && deadline + kMaxSkewMs >= store.stability().wall) {
-        ++needed;
-        continue;
-      }
       const bool seen = std::any_of(state.contributions.begin(), state.contributions.end(),
                                     [](const crdt::Contribution& c) { return c.fully_seen(); });
       if (seen) return "key " + key.name + " lists observed contributions";
