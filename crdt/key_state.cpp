@@ -424,7 +424,7 @@ std::optional<int64_t> parse_integer(std::string_view text) {
 }
 
 std::optional<long double> parse_real(std::string_view text) {
-  constexpr size_t kLongest = 256;
+  constexpr size_t kLongest = 5 * 1024;  // the greatest long double has 4,933 digits
   if (text.empty() || text.size() >= kLongest || std::isspace(static_cast<unsigned char>(text[0])))
     return std::nullopt;
   char buf[kLongest];

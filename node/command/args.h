@@ -82,6 +82,15 @@ inline Found peek(Context& ctx, std::string_view key) {
   return peek(ctx, ctx.ref(key));
 }
 
+// What is looked up to be read counts as a hit or a miss.
+inline Found counted(Context& ctx, const Found& found) {
+  ++(found ? ctx.hits : ctx.misses);
+  return found;
+}
+inline Found read(Context& ctx, std::string_view key) {
+  return counted(ctx, look_up(ctx, key));
+}
+
 // Sets `key`; a deadline that has passed already leaves it deleted.
 void write_value(Context& ctx, const crdt::KeyRef& ref, std::string_view value,
                  crdt::Millis deadline);

@@ -57,12 +57,12 @@ enum Category : uint32_t {
 
 // Where a command runs.
 enum class Route : uint8_t {
-  kConnection,   // on the connection's own thread; touches no keys
-  kKeys,         // where its keys live; if that is several shards, with all of them stopped
-  kSum,          // every key by itself, integer replies summed: DEL EXISTS TOUCH UNLINK
-  kGather,       // every key by itself, one array element a key: MGET
-  kSlotCursor,   // args[1] is a SCAN cursor, which names the slot
-  kEveryShard,   // once, with every shard stopped: FLUSHALL KEYS DBSIZE RANDOMKEY
+  kConnection,  // on the connection's own thread; touches no keys
+  kKeys,        // where its keys live; if that is several shards, with all of them stopped
+  kSum,         // every key by itself, integer replies summed: DEL EXISTS TOUCH UNLINK
+  kGather,      // every key by itself, one array element a key: MGET
+  kSlotCursor,  // args[1] is a SCAN cursor, which names the slot
+  kEveryShard,  // once, with every shard stopped: FLUSHALL KEYS DBSIZE RANDOMKEY
 };
 
 // Redis' key spec: first key, last key (negative counts from the end), step. first 0: no keys.
@@ -78,7 +78,15 @@ enum class Access : uint8_t { kNone, kRead, kWrite, kReadWrite };
 
 // One argument in COMMAND DOCS.
 enum class ArgType : uint8_t {
-  kKey, kString, kInteger, kDouble, kUnixTime, kPattern, kPureToken, kOneOf, kBlock
+  kKey,
+  kString,
+  kInteger,
+  kDouble,
+  kUnixTime,
+  kPattern,
+  kPureToken,
+  kOneOf,
+  kBlock
 };
 struct Arg {
   std::string_view name;
@@ -93,14 +101,14 @@ struct Context;
 using Handler = void (*)(Context&);
 
 struct CommandSpec {
-  std::string_view name;        // lower case; of a subcommand "config|get"
-  int arity = 0;                // Redis' convention: negative is "at least"
+  std::string_view name;  // lower case; of a subcommand "config|get"
+  int arity = 0;          // Redis' convention: negative is "at least"
   KeySpec keys{};
   Access access = Access::kNone;
   Route route = Route::kKeys;
   uint32_t flags = 0;
   uint32_t categories = 0;
-  std::string_view group;       // "string", "generic", "connection", "server", "geo", ...
+  std::string_view group;  // "string", "generic", "connection", "server", "geo", ...
   std::string_view since;
   std::string_view complexity;
   std::string_view summary;
@@ -109,7 +117,7 @@ struct CommandSpec {
   std::string_view tips = {};         // COMMAND INFO's hints for cluster clients, blank-separated
   std::span<const Arg> args = {};
   std::span<const CommandSpec> subcommands = {};
-  Handler handler = nullptr;    // null for a container of subcommands
+  Handler handler = nullptr;  // null for a container of subcommands
 };
 
 // ---- What a handler works with ----
@@ -152,6 +160,7 @@ struct Context {
   bool in_transaction = false;
   uint64_t value_bytes_max = 512u << 20;  // proto-max-bulk-len
   uint64_t random = 0;                    // fresh random bits for every command
+  uint64_t hits = 0, misses = 0;          // of what was looked up to be read
   // The key that dispatch hashed already, if the command has just one.
   const crdt::KeyRef* hashed = nullptr;
 

@@ -7,7 +7,7 @@ namespace atl::command {
 namespace {
 
 void digest_command(Context& ctx) {
-  const Found found = look_up(ctx, ctx.args[1]);
+  const Found found = read(ctx, ctx.args[1]);
   if (!found) {
     ctx.out.null();
     return;

@@ -95,7 +95,7 @@ void pexpireat_command(Context& ctx) {
 }
 
 void ttl_generic(Context& ctx, TimeUnit unit) {
-  const Found found = peek(ctx, ctx.args[1]);
+  const Found found = counted(ctx, peek(ctx, ctx.args[1]));
   if (!found) {
     ctx.out.integer(-2);
     return;

@@ -19,7 +19,7 @@ void del_command(Context& ctx) {
 
 void exists_command(Context& ctx) {
   int64_t count = 0;
-  for (const std::string_view key : ctx.args.subspan(1)) count += peek(ctx, key) ? 1 : 0;
+  for (const std::string_view key : ctx.args.subspan(1)) count += counted(ctx, peek(ctx, key)) ? 1 : 0;
   ctx.out.integer(count);
 }
 
@@ -28,13 +28,13 @@ void touch_command(Context& ctx) {
   int64_t count = 0;
   for (const std::string_view key : ctx.args.subspan(1)) {
     const crdt::KeyRef ref = ctx.ref(key);
-    count += ctx.store(ref).find(ref) != nullptr ? 1 : 0;
+    count += counted(ctx, {ref, ctx.store(ref), ctx.store(ref).find(ref)}) ? 1 : 0;
   }
   ctx.out.integer(count);
 }
 
 void type_command(Context& ctx) {
-  ctx.out.simple(peek(ctx, ctx.args[1]) ? "string" : "none");
+  ctx.out.simple(counted(ctx, peek(ctx, ctx.args[1])) ? "string" : "none");
 }
 
 // Writes what `source` holds to `target` as a fresh write. The source's bytes are copied first:
@@ -92,7 +92,7 @@ void copy_command(Context& ctx) {
     ctx.out.error(kSameObject);
     return;
   }
-  const Found source = look_up(ctx, ctx.args[1]);
+  const Found source = read(ctx, ctx.args[1]);
   const crdt::KeyRef target = ctx.ref(db, ctx.args[2]);
   if (!source || (!replace && peek(ctx, target))) {
     ctx.out.integer(0);

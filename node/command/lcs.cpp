@@ -132,7 +132,7 @@ void longest_common_subsequence(Context& ctx) {
   if (!read_lcs_options(ctx, options)) return;
   // Copies: value() is good only until the next call into the store.
   const auto value_of = [&](std::string_view key) {
-    const Found found = look_up(ctx, key);
+    const Found found = read(ctx, key);
     return found ? std::string(found.value()) : std::string();
   };
   const std::string a = value_of(ctx.args[1]);

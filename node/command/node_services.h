@@ -45,7 +45,8 @@ struct ClientInfo {
 struct ClientFilter {
   std::optional<uint64_t> id;
   std::vector<uint64_t> ids;
-  std::string address, local_address, user, type;
+  std::optional<std::string> address, local_address;
+  std::string user, type;
   bool skip_me = true;
   std::optional<int64_t> max_age_s;
 };
@@ -89,8 +90,7 @@ class NodeServices {
   // ---- Server ----
   // INFO text for the named sections ("default", "all", "everything" included). Collected over
   // all shards, hence asynchronous.
-  virtual void info(std::vector<std::string> sections,
-                    std::function<void(std::string)> done) = 0;
+  virtual void info(std::vector<std::string> sections, std::function<void(std::string)> done) = 0;
   // SAVE, BGSAVE: `wait` delivers when the snapshot is complete.
   // done("") on success, else an error text.
   virtual void snapshot(std::function<void(std::string)> done) = 0;
@@ -114,8 +114,7 @@ class NodeServices {
   virtual bool set_active_expire(bool /*on*/) { return false; }
 
   // ---- Clients ----
-  virtual void clients(ClientFilter filter,
-                       std::function<void(std::vector<ClientInfo>)> done) = 0;
+  virtual void clients(ClientFilter filter, std::function<void(std::vector<ClientInfo>)> done) = 0;
   virtual ClientInfo client_info(Context& ctx) = 0;  // of the calling connection
   virtual void kill_clients(Context& ctx, ClientFilter filter,
                             std::function<void(int64_t killed)> done) = 0;
@@ -136,8 +135,8 @@ class NodeServices {
   virtual std::map<std::string, std::vector<LatencySample>> latency() = 0;  // oldest first
   virtual int64_t latency_reset(const std::vector<std::string>& events) = 0;
   // Microsecond histogram per command: name -> (calls, {upper bound us -> cumulative calls}).
-  virtual std::map<std::string, std::pair<int64_t, std::map<int64_t, int64_t>>>
-  latency_histogram(const std::vector<std::string>& commands) = 0;
+  virtual std::map<std::string, std::pair<int64_t, std::map<int64_t, int64_t>>> latency_histogram(
+      const std::vector<std::string>& commands) = 0;
 
   // ---- Between regions ----
   struct PeerRow {

@@ -30,7 +30,7 @@ std::string_view encoding_of(std::string_view value) {
 
 // The key of OBJECT x key, or null: then the reply has been written.
 Found inspect(Context& ctx) {
-  const Found found = peek(ctx, ctx.args[2]);
+  const Found found = counted(ctx, peek(ctx, ctx.args[2]));
   if (!found) ctx.out.null();
   return found;
 }

@@ -18,22 +18,22 @@ void reply_value(Context& ctx, const Found& found) {
 }
 
 void get_command(Context& ctx) {
-  reply_value(ctx, look_up(ctx, ctx.args[1]));
+  reply_value(ctx, read(ctx, ctx.args[1]));
 }
 
 void mget_command(Context& ctx) {
   ctx.out.array(static_cast<int64_t>(ctx.args.size()) - 1);
-  for (const std::string_view key : ctx.args.subspan(1)) reply_value(ctx, look_up(ctx, key));
+  for (const std::string_view key : ctx.args.subspan(1)) reply_value(ctx, read(ctx, key));
 }
 
 void getdel_command(Context& ctx) {
-  const Found found = look_up(ctx, ctx.args[1]);
+  const Found found = read(ctx, ctx.args[1]);
   reply_value(ctx, found);
   if (found) found.store.del(found.ref);
 }
 
 void getset_command(Context& ctx) {
-  const Found found = look_up(ctx, ctx.args[1]);
+  const Found found = read(ctx, ctx.args[1]);
   reply_value(ctx, found);
   found.store.set(found.ref, ctx.args[2], crdt::kNoDeadline);
 }
@@ -41,7 +41,7 @@ void getset_command(Context& ctx) {
 void getex_command(Context& ctx) {
   SetOptions options;
   if (!read_set_options(ctx, SetSyntax::kGetEx, 2, options)) return;
-  const Found found = look_up(ctx, ctx.args[1]);
+  const Found found = read(ctx, ctx.args[1]);
   if (!found) {
     ctx.out.null();
     return;
@@ -66,7 +66,7 @@ void set_command(Context& ctx) {
   crdt::Millis deadline = crdt::kNoDeadline;
   if (options.expiry && !read_deadline(ctx, *options.expiry, deadline)) return;
 
-  const Found found = options.get ? look_up(ctx, ref) : peek(ctx, ref);
+  const Found found = options.get ? counted(ctx, look_up(ctx, ref)) : peek(ctx, ref);
   if (found && !digest_sound(ctx, options.condition, options.comparand)) return;
   const bool writes = holds(options.condition, options.comparand, found);
   if (options.get) {

@@ -37,7 +37,7 @@ void append_command(Context& ctx) {
 }
 
 void strlen_command(Context& ctx) {
-  const Found found = look_up(ctx, ctx.args[1]);
+  const Found found = read(ctx, ctx.args[1]);
   ctx.out.integer(found ? static_cast<int64_t>(found.value().size()) : 0);
 }
 
@@ -78,7 +78,7 @@ std::string_view substring(std::string_view value, int64_t start, int64_t end) {
 void getrange_command(Context& ctx) {
   int64_t start = 0, end = 0;
   if (!read_integer(ctx, ctx.args[2], start) || !read_integer(ctx, ctx.args[3], end)) return;
-  const Found found = look_up(ctx, ctx.args[1]);
+  const Found found = read(ctx, ctx.args[1]);
   ctx.out.bulk(found ? substring(found.value(), start, end) : std::string_view{});
 }
 

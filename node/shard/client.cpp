@@ -85,8 +85,8 @@ bool Client::matches(const command::ClientFilter& filter, uint64_t caller) const
       std::find(filter.ids.begin(), filter.ids.end(), session.id) == filter.ids.end()) {
     return false;
   }
-  if (!filter.address.empty() && filter.address != connection_.peer_address()) return false;
-  if (!filter.local_address.empty() && filter.local_address != connection_.local_address()) {
+  if (filter.address && *filter.address != connection_.peer_address()) return false;
+  if (filter.local_address && *filter.local_address != connection_.local_address()) {
     return false;
   }
   if (!filter.user.empty() && filter.user != "default") return false;

@@ -62,10 +62,6 @@ void Dispatcher::call(const Command& command, command::Args args, command::Sessi
                       resp::Writer& out, command::Keyspace& keyspace, const crdt::KeyRef* ref,
                       bool in_transaction, std::string_view address) {
   const command::CommandSpec& spec = *command.spec;
-  if (ref != nullptr && spec.access == command::Access::kRead) {
-    ++(keyspace.store(ref->slot).peek(*ref) != nullptr ? shard_.stats().hits
-                                                       : shard_.stats().misses);
-  }
   command::Context context{
       .args = args,
       .out = out,
@@ -90,6 +86,8 @@ void Dispatcher::call(const Command& command, command::Args args, command::Sessi
   } else {
     spec.handler(context);
   }
+  shard_.stats().hits += context.hits;
+  shard_.stats().misses += context.misses;
   clock_ = cycles_now();
   account(command, args, out, address, session.name, clock_ - began);
 }

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "node/command/args.h"
+#include "node/config/config.h"
+
 namespace atl::shard {
 
 namespace {
@@ -60,7 +63,8 @@ void SlowLog::add(int64_t micros, command::Args args, std::string_view address,
   entry.address = address;
   entry.client_name = name;
   const size_t kept = args.size() > kArgsMax ? kArgsMax - 1 : args.size();
-  for (size_t i = 0; i < kept; ++i) entry.args.push_back(cut(args[i]));
+  const std::vector<std::string_view> shown = without_secrets(args);
+  for (size_t i = 0; i < kept; ++i) entry.args.push_back(cut(shown[i]));
   if (kept < args.size()) {
     entry.args.push_back("... (" + std::to_string(args.size() - kept) + " more arguments)");
   }
@@ -120,6 +124,28 @@ int64_t LatencyMonitor::reset(const std::vector<std::string>& events) {
   return n;
 }
 
+std::vector<std::string_view> without_secrets(command::Args args) {
+  constexpr std::string_view kRedacted = "(redacted)";
+  std::vector<std::string_view> out(args.begin(), args.end());
+  const auto is = [&](size_t at, std::string_view word) {
+    return at < out.size() && command::is_word(out[at], word);
+  };
+  if (is(0, "auth")) {
+    std::fill(out.begin() + 1, out.end(), kRedacted);
+  } else if (is(0, "hello")) {
+    for (size_t i = 2; i + 2 < out.size(); ++i) {
+      if (!is(i, "auth")) continue;
+      out[i + 1] = out[i + 2] = kRedacted;
+      break;
+    }
+  } else if (is(0, "config") && is(1, "set")) {
+    for (size_t i = 2; i + 1 < out.size(); i += 2) {
+      if (config::is_secret(out[i])) out[i + 1] = kRedacted;
+    }
+  }
+  return out;
+}
+
 std::string monitor_line(int64_t unix_us, int db, std::string_view address, command::Args args) {
   char head[64];
   std::snprintf(head, sizeof head, "+%lld.%06lld [%d ", static_cast<long long>(unix_us / 1000000),
@@ -127,7 +153,7 @@ std::string monitor_line(int64_t unix_us, int db, std::string_view address, comm
   std::string line = head;
   line += address;
   line += ']';
-  for (const std::string_view arg : args) {
+  for (const std::string_view arg : without_secrets(args)) {
     line += ' ';
     append_quoted(arg, line);
   }

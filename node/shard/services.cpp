@@ -211,7 +211,7 @@ void Services::reset_connection(command::Context&) {
 
 std::string Services::authenticate(std::string_view user, std::string_view password) {
   const std::string& required = shard_.settings().requirepass;
-  if (user != "default" && !user.empty()) {
+  if (user != "default") {
     return "WRONGPASS invalid username-password pair or user is disabled.";
   }
   // As long for every wrong password of one length, so that time does not tell how much was right.

@@ -44,6 +44,12 @@ TEST(Time, KeysExpire) {
   EXPECT_EQ(client.run("TTL k"), ":-1");
 }
 
+TEST(Counters, AFloatOfManyDigitsCanBeContinued) {
+  Client client;
+  EXPECT_NE(client.run("INCRBYFLOAT b 1e308").find("1000000"), std::string::npos);
+  EXPECT_EQ(client.run("INCRBYFLOAT b 1").substr(0, 2), "\"1");
+}
+
 TEST(Time, AnExpiredCounterBeginsAnew) {
   Client client;
   client.run("SET n 10 PX 5");

@@ -322,6 +322,8 @@ TEST_P(ShardTest, ClientsAreListedAndKilled) {
   const std::string id = two.call({"CLIENT", "ID"}).substr(1);
   EXPECT_EQ(one.call({"CLIENT", "KILL", "ID", id}), ":1");
   EXPECT_EQ(two.read(), "(closed)");
+  EXPECT_EQ(one.call({"CLIENT", "KILL", ""}), "-ERR No such client");
+  EXPECT_EQ(one.call({"CLIENT", "KILL", "ADDR", ""}), ":0");
   EXPECT_EQ(one.call({"CLIENT", "KILL", "TYPE", "normal"}), ":1");
   EXPECT_EQ(three.read(), "(closed)");
   EXPECT_EQ(one.call({"PING"}), "PONG");
@@ -337,6 +339,51 @@ TEST_P(ShardTest, ReplyOffAndSkip) {
   for (int i = 0; i < 8; ++i) client.send({"SET", "r" + std::to_string(i), "2"});
   EXPECT_EQ(client.call({"CLIENT", "REPLY", "ON"}), "OK");
   EXPECT_EQ(client.call({"MGET", "r0", "r7"}), "[2, 2]");
+  client.send({"CLIENT", "REPLY", "OFF"});
+  client.send({"NONSENSE"});  // errors of the dispatcher's own are discarded as well
+  client.send({"MULTI"});
+  client.send({"GET"});
+  client.send({"EXEC"});
+  EXPECT_EQ(client.call({"CLIENT", "REPLY", "ON"}), "OK");
+  EXPECT_EQ(client.call({"GET", "a"}), "1");
+}
+
+// A password is nothing that others may read.
+TEST_P(ShardTest, SecretsAreNotShown) {
+  TestNode node(dir_.path(), with({{"slowlog-log-slower-than", "0"}}));
+  TestClient watcher(node.port()), client(node.port());
+  client.call({"CONFIG", "SET", "requirepass", "hunter2"});
+  EXPECT_EQ(client.call({"AUTH", "hunter2"}), "OK");
+  EXPECT_EQ(watcher.call({"AUTH", "hunter2"}), "OK");
+  EXPECT_EQ(watcher.call({"MONITOR"}), "OK");
+  client.call({"AUTH", "default", "hunter2"});
+  client.call({"HELLO", "2", "AUTH", "default", "hunter2"});
+  client.call({"PING", "done"});
+  for (std::string line; line.find("done") == std::string::npos;) {
+    line = watcher.read();
+    EXPECT_EQ(line.find("hunter2"), std::string::npos) << line;
+  }
+  const std::string slow = client.call({"SLOWLOG", "GET", "100"});
+  EXPECT_EQ(slow.find("hunter2"), std::string::npos) << slow;
+  EXPECT_NE(slow.find("(redacted)"), std::string::npos) << slow;
+  EXPECT_TRUE(client.call({"AUTH", "", "hunter2"}).starts_with("-WRONGPASS"));
+}
+
+TEST_P(ShardTest, WhatIsReadCountsAsHitOrMiss) {
+  TestNode node(dir_.path(), with());
+  TestClient client(node.port());
+  client.call({"SET", "k", "1"});           // neither
+  client.call({"MGET", "k", "k", "none"});  // 2, 1
+  client.call({"EXISTS", "k", "none"});     // 1, 1
+  client.call({"GETEX", "k"});              // 1
+  client.call({"SET", "k", "2", "GET"});    // 1
+  client.call({"INCR", "k"});               // neither
+  client.call({"TTL", "none"});             // 0, 1
+  client.call({"MULTI"});
+  client.call({"GET", "k"});
+  client.call({"EXEC"});  // 1
+  EXPECT_EQ(info_field(client, "stats", "keyspace_hits"), "6");
+  EXPECT_EQ(info_field(client, "stats", "keyspace_misses"), "3");
 }
 
 TEST_P(ShardTest, KeysExpireOnTheirOwn) {
