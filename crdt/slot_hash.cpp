@@ -32,10 +32,9 @@ uint16_t crc16(std::string_view text) {
   const auto* p = reinterpret_cast<const unsigned char*>(text.data());
   size_t n = text.size();
   for (; n >= 8; n -= 8, p += 8) {
-    crc = static_cast<uint16_t>(
-        kTables[7][p[0] ^ (crc >> 8)] ^ kTables[6][p[1] ^ (crc & 0xff)] ^ kTables[5][p[2]] ^
-        kTables[4][p[3]] ^ kTables[3][p[4]] ^ kTables[2][p[5]] ^ kTables[1][p[6]] ^
-        kTables[0][p[7]]);
+    crc = static_cast<uint16_t>(kTables[7][p[0] ^ (crc >> 8)] ^ kTables[6][p[1] ^ (crc & 0xff)] ^
+                                kTables[5][p[2]] ^ kTables[4][p[3]] ^ kTables[3][p[4]] ^
+                                kTables[2][p[5]] ^ kTables[1][p[6]] ^ kTables[0][p[7]]);
   }
   for (; n > 0; --n, ++p) {
     crc = static_cast<uint16_t>((crc << 8) ^ kTables[0][(crc >> 8) ^ *p]);

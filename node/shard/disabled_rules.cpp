@@ -10,7 +10,7 @@ namespace {
 template <class Canary>
 struct Rule {
   std::string_view name;
-  bool Canary::* off;
+  bool Canary::*off;
 };
 
 using StoreCanary = crdt::Store::Canary;

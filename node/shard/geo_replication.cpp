@@ -202,8 +202,7 @@ std::string GeoReplication::region_name(crdt::RegionId region) const {
   return {};
 }
 
-void GeoReplication::status(
-    std::function<void(std::vector<command::NodeServices::PeerRow>)> done) {
+void GeoReplication::status(std::function<void(std::vector<command::NodeServices::PeerRow>)> done) {
   std::vector<command::NodeServices::PeerRow> rows;
   {
     const std::lock_guard lock(mutex_);
@@ -317,8 +316,8 @@ std::string GeoReplication::peer(std::string_view name, std::string_view action)
     }
   }
   if (region == 0) {
-    return "unknown region '" + std::string(name) + "'; known are: " +
-           (known.empty() ? "none yet" : known);
+    return "unknown region '" + std::string(name) +
+           "'; known are: " + (known.empty() ? "none yet" : known);
   }
   if (action == "pause" || action == "resume") {
     const bool paused = action == "pause";
@@ -424,8 +423,8 @@ void GeoReplication::wait_regions(crdt::Stamp write, int64_t n, crdt::Millis tim
     const std::lock_guard lock(mutex_);
     // Nothing written means nothing to wait for: every known region has it.
     if (n <= 0 || !write) {
-      const int64_t have = write ? regions_with(write)
-                                 : static_cast<int64_t>(merged_peers().size());
+      const int64_t have =
+          write ? regions_with(write) : static_cast<int64_t>(merged_peers().size());
       return done(have);
     }
   }

@@ -67,7 +67,7 @@ class GeoReplication : public Replication {
 
  private:
   struct Waiter {
-    crdt::Millis until;  // steady; INT64_MAX: no limit
+    crdt::Millis until;                                        // steady; INT64_MAX: no limit
     std::vector<std::pair<crdt::RegionId, crdt::Stamp>> need;  // GEO AWAIT
     crdt::Stamp write;                                         // WAITREGIONS
     int64_t regions = 0;
@@ -80,16 +80,17 @@ class GeoReplication : public Replication {
   void on_every_link(const std::function<void(GeoLink&, crdt::Millis)>& task);
   std::string add_waiter(Waiter waiter);
   void settle_waiters();
-  int64_t regions_with(crdt::Stamp write) const;  // requires mutex_
-  bool covered(const Waiter& waiter) const;       // requires mutex_
+  int64_t regions_with(crdt::Stamp write) const;      // requires mutex_
+  bool covered(const Waiter& waiter) const;           // requires mutex_
   std::vector<geo::PeerStatus> merged_peers() const;  // requires mutex_
-  geo::Counters merged_counters() const;          // requires mutex_
+  geo::Counters merged_counters() const;              // requires mutex_
 
   Node& node_;
   uint64_t node_id_ = 0;
   std::vector<std::pair<crdt::RegionId, std::string>> known_regions_;
   std::vector<GeoLink*> links_;
-  std::shared_ptr<geo::NatsTransport> transport_;  // accessed atomically: shards run before it is there
+  std::shared_ptr<geo::NatsTransport>
+      transport_;  // accessed atomically: shards run before it is there
   std::atomic<bool> running_{false};
   std::atomic<int> waiting_{0};
   mutable std::mutex mutex_;

@@ -161,8 +161,8 @@ TEST(Digest, DoesNotDependOnCollection) {
     if (!crdt::exists(all)) return;
     ASSERT_EQ(crdt::visible_value(less), crdt::visible_value(all));
     ASSERT_EQ(crdt::deadline_of(less), crdt::deadline_of(all));
-    ASSERT_EQ(crdt::digest(0, "k", less), crdt::digest(0, "k", all))
-        << describe(all) << "\n" << describe(less);
+    ASSERT_EQ(crdt::digest(0, "k", less), crdt::digest(0, "k", all)) << describe(all) << "\n"
+                                                                     << describe(less);
   });
   if (number_from_environment("ATOLL_SEED", 0) == 0) {
     EXPECT_GT(collected, kHistories / 10) << "the generator no longer reaches collectable states";

@@ -184,15 +184,22 @@ class Cluster {
     int64_t sum = 0;
     std::string text;
     switch (random_.below(12)) {
-      case 0: return s.set(ref, std::to_string(random_.between(-99, 99)), kNoDeadline);
-      case 1: return s.set(ref, std::to_string(random_.between(-99, 99)), soon());
-      case 2: return s.set_keep_deadline(ref, "77");
+      case 0:
+        return s.set(ref, std::to_string(random_.between(-99, 99)), kNoDeadline);
+      case 1:
+        return s.set(ref, std::to_string(random_.between(-99, 99)), soon());
+      case 2:
+        return s.set_keep_deadline(ref, "77");
       case 3:
-      case 4: s.del(ref); return;
+      case 4:
+        s.del(ref);
+        return;
       case 5:
         if (s.peek(ref) != nullptr) s.set_deadline(ref, random_.one_in(3) ? kNoDeadline : soon());
         return;
-      case 6: s.add_real(ref, 0.5L, text); return;
+      case 6:
+        s.add_real(ref, 0.5L, text);
+        return;
       case 7:
         if (mix_.flush && random_.one_in(15)) s.flush(0);
         return;
@@ -200,7 +207,8 @@ class Cluster {
         // The rate limiter.
         if (s.add(ref, 1, sum) == AddResult::kOk && sum == 1) s.set_deadline(ref, soon());
         return;
-      default: s.add(ref, random_.between(-9, 9), sum);
+      default:
+        s.add(ref, random_.between(-9, 9), sum);
     }
   }
   Millis soon() { return now_ + random_.between(1, 800); }
@@ -313,9 +321,8 @@ TEST(Convergence, OfBatches) {
 }
 
 TEST(Convergence, OfCoalescedBatches) {
-  for_seeds(60, [](uint64_t, Random& random) {
-    converges(random, {.slots = false, .flush = false});
-  });
+  for_seeds(60,
+            [](uint64_t, Random& random) { converges(random, {.slots = false, .flush = false}); });
 }
 
 TEST(Convergence, WithSlotMerges) {

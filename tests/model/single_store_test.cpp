@@ -301,10 +301,18 @@ TEST(SingleStore, ReplayAndSnapshotRebuildIt) {
       const KeyRef ref = make_ref(0, random.pick(keys));
       int64_t sum = 0;
       switch (random.below(7)) {
-        case 0: store.set(ref, std::to_string(i), kNoDeadline); break;
-        case 1: store.set(ref, std::to_string(i), kNow + 500'000); break;
-        case 2: store.del(ref); break;
-        case 3: store.add(ref, 1, sum); break;
+        case 0:
+          store.set(ref, std::to_string(i), kNoDeadline);
+          break;
+        case 1:
+          store.set(ref, std::to_string(i), kNow + 500'000);
+          break;
+        case 2:
+          store.del(ref);
+          break;
+        case 3:
+          store.add(ref, 1, sum);
+          break;
         case 4:
           if (store.peek(ref) != nullptr) store.set_deadline(ref, kNow + 600'000 + i);
           break;

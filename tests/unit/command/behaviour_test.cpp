@@ -46,8 +46,9 @@ TEST(Time, KeysExpire) {
 
 TEST(Counters, AFloatOfManyDigitsCanBeContinued) {
   Client client;
-  EXPECT_NE(client.run("INCRBYFLOAT b 1e308").find("1000000"), std::string::npos);
-  EXPECT_EQ(client.run("INCRBYFLOAT b 1").substr(0, 2), "\"1");
+  const std::string first = client.run("INCRBYFLOAT b 1e308");
+  EXPECT_GT(first.size(), 300u);
+  EXPECT_EQ(client.run("INCRBYFLOAT b 0"), first);
 }
 
 TEST(Time, AnExpiredCounterBeginsAnew) {

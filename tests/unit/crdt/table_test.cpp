@@ -51,7 +51,9 @@ class Mirror {
   std::map<std::pair<std::string, DbId>, Entry*> entries_;
 };
 
-std::string key_of(uint64_t i) { return "key:" + std::to_string(i); }
+std::string key_of(uint64_t i) {
+  return "key:" + std::to_string(i);
+}
 
 TEST(Table, AnEmptyTableFindsNothingAndScansNothing) {
   const Table table;
@@ -112,8 +114,8 @@ TEST(Table, AScanVisitsEverythingOnce) {
       std::multiset<std::string> seen;
       uint64_t cursor = 0;
       do {
-        cursor = m.table.scan(cursor, count,
-                              [&](const Entry& e) { seen.insert(std::string(e.key())); });
+        cursor =
+            m.table.scan(cursor, count, [&](const Entry& e) { seen.insert(std::string(e.key())); });
       } while (cursor != 0);
       ASSERT_EQ(seen.size(), n) << "count " << count;
       ASSERT_EQ(std::set<std::string>(seen.begin(), seen.end()).size(), n);
@@ -132,9 +134,8 @@ TEST(Table, AScanMissesNothingThatStays) {
     uint64_t cursor = 0, calls = 0;
     std::set<std::string> extra;
     do {
-      cursor = m.table.scan(cursor, 1 + random.below(5), [&](const Entry& e) {
-        seen.insert(std::string(e.key()));
-      });
+      cursor = m.table.scan(cursor, 1 + random.below(5),
+                            [&](const Entry& e) { seen.insert(std::string(e.key())); });
       for (uint64_t i = random.below(60); i > 0; --i) {
         const std::string key = "x:" + std::to_string(random.below(4000));
         if (extra.insert(key).second) m.insert(key);
