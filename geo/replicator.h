@@ -31,7 +31,8 @@
 //     each in its own stream.
 //  8. A region silent beyond the horizon no longer counts for stability. When it is back it heals
 //     by slots, and the others then heal from it: its old batches are never taken, because they
-//     carry states whose deletion has been collected.
+//     carry states whose deletion has been collected. While it is away, a deletion also waits for
+//     what its writer had seen of that region and this one has not.
 //
 // Invariants: (1) a position never passes a stamp whose delta is not merged; (2) nothing is
 // applied from a peer of another protocol, with a contested region id, or paused; (3) every

@@ -96,8 +96,12 @@ void Dispatcher::account(const Command& command, command::Args args, const resp:
                          std::string_view address, std::string_view name, uint64_t took) {
   ShardStats& stats = shard_.stats();
   CommandStat& stat = stats.commands[command.id];
-  ++stats.processed;
-  stat.add(took, cycles_per_us_);
+  if (further_part_) {
+    stat.cycles += took;
+  } else {
+    ++stats.processed;
+    stat.add(took, cycles_per_us_);
+  }
   if (out.errors() != 0) [[unlikely]] {
     ++stat.failed;
     stats.count_error(out.last_error_code());

@@ -221,8 +221,10 @@ void Dispatcher::execute(Forward& forward) {
     ++shard_.stats().commands[forward.command->id].rejected;
     return out.error(kOomError);
   }
+  further_part_ = forward.part != 0;
   call(*forward.command, args, forward.session, out, own_, hashed ? &ref : nullptr, false,
        forward.address);
+  further_part_ = false;
 }
 
 void Dispatcher::answer(std::unique_ptr<Forward> forward) {

@@ -369,6 +369,14 @@ TEST_P(ShardTest, SecretsAreNotShown) {
   EXPECT_TRUE(client.call({"AUTH", "", "hunter2"}).starts_with("-WRONGPASS"));
 }
 
+TEST_P(ShardTest, ACommandOverSeveralShardsCountsOnce) {
+  TestNode node(dir_.path(), with());
+  TestClient client(node.port());
+  client.call({"EXISTS", "a", "b", "c", "d", "e", "f", "g", "h"});
+  EXPECT_NE(client.call({"INFO", "commandstats"}).find("cmdstat_exists:calls=1,"),
+            std::string::npos);
+}
+
 TEST_P(ShardTest, WhatIsReadCountsAsHitOrMiss) {
   TestNode node(dir_.path(), with());
   TestClient client(node.port());
