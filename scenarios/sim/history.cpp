@@ -253,8 +253,9 @@ std::string History::judge_increments(size_t key, const std::vector<const Op*>& 
     // a region that lost its disk writes bases that have observed nothing.
     const bool forgetful = profile_.lapses() || profile_.disk_loss_every != 0;
     const auto& excuses = forgetful ? bases : winners;
-    // What its own region lost in a crash, and only one beyond the horizon had, nobody waits for.
-    if (i.lost_before && profile_.lapses()) continue;
+    // What its own region lost in a crash, and only one had that is beyond the horizon or that
+    // nobody knows any more, nobody waits for.
+    if (i.lost_before && (profile_.lapses() || profile_.forgets_regions())) continue;
     if (!counts && i.sure() && std::none_of(excuses.begin(), excuses.end(), observed)) {
       return "lost " + text(i) + (base != nullptr ? ", base " + text(*base) : "");
     }

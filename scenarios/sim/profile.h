@@ -69,6 +69,8 @@ struct Profile {
   geo::Replicator::Canary geo_canary;
 
   bool lapses() const { return horizon < 1'000'000 || horizon_bytes < 1'000'000; }
+  // Only one region may know of the one that joined late, and lose its disk.
+  bool forgets_regions() const { return late_join != 0 && disk_loss_every != 0; }
   std::string text() const;
 };
 
