@@ -410,20 +410,24 @@ void Replicator::handle(Feed& feed, const PullReply& m, Millis now) {
       on_malformed("in a pulled batch: " + error, now);
       return;
     }
+    pass_over(feed, crdt::BatchReader(*bytes).header().from);
     if (!take(feed, bytes, now)) return;
   }
-  // The log has nothing more up to there. Whether something was lost the next batch or beacon
-  // tells.
-  if (const Stamp at = position(feed); m.upto > at) {
-    store_.advance(feed.sender.address.producer(),
-                   {feed.sender.address.region, m.upto, {{at, m.upto}}});
-  }
+  pass_over(feed, m.upto);
   Region& r = regions_[feed.sender.address.region];
   r.repaired_at = now;
   r.repaired = "replay";
   ack_due_ = true;
   drain_aside(feed, now);
   if (m.more || feed.sealed > position(feed)) pull(feed, now);
+}
+
+// The log has nothing up to there. Whether something was lost (its end in a crash, while a slot's
+// snapshot has what stood there) the next batch or beacon tells.
+void Replicator::pass_over(const Feed& feed, Stamp upto) {
+  const Stamp at = position(feed);
+  if (upto <= at) return;
+  store_.advance(feed.sender.address.producer(), {feed.sender.address.region, upto, {{at, upto}}});
 }
 
 // ---- Beacons ----

@@ -273,6 +273,7 @@ class Replicator {
                  const std::shared_ptr<const std::string>& bytes);
   void drain_aside(Feed& feed, Millis now);
   void pull(Feed& feed, Millis now);
+  void pass_over(const Feed& feed, Stamp upto);
   Heal* start_heal(const Feed& from, SlotRange slots, const std::string& why, Millis now);
   void continue_heal(Heal& heal, Millis now);
   void finish_heal(size_t index, Millis now);

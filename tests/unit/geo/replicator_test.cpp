@@ -37,6 +37,22 @@ TEST_F(Pair, ALostLastBatchIsPulledWhenABeaconShowsTheGap) {
   EXPECT_EQ(eu.get("k"), "1");
 }
 
+// The end of the log was lost in a crash, and a slot's snapshot has what stood there: the next
+// batch does not continue what is before it.
+TEST_F(Pair, AHoleInTheLogIsPassedOver) {
+  live(us, eu, 2);
+  us.set("first", "1");
+  live(us, eu, 1);
+  us.set("lost", "1");
+  us.log.pop_back();
+  us.set("last", "1");
+  us.out.clear();
+  live(us, eu, 4);
+  EXPECT_EQ(eu.get("last"), "1");
+  EXPECT_EQ(eu.get("lost"), "1") << "by its slot";
+  EXPECT_LT(eu.replicator->counters().pulls, 5u);
+}
+
 TEST_F(Pair, WithoutPullsAGapStays) {
   eu.replicator->canary().no_pull = true;
   live(us, eu, 2);
