@@ -373,8 +373,9 @@ void Replicator::pull(Feed& feed, Millis now) {
   if (healing_from(feed.sender.address)) return;
   feed.pulling = true;
   feed.pull_sent_at = now;
+  feed.pull_from = position(feed);
   ++counters_.pulls;
-  host_.send(feed.sender.address, message(Pull{position(feed)}, now));
+  host_.send(feed.sender.address, message(Pull{feed.pull_from}, now));
 }
 
 void Replicator::handle(Feed& feed, const Pull& m, Millis) {
@@ -397,7 +398,7 @@ void Replicator::handle(Feed& feed, const Pull& m, Millis) {
 
 void Replicator::handle(Feed& feed, const PullReply& m, Millis now) {
   if (!feed.pulling || regions_[feed.sender.address.region].lapsed) return;
-  if (m.from > position(feed)) return;  // answers a question we did not ask
+  if (m.from != feed.pull_from) return;  // a repeated one, or of a question we did not ask
   feed.pulling = false;
   if (!m.reaches_back) {
     start_heal(feed, feed.sender.slots, "its log no longer reaches back to what is missing", now);

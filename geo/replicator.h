@@ -235,6 +235,7 @@ class Replicator {
     std::vector<RegionId> lapsed;
     bool pulling = false;
     Millis pull_sent_at = 0;
+    Stamp pull_from;          // a reply to an earlier pull is not answered with one more
     crdt::Coverage got_back;  // what it had seen of our writes when we healed our gaps from it
     bool readmitted = false;  // its region had lapsed, and we have healed from this shard of it
     std::deque<Aside> aside;

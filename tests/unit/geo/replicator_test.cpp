@@ -37,6 +37,28 @@ TEST_F(Pair, ALostLastBatchIsPulledWhenABeaconShowsTheGap) {
   EXPECT_EQ(eu.get("k"), "1");
 }
 
+// Else every repeated reply would be a pull more, with a reply that may be repeated.
+TEST_F(Pair, RepeatedRepliesDoNotMultiplyPulls) {
+  live(us, eu, 2);
+  for (int i = 0; i < 4; ++i) us.set("k" + std::to_string(i), "1");
+  us.out.clear();
+  for (int i = 0; i < 12; ++i) {
+    us.set("more" + std::to_string(i), "1");
+    us.at(us.now + 250);
+    eu.at(eu.now + 250);
+    for (size_t n = us.out.size(); n > 0; --n) {
+      if (std::holds_alternative<PullReply>(us.out[n - 1].message.body)) {
+        us.out.push_back(us.out[n - 1]);
+      }
+    }
+    for (auto& o : std::exchange(us.out, {})) eu.replicator->on_message(o.message, eu.now);
+    for (auto& o : std::exchange(eu.out, {})) us.replicator->on_message(o.message, us.now);
+  }
+  live(us, eu, 1);
+  EXPECT_EQ(eu.get("more11"), "1");
+  EXPECT_LE(eu.replicator->counters().pulls, 14u);
+}
+
 // The end of the log was lost in a crash, and a slot's snapshot has what stood there: the next
 // batch does not continue what is before it.
 TEST_F(Pair, AHoleInTheLogIsPassedOver) {
