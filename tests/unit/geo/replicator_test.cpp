@@ -47,9 +47,10 @@ TEST_F(Pair, RepeatedRepliesDoNotMultiplyPulls) {
     us.at(us.now + 250);
     eu.at(eu.now + 250);
     for (size_t n = us.out.size(); n > 0; --n) {
-      if (std::holds_alternative<PullReply>(us.out[n - 1].message.body)) {
-        us.out.push_back(us.out[n - 1]);
-      }
+      auto* reply = std::get_if<PullReply>(&us.out[n - 1].message.body);
+      if (reply == nullptr) continue;
+      reply->more = true;
+      us.out.push_back(us.out[n - 1]);
     }
     for (auto& o : std::exchange(us.out, {})) eu.replicator->on_message(o.message, eu.now);
     for (auto& o : std::exchange(eu.out, {})) us.replicator->on_message(o.message, us.now);
