@@ -217,7 +217,6 @@ class Store {
   Stamp changed(SlotId slot, RegionId region) const;
   // Sorted (region, stamp) pairs of the slot's last deltas.
   std::vector<Stamp> changed(SlotId slot) const;
-  void forget_region(RegionId region);
 
   // What this region may have stamped, shipped and lost (see version_vector.h).
   void set_gaps(std::vector<Gap> gaps);

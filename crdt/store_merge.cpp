@@ -47,17 +47,15 @@ void Store::register_producer(uint64_t producer, RegionId region, SlotRange rang
     start.intersect(coverage_of(static_cast<SlotId>(id), region));
   }
   std::vector<Position> rest;  // of a layout with fewer shards
+  const auto keep = [&](Position p, uint32_t first, uint32_t last) {
+    p.slots = {static_cast<SlotId>(first), static_cast<SlotId>(last)};
+    if (p.slots.overlaps(options_.slots)) rest.push_back(std::move(p));
+  };
   std::erase_if(positions_, [&](const Position& p) {
     if (p.producer == producer) return true;
     if (p.region != region || !p.slots.overlaps(range)) return false;
-    if (p.slots.first < range.first) {
-      rest.push_back(p);
-      rest.back().slots.last = static_cast<SlotId>(range.first - 1);
-    }
-    if (p.slots.last > range.last) {
-      rest.push_back(p);
-      rest.back().slots.first = static_cast<SlotId>(range.last + 1);
-    }
+    if (p.slots.first < range.first) keep(p, p.slots.first, range.first - 1u);
+    if (p.slots.last > range.last) keep(p, range.last + 1u, p.slots.last);
     return true;
   });
   positions_.insert(positions_.end(), rest.begin(), rest.end());
@@ -104,11 +102,6 @@ void Store::unite(Position& p, Coverage told) {
   p.upto = seen.upto;
   if (p.gaps == seen.gaps) return;
   p.gaps = std::move(seen.gaps);
-  settle_stability();
-}
-
-void Store::forget_region(RegionId region) {
-  std::erase_if(positions_, [&](const Position& p) { return p.region == region; });
   settle_stability();
 }
 

@@ -61,7 +61,6 @@ void put(wire::Content* out, const Beacon& m) {
     position->set_producer(p.producer);
     put(position->mutable_seen(), p.seen);
   }
-  b->set_log_floor(m.log_floor.raw);
   for (const RegionId r : m.lapsed) b->add_lapsed(r);
   b->set_digests_at(m.digests_at);
   b->set_want_ack(m.want_ack);
@@ -192,7 +191,6 @@ Body read_body(wire::Content& content, Checked& check) {
       for (const wire::Position& p : b.positions()) {
         out.positions.push_back({p.producer(), check.coverage(p.seen())});
       }
-      out.log_floor = Stamp{b.log_floor()};
       out.want_ack = b.want_ack();
       out.digests_at = b.digests_at();
       for (const uint32_t r : b.lapsed()) out.lapsed.push_back(check.region(r));

@@ -58,7 +58,6 @@ struct Beacon {
   Stamp head;    // everything stamped up to here has been sent; later stamps exceed it
   crdt::VersionVector applied;   // what the sender's store covers, of its own writes as well
   crdt::VersionVector durable;   // what of that survives a crash; the base of stability
-  Stamp log_floor;               // pulls from before here cannot be answered from the log
   std::vector<RegionId> lapsed;  // silent beyond the horizon: must heal by slots from the sender
   // Once a second, by producer: `applied` is what the sender has of all shards of a region, and so
   // may hide that it has more of one.

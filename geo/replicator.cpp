@@ -276,17 +276,23 @@ void Replicator::stop_listening(Millis now) {
   set_gaps({{{}, start_.first}});
 }
 
+// What an earlier run of a node still has under way is refused: this one asks who has anything of
+// it, and is told once. It may have been divided into other shards, which must not come back.
+bool Replicator::is_of_earlier_run(const Sender& s) const {
+  return std::any_of(feeds_.begin(), feeds_.end(), [&](const auto& f) {
+    const Sender& known = f.second.sender;
+    return known.address.region == s.address.region && known.address.node == s.address.node &&
+           known.slots.overlaps(s.slots) && s.incarnation < known.incarnation;
+  });
+}
+
 void Replicator::on_message(const Message& m, Millis now) {
   if (!admit(m.sender, now) || !m.sender.slots.overlaps(options_.slots)) return;
   if (listening_) {
     listen(m);
     return;
   }
-  // What an earlier run of a sender still has under way is refused: this one asks who has anything
-  // of it, and is told once.
-  if (const Feed* known = find_feed(m.sender.address.producer())) {
-    if (m.sender.incarnation < known->sender.incarnation) return;
-  }
+  if (is_of_earlier_run(m.sender)) return;
   Feed& feed = feed_of(m.sender, now);
   std::visit([&](const auto& body) { handle(feed, body, now); }, m.body);
 }
@@ -435,7 +441,6 @@ void Replicator::pass_over(const Feed& feed, Stamp upto) {
 
 void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
   feed.sealed = std::max(feed.sealed, m.sealed);
-  feed.log_floor = m.log_floor;
   feed.lapsed = m.lapsed;
   const RegionId origin = feed.sender.address.region;
   // What it has seen of us raises our clock: no stamp of ours may repeat one that it has.
@@ -543,7 +548,6 @@ void Replicator::send_beacon(bool full, Millis now) {
   }
   beacon.applied = store_.coverage();
   beacon.durable = host_.durable_coverage().value_or(beacon.applied);
-  beacon.log_floor = host_.log_floor();
   for (const auto& [id, r] : regions_) {
     if (r.lapsed) beacon.lapsed.push_back(id);
   }

@@ -77,7 +77,6 @@ class Host {
   virtual void send(const Address& to, const Message& message) = 0;
   // Reads own batches after `from`; `done` is called later on the shard's thread, or at once.
   virtual void read_log(Stamp from, size_t bytes_max, std::function<void(LogPage)> done) = 0;
-  virtual Stamp log_floor() = 0;
   // A batch of another region was merged: it belongs into the log of this region.
   virtual void log_remote(uint64_t producer, Stamp from, Stamp to, std::string_view bytes) = 0;
   // A slot was joined: it belongs into the snapshot at once, because the log does not have it.
@@ -223,7 +222,7 @@ class Replicator {
   struct Feed {
     Sender sender;
     Millis heard_at = 0;
-    Stamp sealed, head, log_floor;
+    Stamp sealed;
     Stamp acked;                                 // what it has of us, by its latest word
     std::optional<crdt::VersionVector> durable;  // as told in its stream, once we are that far
     Millis wall = 0;                             // and what its wall clock said then
@@ -259,6 +258,7 @@ class Replicator {
   Millis away_after() const { return kAwayAfterBeacons * options_.beacon_interval; }
   bool admit(const Sender& sender, Millis now);
   bool contested(const Sender& sender, Millis now);
+  bool is_of_earlier_run(const Sender& sender) const;
   Feed& feed_of(const Sender& sender, Millis now);
   Feed* find_feed(uint64_t producer);
   void handle(Feed& feed, const BatchMessage& m, Millis now);

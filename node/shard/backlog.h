@@ -20,8 +20,6 @@ class Backlog {
   explicit Backlog(crdt::Stamp start) : floor_(start), upto_(start) {}
 
   void add(const crdt::Batch& batch, size_t bytes_max);
-  // Every batch after this stamp is here.
-  crdt::Stamp floor() const { return floor_; }
   bool reaches_back(crdt::Stamp from) const { return from >= floor_; }
   // Requires: reaches_back(from).
   geo::LogPage read(crdt::Stamp from, size_t bytes_max) const;

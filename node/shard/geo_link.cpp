@@ -6,6 +6,7 @@
 
 #include "crdt/bytes.h"
 #include "node/shard/disabled_rules.h"
+#include "node/shard/log_pages.h"
 #include "node/shard/node.h"
 
 namespace atl::shard {
@@ -138,31 +139,14 @@ void GeoLink::send(const geo::Address& to, const geo::Message& message) {
 void GeoLink::read_log(crdt::Stamp from, size_t bytes_max, std::function<void(geo::LogPage)> done) {
   if (backlog_.reaches_back(from)) return done(backlog_.read(from, bytes_max));
   if (!replication_.node().logging() || from < log_starts_) return done(geo::LogPage{});
-  read_disk(from, from, bytes_max, std::move(done));
+  const ReadOwn read_own = [this](const persist::LogRead& request, auto use) {
+    read_storage(request, std::move(use));
+  };
+  read_shard_log(read_own, static_cast<persist::ShardId>(shard_.index()), from, bytes_max, done);
 }
 
-// Past `cursor`, where the records of other shards may have led. It says nothing of this shard: its
-// next batch may begin before and end after it.
-void GeoLink::read_disk(crdt::Stamp from, crdt::Stamp cursor, size_t bytes_max,
-                        std::function<void(geo::LogPage)> done) {
-  persist::LogRead request;
-  request.from = cursor.raw;
-  request.max_bytes = bytes_max;
-  request.shard = static_cast<persist::ShardId>(shard_.index());
-  const auto use = [this, from, cursor, bytes_max, done](persist::LogPage& read) {
-    const bool reaches_back = from.raw >= read.floor;
-    if (reaches_back && read.records.empty() && read.more && read.scanned_to > cursor.raw) {
-      return read_disk(from, crdt::Stamp{read.scanned_to}, bytes_max, done);
-    }
-    geo::LogPage page;
-    page.reaches_back = reaches_back;
-    page.upto = from;
-    // The rest is in the backlog; if nothing at all came there is nothing to hurry for.
-    page.more = !read.records.empty();
-    if (page.more) page.upto = crdt::Stamp{read.records.back().span.to};
-    for (persist::Record& r : read.records) page.batches.push_back(std::move(r.bytes));
-    done(std::move(page));
-  };
+void GeoLink::read_storage(const persist::LogRead& request,
+                           std::function<void(persist::LogPage&)> use) {
   persist::Storage* storage = replication_.node().storage();
   Shard* shard = &shard_;
   const bool queued =
@@ -176,12 +160,6 @@ void GeoLink::read_disk(crdt::Stamp from, crdt::Stamp cursor, size_t bytes_max,
         });
       });
   if (!queued) spdlog::warn("Too many reads of the log at once: a region has to ask again");
-}
-
-crdt::Stamp GeoLink::log_floor() {
-  const persist::Storage* storage = replication_.node().storage();
-  if (!replication_.node().logging() || storage == nullptr) return backlog_.floor();
-  return std::max(log_starts_, crdt::Stamp{storage->own_floor()});
 }
 
 void GeoLink::claim() {

@@ -35,7 +35,6 @@ class GeoLink : public ReplicationLink, public geo::Host {
   void send(const geo::Address& to, const geo::Message& message) override;
   void read_log(crdt::Stamp from, size_t bytes_max,
                 std::function<void(geo::LogPage)> done) override;
-  crdt::Stamp log_floor() override;
   std::optional<crdt::VersionVector> durable_coverage() override;
   void log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to,
                   std::string_view bytes) override;
@@ -65,8 +64,7 @@ class GeoLink : public ReplicationLink, public geo::Host {
   static constexpr std::chrono::milliseconds kSecureLimit{200};
   static constexpr std::chrono::seconds kBeginLimit{10};
 
-  void read_disk(crdt::Stamp from, crdt::Stamp cursor, size_t bytes_max,
-                 std::function<void(geo::LogPage)> done);
+  void read_storage(const persist::LogRead& request, std::function<void(persist::LogPage&)> use);
   void publish_picture(crdt::Millis now);
   void claim();
   geo::Options options() const;

@@ -33,21 +33,21 @@ struct StorePart {
 // A store has of a producer what all shards of the last run had that held slots of both; one that
 // did not know it had nothing. A producer of which there is nothing is known all the same: its
 // records in the log do not begin where its position ends, and so tell nothing of what is before.
-void restore_positions(const persist::Storage& storage, crdt::Store& store, size_t before,
-                       bool damaged) {
+void restore_positions(const RecoverySource& source, crdt::Store& store, crdt::SlotRange all,
+                       size_t before, bool damaged) {
   std::vector<std::vector<crdt::Store::Position>> shards;
   for (size_t i = 0; i < before; ++i) {
-    const auto bytes = storage.get_meta(positions_meta(i, before));
+    const auto bytes = source.get_meta(positions_meta(i, before));
     shards.push_back(bytes ? decode_positions(*bytes) : std::vector<crdt::Store::Position>{});
   }
   const crdt::SlotRange mine = store.options().slots;
   for (size_t k = 0; k < before; ++k) {
-    if (!shard_slots(k, before).overlaps(mine)) continue;
+    if (!shard_slots(k, before, all).overlaps(mine)) continue;
     for (const crdt::Store::Position& p : shards[k]) {
       if (!p.slots.overlaps(mine) || store.knows_producer(p.producer)) continue;
       crdt::Coverage seen{p.region, damaged ? crdt::Stamp{} : crdt::Stamp::max(), {}};
       for (size_t i = 0; i < before; ++i) {
-        if (!shard_slots(i, before).overlaps(mine.common(p.slots))) continue;
+        if (!shard_slots(i, before, all).overlaps(mine.common(p.slots))) continue;
         const auto it = std::find_if(shards[i].begin(), shards[i].end(),
                                      [&](const auto& q) { return q.producer == p.producer; });
         seen.intersect(it != shards[i].end() ? it->coverage() : crdt::Coverage{p.region, {}, {}});
@@ -76,12 +76,13 @@ void replay_record(crdt::Store& store, const persist::RecordView& record, size_t
 // `before`: into how many shards the node was divided. `gaps`: what this one had then. The log is
 // replayed with the gaps and what the slots had seen then, not with the positions: those are of the
 // end, and would say of a delta that is still to be replayed that it had been seen and removed.
-StorePart recover_store(const persist::Storage& storage, crdt::Store& store, size_t index,
-                        size_t count, size_t before, const std::vector<crdt::Gap>& gaps) {
+StorePart recover_store(const RecoverySource& source, crdt::Store& store, crdt::SlotRange all,
+                        size_t index, size_t count, size_t before,
+                        const std::vector<crdt::Gap>& gaps) {
   StorePart part;
   const crdt::SlotRange range = store.options().slots;
-  persist::Outcome outcome = storage.for_each_slot(
-      range.first, range.last,
+  persist::Outcome outcome = source.for_each_slot(
+      range,
       [&](crdt::SlotId slot, std::string_view bytes) {
         std::string why;
         if (!store.merge_slot(bytes, crdt::Store::SlotSource::kSnapshot, &why)) {
@@ -94,11 +95,11 @@ StorePart recover_store(const persist::Storage& storage, crdt::Store& store, siz
       &part.damaged);
   if (outcome.ok()) {
     store.set_gaps(gaps);
-    outcome = storage.for_each_record([&](const persist::RecordView& record) {
+    outcome = source.for_each_record([&](const persist::RecordView& record) {
       replay_record(store, record, index, count, part);
     });
     // Where a slot is missing, what others wrote to it is too: all of it is asked for again.
-    restore_positions(storage, store, before, !part.damaged.empty());
+    restore_positions(source, store, all, before, !part.damaged.empty());
     for (const auto& each : part.followed) store.follow(each.producer, each.from, each.told);
     part.followed = {};
     for (const crdt::SlotId slot : part.damaged) store.forget_coverage(slot);
@@ -107,8 +108,8 @@ StorePart recover_store(const persist::Storage& storage, crdt::Store& store, siz
   return part;
 }
 
-std::optional<crdt::Stamp> stored_stamp(const persist::Storage& storage, std::string_view name) {
-  const auto bytes = storage.get_meta(name);
+std::optional<crdt::Stamp> stored_stamp(const RecoverySource& source, std::string_view name) {
+  const auto bytes = source.get_meta(name);
   if (!bytes || bytes->size() != sizeof(uint64_t)) return std::nullopt;
   return crdt::Reader(*bytes).stamp();
 }
@@ -117,15 +118,15 @@ std::optional<crdt::Stamp> stored_stamp(const persist::Storage& storage, std::st
 // found: a slot may have been snapshotted with a write that the log lost, and another shard's log
 // may be ahead of this one's. Of a shard with nothing in the log, the first record may be what is
 // lost.
-crdt::Stamp complete_upto(const persist::Storage& storage, const StorePart& log, size_t shards,
+crdt::Stamp complete_upto(const RecoverySource& source, const StorePart& log, size_t shards,
                           size_t shard) {
-  const crdt::Stamp floor{storage.own_floor()};
+  const crdt::Stamp floor = source.own_floor();
   const auto end = log.own_ends.find({shards, shard});
   return end == log.own_ends.end() ? floor : std::max(floor, end->second);
 }
 
 // What each shard of this run may have lost. `complete`: the last run ended in order.
-std::vector<std::vector<crdt::Gap>> gaps_of(const persist::Storage& storage,
+std::vector<std::vector<crdt::Gap>> gaps_of(const RecoverySource& source,
                                             const std::vector<StorePart>& parts,
                                             const StoredGaps& old, bool complete,
                                             crdt::Stamp start) {
@@ -133,14 +134,14 @@ std::vector<std::vector<crdt::Gap>> gaps_of(const persist::Storage& storage,
   const bool same = before == parts.size();
   crdt::Stamp least = crdt::Stamp::max();
   for (size_t i = 0; i < before; ++i) {
-    least = std::min(least, complete_upto(storage, parts.front(), before, i));
+    least = std::min(least, complete_upto(source, parts.front(), before, i));
   }
   std::vector<std::vector<crdt::Gap>> gaps;
   for (size_t i = 0; i < parts.size(); ++i) {
     gaps.push_back(same ? old.shards[i] : old.merged());
     const bool damaged = !parts[i].damaged.empty();
     if (complete && !damaged) continue;
-    crdt::Stamp after = same ? complete_upto(storage, parts.front(), before, i) : least;
+    crdt::Stamp after = same ? complete_upto(source, parts.front(), before, i) : least;
     // What runs before the last one lost is in its gap.
     if (!gaps[i].empty()) after = std::max(after, gaps[i].back().until);
     if (damaged) after = {};  // what the log no longer has is missing in those slots
@@ -151,14 +152,43 @@ std::vector<std::vector<crdt::Gap>> gaps_of(const persist::Storage& storage,
   return gaps;
 }
 
+class StorageSource : public RecoverySource {
+ public:
+  explicit StorageSource(persist::Storage& storage) : storage_(storage) {}
+  persist::Outcome for_each_slot(crdt::SlotRange slots,
+                                 const std::function<void(crdt::SlotId, std::string_view)>& use,
+                                 std::vector<crdt::SlotId>* damaged) const override {
+    return storage_.for_each_slot(slots.first, slots.last, use, damaged);
+  }
+  persist::Outcome for_each_record(
+      const std::function<void(const persist::RecordView&)>& use) const override {
+    return storage_.for_each_record(use);
+  }
+  std::optional<std::string> get_meta(std::string_view name) const override {
+    return storage_.get_meta(name);
+  }
+  void put_meta(std::string_view name, std::string bytes) override {
+    storage_.put_meta(name, std::move(bytes));
+  }
+  void erase_meta(std::string_view name) override { storage_.erase_meta(name); }
+  crdt::Stamp own_floor() const override { return crdt::Stamp{storage_.own_floor()}; }
+  crdt::Stamp own_stamp_max() const override {
+    return crdt::Stamp{storage_.report().own_stamp_max};
+  }
+  bool clean_shutdown() const override { return storage_.report().clean_shutdown; }
+
+ private:
+  persist::Storage& storage_;
+};
+
 }  // namespace
 
-crdt::SlotRange shard_slots(size_t shard, size_t shards) {
-  const auto from = [&](size_t i) { return (i * crdt::kSlotCount + shards - 1) / shards; };
+crdt::SlotRange shard_slots(size_t shard, size_t shards, crdt::SlotRange all) {
+  const auto from = [&](size_t i) { return all.first + (i * all.size() + shards - 1) / shards; };
   return {static_cast<crdt::SlotId>(from(shard)), static_cast<crdt::SlotId>(from(shard + 1) - 1)};
 }
 
-RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*>& stores,
+RecoveryResult recover(RecoverySource* source, const std::vector<crdt::Store*>& stores,
                        crdt::Millis wall_ms, crdt::Millis max_clock_skew) {
   RecoveryResult result;
   Recovered& recovered = result.recovered;
@@ -166,18 +196,20 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
   std::optional<crdt::Stamp> incarnation;
   StoredGaps old;
   crdt::Stamp highest;
-  if (storage != nullptr) {
-    if (const auto bytes = storage->get_meta(kGapsMeta)) {
+  const crdt::SlotRange all{stores.front()->options().slots.first,
+                            stores.back()->options().slots.last};
+  if (source != nullptr) {
+    if (const auto bytes = source->get_meta(kGapsMeta)) {
       old = decode_gaps(*bytes).value_or(StoredGaps{});
     }
     const size_t before = old.shards.size();
     const bool same = before == stores.size();
-    const std::vector<crdt::Gap> all = old.merged();
+    const std::vector<crdt::Gap> merged = old.merged();
     std::vector<std::thread> threads;
     for (size_t i = 0; i < stores.size(); ++i) {
       threads.emplace_back([&, i] {
-        parts[i] = recover_store(*storage, *stores[i], i, stores.size(), before,
-                                 same ? old.shards[i] : all);
+        parts[i] = recover_store(*source, *stores[i], all, i, stores.size(), before,
+                                 same ? old.shards[i] : merged);
       });
     }
     for (std::thread& thread : threads) thread.join();
@@ -191,13 +223,12 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
     // What is there for this number of shards may be of an earlier run, or claim what is damaged.
     for (size_t i = 0; i < stores.size() && before != 0; ++i) {
       if (before == stores.size() && result.damaged.empty()) break;
-      storage->put_meta(positions_meta(i, stores.size()), encode_positions(stores[i]->positions()));
+      source->put_meta(positions_meta(i, stores.size()), encode_positions(stores[i]->positions()));
     }
-    incarnation = stored_stamp(*storage, kIncarnationMeta);
-    recovered.clock_bound = stored_stamp(*storage, kClockBoundMeta).value_or(crdt::Stamp{});
-    highest = std::max(crdt::Stamp{storage->report().own_stamp_max}, recovered.clock_bound);
-    recovered.tail_complete =
-        incarnation && storage->report().clean_shutdown && result.damaged.empty();
+    incarnation = stored_stamp(*source, kIncarnationMeta);
+    recovered.clock_bound = stored_stamp(*source, kClockBoundMeta).value_or(crdt::Stamp{});
+    highest = std::max(source->own_stamp_max(), recovered.clock_bound);
+    recovered.tail_complete = incarnation && source->clean_shutdown() && result.damaged.empty();
     recovered.holds_data = result.slots + result.records + result.damaged.size() > 0;
   }
   recovered.stamps_known = recovered.clock_bound && !old.shards.empty();
@@ -211,8 +242,8 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
   recovered.start = clock.next(wall_ms);
   result.incarnation = recovered.tail_complete ? *incarnation : recovered.start;
   if (recovered.stamps_known) {
-    const bool complete = incarnation && storage->report().clean_shutdown;
-    recovered.gaps = gaps_of(*storage, parts, old, complete, recovered.start);
+    const bool complete = incarnation && source->clean_shutdown();
+    recovered.gaps = gaps_of(*source, parts, old, complete, recovered.start);
     recovered.log_answers = old.logged && !parts.front().other_layout;
   } else {
     recovered.gaps.assign(stores.size(), {{{}, recovered.start}});
@@ -222,8 +253,15 @@ RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*
     store->clock().observe(recovered.start);
     store->begin_incarnation(result.incarnation);
   }
-  if (storage != nullptr && incarnation) storage->erase_meta(kIncarnationMeta);
+  if (source != nullptr && incarnation) source->erase_meta(kIncarnationMeta);
   return result;
+}
+
+RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*>& stores,
+                       crdt::Millis wall_ms, crdt::Millis max_clock_skew) {
+  std::optional<StorageSource> source;
+  if (storage != nullptr) source.emplace(*storage);
+  return recover(source ? &*source : nullptr, stores, wall_ms, max_clock_skew);
 }
 
 std::string positions_meta(size_t shard, size_t shards) {

@@ -17,7 +17,9 @@
 //                  in its slots does not answer for it when another region has lost it
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,8 +33,27 @@ namespace atl::shard {
 inline constexpr std::string_view kIncarnationMeta = "incarnation";
 std::string positions_meta(size_t shard, size_t shards);
 
-// The slots of one shard of a node that is divided into `shards`.
-crdt::SlotRange shard_slots(size_t shard, size_t shards);
+// The slots of one shard of a node that has `all` of them, divided into `shards`.
+crdt::SlotRange shard_slots(size_t shard, size_t shards,
+                            crdt::SlotRange all = {0, crdt::kSlotCount - 1});
+
+// What a start reads, and puts right: persist::Storage, or the simulator's disk. The same names
+// mean the same there. *Threads*: the const members from many at once.
+class RecoverySource {
+ public:
+  virtual ~RecoverySource() = default;
+  virtual persist::Outcome for_each_slot(
+      crdt::SlotRange slots, const std::function<void(crdt::SlotId, std::string_view)>& use,
+      std::vector<crdt::SlotId>* damaged) const = 0;
+  virtual persist::Outcome for_each_record(
+      const std::function<void(const persist::RecordView&)>& use) const = 0;
+  virtual std::optional<std::string> get_meta(std::string_view name) const = 0;
+  virtual void put_meta(std::string_view name, std::string bytes) = 0;
+  virtual void erase_meta(std::string_view name) = 0;
+  virtual crdt::Stamp own_floor() const = 0;
+  virtual crdt::Stamp own_stamp_max() const = 0;
+  virtual bool clean_shutdown() const = 0;
+};
 
 struct RecoveryResult {
   Recovered recovered;
@@ -43,8 +64,10 @@ struct RecoveryResult {
   std::string error;  // "": the stores hold what the disk held
 };
 
-// Fills the stores and sets their clocks. `storage` may be null: nothing is on disk.
-// Cost: reads everything once per store. Uses a thread per store.
+// Fills the stores, which together have all slots of the node, and sets their clocks. `source` may
+// be null: nothing is on disk. Cost: reads everything once per store. Uses a thread per store.
+RecoveryResult recover(RecoverySource* source, const std::vector<crdt::Store*>& stores,
+                       crdt::Millis wall_ms, crdt::Millis max_clock_skew);
 RecoveryResult recover(persist::Storage* storage, const std::vector<crdt::Store*>& stores,
                        crdt::Millis wall_ms, crdt::Millis max_clock_skew);
 

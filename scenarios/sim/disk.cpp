@@ -2,6 +2,15 @@
 
 namespace atl::sim {
 
+namespace {
+
+persist::RecordSpan span_of(const LogRecord& r) {
+  return {r.from.raw, r.to.raw, static_cast<persist::ShardId>(r.shard),
+          static_cast<uint16_t>(r.shard_count)};
+}
+
+}  // namespace
+
 Disk::Seq Disk::change(std::function<void(Content&)> change) {
   pending_.push_back({++queued_, std::move(change)});
   return queued_;
@@ -26,6 +35,66 @@ Disk::Seq Disk::append_remote(uint64_t producer, LogRecord record) {
 
 Disk::Seq Disk::put_slot(SlotId slot, std::string bytes) {
   return change([slot, b = std::move(bytes)](Content& c) { c.slots[slot] = b; });
+}
+
+persist::Outcome Disk::for_each_slot(SlotRange slots,
+                                     const std::function<void(SlotId, std::string_view)>& use,
+                                     std::vector<SlotId>* /*damaged*/) const {
+  for (const auto& [slot, bytes] : content_.slots) {
+    if (slots.contains(slot)) use(slot, bytes);
+  }
+  return {};
+}
+
+persist::Outcome Disk::for_each_record(
+    const std::function<void(const persist::RecordView&)>& use) const {
+  std::multimap<Stamp, persist::RecordView> log;
+  for (const LogRecord& r : content_.own) {
+    log.emplace(r.to, persist::RecordView{std::nullopt, span_of(r), r.bytes});
+  }
+  for (const auto& [producer, records] : content_.remote) {
+    for (const LogRecord& r : records) {
+      log.emplace(r.to, persist::RecordView{producer, span_of(r), r.bytes});
+    }
+  }
+  for (const auto& [to, record] : log) use(record);
+  return {};
+}
+
+std::optional<std::string> Disk::get_meta(std::string_view name) const {
+  const auto at = content_.meta.find(name);
+  return at == content_.meta.end() ? std::nullopt : std::optional(at->second);
+}
+
+void Disk::put_meta(std::string_view name, std::string bytes) {
+  change([n = std::string(name), b = std::move(bytes)](Content& c) { c.meta[n] = b; });
+}
+
+void Disk::erase_meta(std::string_view name) {
+  change([n = std::string(name)](Content& c) { c.meta.erase(n); });
+}
+
+Stamp Disk::own_stamp_max() const {
+  return content_.own.empty() ? Stamp{} : content_.own.back().to;
+}
+
+persist::LogPage Disk::read_own(const persist::LogRead& request) const {
+  persist::LogPage page;
+  page.floor = content_.own_floor.raw;
+  page.reaches_back = request.from >= page.floor;
+  page.scanned_to = request.from;
+  size_t scanned = 0;
+  for (const LogRecord& r : content_.own) {
+    if (r.to.raw <= request.from) continue;
+    if (scanned >= request.max_bytes && r.to.raw != page.scanned_to) {
+      page.more = true;
+      break;
+    }
+    page.scanned_to = r.to.raw;
+    scanned += r.bytes.size();
+    if (r.shard == request.shard) page.records.push_back({span_of(r), r.bytes});
+  }
+  return page;
 }
 
 void Disk::commit(Seq upto) {

@@ -1,7 +1,8 @@
 // The simulated disk of one region's node: what persist::Storage keeps, and what a crash leaves.
 //
 // Like the real one it commits in the order of queueing, so that a crash keeps a prefix of what
-// was queued; all that was synced is in that prefix, more of it by chance.
+// was queued; all that was synced is in that prefix, more of it by chance. Like there the log is
+// one for all shards, and what a run finds is for the real recovery to read.
 #pragma once
 
 #include <deque>
@@ -12,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "node/shard/recovery.h"
 #include "scenarios/sim/profile.h"
 #include "scenarios/sim/random.h"
 
@@ -19,33 +21,46 @@ namespace atl::sim {
 
 struct LogRecord {
   Stamp from, to;
-  int shard = 0;
+  size_t shard = 0, shard_count = 1;
   std::string bytes;
 };
 
-class Disk {
+class Disk : public shard::RecoverySource {
  public:
   // The number of a queued operation; rises for ever.
   using Seq = uint64_t;
 
   struct Content {
     uint64_t node_id = 0;  // 0: there was nothing
-    bool begun = false;    // a run has listened, and stamped
     std::map<SlotId, std::string> slots;
     std::deque<LogRecord> own;
     Stamp own_floor;
     std::map<uint64_t, std::deque<LogRecord>> remote;
-    std::map<int, std::vector<crdt::Store::Position>> positions;  // by shard
+    std::map<std::string, std::string, std::less<>> meta;
     std::vector<std::pair<RegionId, std::string>> regions;
-    std::optional<Stamp> clean_incarnation;      // left by a clean shutdown
-    std::map<int, std::vector<crdt::Gap>> gaps;  // by shard
-    Stamp clock_bound;                           // no run stamped or told anything later
+    bool clean = false;  // left by a clean shutdown
   };
 
   Seq append_own(LogRecord record);
   Seq append_remote(uint64_t producer, LogRecord record);
   Seq put_slot(SlotId slot, std::string bytes);
   Seq change(std::function<void(Content&)> change);
+
+  // ---- RecoverySource, of what is committed ----
+  persist::Outcome for_each_slot(SlotRange slots,
+                                 const std::function<void(SlotId, std::string_view)>& use,
+                                 std::vector<SlotId>* damaged) const override;
+  persist::Outcome for_each_record(
+      const std::function<void(const persist::RecordView&)>& use) const override;
+  std::optional<std::string> get_meta(std::string_view name) const override;
+  void put_meta(std::string_view name, std::string bytes) override;
+  void erase_meta(std::string_view name) override;
+  Stamp own_floor() const override { return content_.own_floor; }
+  Stamp own_stamp_max() const override;
+  bool clean_shutdown() const override { return content_.clean; }
+
+  // As persist::Storage::read_own() answers.
+  persist::LogPage read_own(const persist::LogRead& request) const;
 
   Seq queued() const { return queued_; }
   Seq durable() const { return durable_; }

@@ -86,7 +86,7 @@ History::History(const Profile& profile)
       ops_(1),
       by_key_(all_keys().size()),
       by_slot_(kSlots.size()),
-      by_shard_(profile.regions.size() + 1),
+      by_stream_(profile.regions.size() + 1),
       increments_(all_keys().size()) {
   lives_.resize(profile.regions.size() + 1);
 }
@@ -102,7 +102,7 @@ Op& History::add(Op op, Millis now) {
   op.stamp_reused = op.stamp <= lives_[op.region];
   by_key_[op.key].push_back(op.id);
   by_slot_[all_keys()[op.key].slot].push_back(op.id);
-  by_shard_[op.region][static_cast<size_t>(op.shard)].push_back(op.id);
+  by_stream_[op.region][op.stream].push_back(op.id);
   if (op.kind == OpKind::kIncrement) increments_[op.key].push_back(op.id);
   ops_.push_back(std::move(op));
   return ops_.back();
@@ -131,9 +131,9 @@ void History::sealed(const std::vector<uint32_t>& ops, Disk::Seq seq) {
   for (const uint32_t id : ops) ops_[id].holders[ops_[id].region].seq = seq;
 }
 
-void History::merged(RegionId by, SlotRange slots, RegionId origin, int shard, Stamp from, Stamp to,
+void History::merged(RegionId by, SlotRange slots, const geo::Address& origin, Stamp from, Stamp to,
                      Disk::Seq seq, Millis now) {
-  const auto& ids = by_shard_[origin][static_cast<size_t>(shard)];
+  const auto& ids = by_stream_[origin.region][stream(origin.shard, origin.shard_count)];
   for (auto it = ids.rbegin(); it != ids.rend(); ++it) {
     Op& op = ops_[*it];
     if (op.stamp > to) continue;
@@ -170,8 +170,8 @@ void History::crashed(RegionId by, Disk::Seq durable) {
 }
 
 void History::restarted(RegionId by, Stamp first) {
-  for (const auto& shard : by_shard_[by]) {
-    for (const uint32_t id : shard) {
+  for (const auto& stream : by_stream_[by]) {
+    for (const uint32_t id : stream) {
       if (ops_[id].lost_before == Stamp::max()) ops_[id].lost_before = first;
     }
   }

@@ -54,7 +54,7 @@ struct Op {
   OpKind kind{};
   size_t key = 0;
   RegionId region = 0;
-  int shard = 0;
+  size_t stream = 0;  // of the shard that wrote it
   Stamp stamp;
   int bit = 0;                 // kIncrement
   Seen observed;               // bases: what was visible before
@@ -95,8 +95,12 @@ class History {
 
   void sealed(const std::vector<uint32_t>& ops, Disk::Seq seq);
   // The shard of `by` with these slots merged a batch (from, to] of a shard of `origin`.
-  void merged(RegionId by, SlotRange slots, RegionId origin, int shard, Stamp from, Stamp to,
+  void merged(RegionId by, SlotRange slots, const geo::Address& origin, Stamp from, Stamp to,
               Disk::Seq seq, Millis now);
+  // One of several shards has another stream than the only one.
+  static size_t stream(size_t shard, size_t shard_count) {
+    return shard_count == 1 ? 0 : 1 + shard;
+  }
   // `by` joined a slot that `from` encoded at `then`.
   void joined(RegionId by, RegionId from, SlotId slot, Millis then, Disk::Seq seq, Millis now);
   // `by` lost all that its disk had not committed by `durable`; kNowhere: it lost its disk.
@@ -123,8 +127,8 @@ class History {
   std::vector<Op> ops_;       // [0] is none
   std::vector<std::vector<uint32_t>> by_key_;
   std::vector<std::vector<uint32_t>> by_slot_;
-  std::vector<std::array<std::vector<uint32_t>, 2>> by_shard_;  // [region][shard]
-  std::vector<std::vector<uint32_t>> increments_;               // [key][bit]
+  std::vector<std::array<std::vector<uint32_t>, 3>> by_stream_;  // [region][stream]
+  std::vector<std::vector<uint32_t>> increments_;                // [key][bit]
 };
 
 }  // namespace atl::sim

@@ -4,6 +4,10 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "crdt/bytes.h"
+#include "node/shard/continuity.h"
+#include "node/shard/log_pages.h"
+
 namespace atl::sim {
 
 namespace {
@@ -12,11 +16,8 @@ constexpr Millis kTickMs = 10;
 constexpr Millis kBoundAheadMs = kBeaconMs;
 constexpr uint32_t kSlotsPerSnapshotStep = 16;
 
-SlotRange range_of(int shard, int count) {
-  const size_t each = kSlots.size() / static_cast<size_t>(count);
-  const auto first = static_cast<SlotId>(kSlots.first + each * static_cast<size_t>(shard));
-  const auto last = shard + 1 == count ? kSlots.last : static_cast<SlotId>(first + each - 1);
-  return {first, last};
+Stamp ahead_of(Stamp stamp) {
+  return Stamp::make(stamp.ms() + kBoundAheadMs, 0, 0);
 }
 
 }  // namespace
@@ -32,7 +33,8 @@ Node::Node(RegionId region, const Profile& profile, Random& random, Network& net
       own_profile_(profile.regions[region - 1u]),
       random_(random),
       network_(network),
-      history_(history) {}
+      history_(history),
+      shard_count_(own_profile_.shards) {}
 
 Millis Node::wall(Millis now) const {
   constexpr Millis kEpoch = 1'700'000'000'000;
@@ -50,7 +52,7 @@ Shard& Node::shard_of(SlotId slot) {
 geo::Options Node::options(const Shard& shard) const {
   geo::Options o;
   o.self = {region_, disk_.content().node_id, static_cast<uint16_t>(shard.index_),
-            static_cast<uint16_t>(own_profile_.shards)};
+            static_cast<uint16_t>(shard_count_)};
   o.region_name = "r" + std::to_string(region_);
   o.slots = shard.store_.options().slots;
   o.beacon_interval = kBeaconMs;
@@ -62,40 +64,6 @@ geo::Options Node::options(const Shard& shard) const {
   return o;
 }
 
-// As node/shard/recovery.cpp.
-void Node::recover(Shard& shard) {
-  crdt::Store& store = shard.store_;
-  const Disk::Content& disk = disk_.content();
-  for (const auto& [slot, bytes] : disk.slots) {
-    if (!store.options().slots.contains(slot)) continue;
-    std::string error;
-    if (!store.merge_slot(bytes, crdt::Store::SlotSource::kSnapshot, &error)) std::abort();
-    store.mark_clean(slot);
-  }
-  if (const auto own = disk.gaps.find(shard.index_); own != disk.gaps.end()) {
-    store.set_gaps(own->second);
-  }
-  // Own and others' records together, by rising `to`.
-  std::multimap<Stamp, std::pair<uint64_t, const LogRecord*>> log;
-  for (const LogRecord& r : disk.own) log.emplace(r.to, std::pair{uint64_t{0}, &r});
-  for (const auto& [producer, records] : disk.remote) {
-    for (const LogRecord& r : records) log.emplace(r.to, std::pair{producer, &r});
-  }
-  for (const auto& [to, each] : log) {
-    const auto& [producer, record] = each;
-    if (record->shard != shard.index_) continue;
-    store.replay(record->bytes);
-  }
-  if (const auto own = disk.positions.find(shard.index_); own != disk.positions.end()) {
-    for (const crdt::Store::Position& p : own->second) store.restore_position(p);
-  }
-  for (const auto& [to, each] : log) {
-    const auto& [producer, record] = each;
-    if (record->shard != shard.index_ || producer == 0) continue;
-    store.follow(producer, record->from, crdt::BatchReader(record->bytes).header().self());
-  }
-}
-
 bool Node::ready() const {
   return std::all_of(shards_.begin(), shards_.end(),
                      [](const auto& shard) { return shard->replicator_->ready(); });
@@ -103,66 +71,45 @@ bool Node::ready() const {
 
 void Node::start(Millis now) {
   now_ = now;
-  const bool fresh = !disk_.content().begun;
   if (disk_.content().node_id == 0) disk_.content().node_id = random_.next() | 1;
-  listening_ = fresh ? own_profile_.shards : 0;
-  Disk::Content& disk = disk_.content();
-  regions_ = disk.regions;
+  if (profile_.other_shards && random_.one_in(3)) shard_count_ = 3 - shard_count_;
   const Millis wall_ms = wall(now);
-  Stamp highest = disk.own_floor;
-  std::vector<Stamp> ends(static_cast<size_t>(own_profile_.shards));
-  for (const LogRecord& r : disk.own) {
-    highest = std::max(highest, r.to);
-    ends[static_cast<size_t>(r.shard)] = std::max(ends[static_cast<size_t>(r.shard)], r.to);
+  std::vector<crdt::Store*> stores;
+  for (size_t i = 0; i < shard_count_; ++i) {
+    shards_.push_back(
+        std::make_unique<Shard>(*this, i, shard::shard_slots(i, shard_count_, kSlots)));
+    stores.push_back(&shards_.back()->store_);
+    stores.back()->set_now(wall_ms);
+    stores.back()->canary() = profile_.store_canary;
   }
-  for (int i = 0; i < own_profile_.shards; ++i) {
-    shards_.push_back(std::make_unique<Shard>(*this, i, range_of(i, own_profile_.shards)));
-    Shard& shard = *shards_.back();
-    shard.store_.set_now(wall_ms);
-    shard.store_.canary() = profile_.store_canary;
-    recover(shard);
-    highest = std::max(highest, shard.store_.clock().last());
-  }
-  const bool complete = disk.clean_incarnation.has_value() && !fresh;
-  highest = std::max(highest, disk.clock_bound);
-  if (!complete) highest = std::max(highest, Stamp::make(wall_ms + kMaxSkewMs, 0, 0));
-  crdt::HybridClock clock(region_);
-  clock.observe(highest);
-  const Stamp first = clock.next(wall_ms);
-  incarnation_ = complete ? *disk.clean_incarnation : first;
-  // By shard: a gap must not reach over what was not lost, because that may have been collected.
-  auto gaps = disk.gaps;
-  for (int i = 0; i < own_profile_.shards && !complete; ++i) {
-    crdt::Coverage seen{region_, Stamp::max(), gaps[i]};
-    if (fresh) seen.gaps.clear();
-    Stamp after = std::max(disk.own_floor, ends[static_cast<size_t>(i)]);
-    // What runs before the last one lost is in its gap.
-    if (!seen.gaps.empty()) after = std::max(after, seen.gaps.back().until);
-    seen.except({after, first});
-    gaps[i] = seen.gaps;
-  }
-  // On the disk before anything is stamped or told: a crash would reuse stamps, forget the gap.
-  bound_asked_ = Stamp::make(first.ms() + kBoundAheadMs, 0, 0);
-  disk_.change([gaps, bound = bound_asked_](Disk::Content& c) {
-    c.clock_bound = std::max(c.clock_bound, bound);
-    c.gaps = gaps;
-    c.clean_incarnation.reset();
-  });
+  const shard::RecoveryResult found = shard::recover(&disk_, stores, wall_ms, kMaxSkewMs);
+  if (!found.error.empty() || !found.damaged.empty()) std::abort();
+  const shard::Recovered& recovered = found.recovered;
+  const bool fresh = !recovered.stamps_known;
+  const Stamp first = recovered.start;
+  incarnation_ = found.incarnation;
+  regions_ = disk_.content().regions;
+  gaps_ = recovered.gaps;
+  listening_ = fresh ? shard_count_ : 0;
+  // As node/shard/continuity.cpp. On the disk before anything is stamped or told: a crash would
+  // reuse stamps, forget the gap.
+  bound_asked_ = {};
+  if (!fresh) put_bound(ahead_of(first));
+  put_gaps();
+  disk_.change([](Disk::Content& c) { c.clean = false; });
   disk_.sync();
   geo::Start start;
   start.listen = fresh;
   start.first = first;
-  start.regions = disk.regions;
+  start.regions = disk_.content().regions;
   if (!fresh) history_.restarted(region_, first);
   for (const auto& shard : shards_) {
-    shard->store_.clock().observe(first);
-    shard->store_.begin_incarnation(incarnation_);
-    start.gaps = gaps[shard->index_];
-    shard->begin(start);
+    start.gaps = gaps_[shard->index_];
+    shard->begin(start, recovered.log_answers);
   }
   if (tracing) {
     std::fprintf(stderr, "%6ld  region %d starts%s%s, first %ld\n", static_cast<long>(now), region_,
-                 fresh ? " fresh" : "", complete ? "" : " unclean",
+                 fresh ? " fresh" : "", recovered.tail_complete ? "" : " unclean",
                  static_cast<long>(first.ms() % 10'000'000));
   }
 }
@@ -174,10 +121,30 @@ void Node::stop(Millis now) {
     shard->replicator_->nudge(shard->store_.now());
   }
   for (const auto& shard : shards_) shard->remember_positions();
-  disk_.change([stamp = incarnation_](Disk::Content& c) { c.clean_incarnation = stamp; });
+  Stamp latest;
+  for (const auto& shard : shards_) latest = std::max(latest, shard->store_.clock().last());
+  if (listening_ == 0) {
+    disk_.put_meta(shard::kIncarnationMeta, shard::encode_stamp(incarnation_));
+    disk_.put_meta(shard::kClockBoundMeta, shard::encode_stamp(latest));
+  }
+  disk_.change([](Disk::Content& c) { c.clean = true; });
   sync_disk();
   end_run();
   history_.crashed(region_, disk_.durable());  // nothing, or the simulator is wrong
+}
+
+Stamp Node::clock_bound() const {
+  const auto bytes = disk_.get_meta(shard::kClockBoundMeta);
+  return bytes ? crdt::Reader(*bytes).stamp() : Stamp{};
+}
+
+void Node::put_bound(Stamp bound) {
+  bound_asked_ = bound;
+  disk_.put_meta(shard::kClockBoundMeta, shard::encode_stamp(bound));
+}
+
+void Node::put_gaps() {
+  disk_.put_meta(shard::kGapsMeta, shard::encode_gaps({true, gaps_}));
 }
 
 void Node::end_run() {
@@ -288,30 +255,19 @@ void Node::snapshot_step() {
 void Node::finish_snapshot() {
   Stamp needed = Stamp::max();
   Stamp written = Stamp::max();
-  std::map<int, std::vector<crdt::Store::Position>> positions;
   std::map<uint64_t, Stamp> merged;
   for (const auto& shard : shards_) {
     shard->snapshotting_ = false;
+    shard->remember_positions();
     needed = std::min({needed, shard->snapshot_sealed_, shard->replicator_->trim_limit()});
     written = std::min(written, shard->snapshot_sealed_);
     for (const crdt::Store::Position& p : shard->snapshot_positions_) {
-      positions[shard->index_].push_back(p);
-      const auto [at, fresh] = merged.emplace(p.producer, p.upto);
-      if (!fresh) at->second = std::min(at->second, p.upto);
+      const auto [at, first] = merged.emplace(p.producer, p.upto);
+      if (!first) at->second = std::min(at->second, p.upto);
     }
   }
   const Stamp trim = std::max(needed, std::min(disk_.trim_point(profile_.log_bytes), written));
-  disk_.change([positions, merged, trim](Disk::Content& c) {
-    for (const auto& [shard, ours] : positions) {
-      std::vector<crdt::Store::Position> stored = ours;
-      // A slot heal meanwhile went further.
-      for (const crdt::Store::Position& later : c.positions[shard]) {
-        for (crdt::Store::Position& p : stored) {
-          if (p.producer == later.producer && p.upto < later.upto) p = later;
-        }
-      }
-      c.positions[shard] = stored;
-    }
+  disk_.change([merged, trim](Disk::Content& c) {
     while (!c.own.empty() && c.own.front().to <= trim) c.own.pop_front();
     c.own_floor = std::max(c.own_floor, trim);
     for (const auto& [producer, upto] : merged) {
@@ -323,7 +279,7 @@ void Node::finish_snapshot() {
 
 // ---- Shard ----
 
-Shard::Shard(Node& node, int index, SlotRange slots)
+Shard::Shard(Node& node, size_t index, SlotRange slots)
     : node_(node),
       index_(index),
       store_(crdt::Store::Options{.region = node.region_,
@@ -332,9 +288,10 @@ Shard::Shard(Node& node, int index, SlotRange slots)
                                   .max_clock_skew = kMaxSkewMs,
                                   .replicated = true}) {}
 
-void Shard::begin(const geo::Start& start) {
+void Shard::begin(const geo::Start& start, bool log_answers) {
   durable_ = store_.coverage();
-  backlog_floor_ = start.first;
+  backlog_.emplace(start.first);
+  if (!log_answers) log_starts_ = start.first;
   replicator_ =
       std::make_unique<geo::Replicator>(store_, *this, node_.options(*this), start, store_.now());
   replicator_->canary() = node_.profile_.geo_canary;
@@ -367,40 +324,35 @@ std::optional<crdt::VersionVector> Shard::durable_coverage() {
 }
 
 void Shard::remember_positions() {
-  node_.disk_.change([shard = index_, positions = store_.positions()](Disk::Content& c) {
-    c.positions[shard] = positions;
-  });
+  node_.disk_.put_meta(shard::positions_meta(index_, node_.shard_count_),
+                       shard::encode_positions(store_.positions()));
 }
 
 void Shard::remember_gaps(const std::vector<crdt::Gap>& gaps) {
-  node_.disk_.change([shard = index_, gaps](Disk::Content& c) { c.gaps[shard] = gaps; });
+  node_.gaps_[index_] = gaps;
+  node_.put_gaps();
 }
 
 Stamp Shard::clock_bound() {
-  const Millis last = store_.clock().floor(store_.now()).ms();
-  if (last + kBoundAheadMs / 2 > node_.bound_asked_.ms()) {
-    const Stamp bound = Stamp::make(last + kBoundAheadMs, 0, 0);
-    node_.bound_asked_ = bound;
-    node_.disk_.change(
-        [bound](Disk::Content& c) { c.clock_bound = std::max(c.clock_bound, bound); });
+  const Stamp last = store_.clock().floor(store_.now());
+  if (node_.listening_ == 0 && last.ms() + kBoundAheadMs / 2 > node_.bound_asked_.ms()) {
+    node_.put_bound(ahead_of(last));
   }
-  return node_.disk_.content().clock_bound;
+  return node_.clock_bound();
 }
 
 void Shard::secure_clock(Stamp stamp) {
-  if (stamp <= node_.disk_.content().clock_bound) return;
-  node_.bound_asked_ = Stamp::make(stamp.ms() + kBoundAheadMs, 0, 0);
-  node_.disk_.change([bound = node_.bound_asked_](Disk::Content& c) { c.clock_bound = bound; });
+  if (node_.listening_ != 0 || stamp <= node_.clock_bound()) return;
+  node_.put_bound(ahead_of(stamp));
   node_.sync_disk();
 }
 
 void Shard::began(Stamp first) {
   node_.incarnation_ = std::max(node_.incarnation_, first);
-  secure_clock(first);
+  node_.began_at_ = std::max(node_.began_at_, first);
+  backlog_.emplace(first);
   node_.history_.restarted(node_.region_, first);
-  if (--node_.listening_ != 0) return;
-  node_.disk_.change([](Disk::Content& c) { c.begun = true; });
-  node_.sync_disk();
+  if (--node_.listening_ == 0) secure_clock(node_.began_at_);
 }
 
 void Shard::tick() {
@@ -412,20 +364,26 @@ void Shard::tick() {
 void Shard::seal() {
   if (!store_.has_unsealed()) return;
   crdt::Batch batch = store_.seal();
-  LogRecord record{batch.header.from, batch.header.to, index_, batch.bytes};
-  backlog_.push_back(record);
-  backlog_bytes_ += record.bytes.size();
-  while (backlog_bytes_ > node_.profile_.backlog_bytes && !backlog_.empty()) {
-    backlog_floor_ = backlog_.front().to;
-    backlog_bytes_ -= backlog_.front().bytes.size();
-    backlog_.pop_front();
-  }
+  backlog_->add(batch, node_.profile_.backlog_bytes);
+  LogRecord record{batch.header.from, batch.header.to, index_, node_.shard_count_, batch.bytes};
   node_.history_.sealed(unsealed_, node_.disk_.append_own(std::move(record)));
   unsealed_.clear();
   sealed_.push_back(std::move(batch));
 }
 
+// As GeoLink: while another shard listens no bound is on the disk, and no stamp leaves.
+bool Shard::withheld(const geo::Message& message) const {
+  if (replicator_ == nullptr || !replicator_->ready()) return true;
+  if (node_.listening_ == 0) return false;
+  const auto* beacon = std::get_if<geo::Beacon>(&message.body);
+  return beacon != nullptr ? beacon->head != Stamp{}
+                           : std::holds_alternative<geo::BatchMessage>(message.body) ||
+                                 std::holds_alternative<geo::PullReply>(message.body) ||
+                                 std::holds_alternative<geo::SlotReply>(message.body);
+}
+
 void Shard::broadcast(const geo::Message& message) {
+  if (withheld(message)) return;
   const auto shared = std::make_shared<const geo::Message>(message);
   for (size_t to = 1; to <= node_.profile_.regions.size(); ++to) {
     if (to == node_.region_) continue;
@@ -434,45 +392,26 @@ void Shard::broadcast(const geo::Message& message) {
 }
 
 void Shard::send(const geo::Address& to, const geo::Message& message) {
+  if (withheld(message)) return;
   node_.network_.send(
       {node_.region_, to.region, to, 0, std::make_shared<const geo::Message>(message)}, node_.now_);
 }
 
 void Shard::read_log(Stamp from, size_t bytes_max, std::function<void(geo::LogPage)> done) {
-  geo::LogPage page;
-  const bool near = from >= backlog_floor_;
-  const Disk::Content& disk = node_.disk_.content();
-  page.reaches_back = near || from >= disk.own_floor;
-  if (!page.reaches_back) return done(page);
-  page.upto = from;
-  size_t bytes = 0;
-  for (const LogRecord& r : near ? backlog_ : disk.own) {
-    if (r.shard != index_) continue;
-    if (r.to <= from) {
-      if (near) continue;
-      continue;
-    }
-    if (bytes != 0 && bytes + r.bytes.size() > bytes_max) {
-      page.more = true;
-      break;
-    }
-    bytes += r.bytes.size();
-    page.upto = r.to;
-    page.batches.push_back(r.bytes);
-  }
-  if (!near) page.more |= !page.batches.empty();
-  done(page);
-}
-
-Stamp Shard::log_floor() {
-  return node_.disk_.content().own_floor;
+  if (backlog_->reaches_back(from)) return done(backlog_->read(from, bytes_max));
+  if (from < log_starts_) return done(geo::LogPage{});
+  const shard::ReadOwn read_own = [this](const persist::LogRead& request, const auto& use) {
+    persist::LogPage page = node_.disk_.read_own(request);
+    use(page);
+  };
+  shard::read_shard_log(read_own, static_cast<persist::ShardId>(index_), from, bytes_max, done);
 }
 
 void Shard::log_remote(uint64_t producer, Stamp from, Stamp to, std::string_view bytes) {
-  const Disk::Seq seq = node_.disk_.append_remote(producer, {from, to, index_, std::string(bytes)});
+  const Disk::Seq seq = node_.disk_.append_remote(
+      producer, {from, to, index_, node_.shard_count_, std::string(bytes)});
   const geo::Address& origin = receiving_->message->sender.address;
-  node_.history_.merged(node_.region_, store_.options().slots, origin.region, origin.shard, from,
-                        to, seq, node_.now_);
+  node_.history_.merged(node_.region_, store_.options().slots, origin, from, to, seq, node_.now_);
 }
 
 void Shard::slot_joined(SlotId slot) {
@@ -486,7 +425,7 @@ void Shard::slot_joined(SlotId slot) {
 
 void Shard::report(Level level, const std::string& text) {
   if (tracing) {
-    std::fprintf(stderr, "%6ld  region %d.%d %s %s\n", static_cast<long>(node_.now_), node_.region_,
+    std::fprintf(stderr, "%6ld  region %d.%zu %s %s\n", static_cast<long>(node_.now_), node_.region_,
                  index_, level == Level::kInfo ? "-" : "!", text.c_str());
   }
 }

@@ -1,13 +1,15 @@
 // One region of the simulation: a process with one or two shards, each the real crdt::Store and
 // geo::Replicator, over the simulated disk and network. Starts, logs, snapshots, crashes and
-// recovers as node/shard does.
+// recovers as node/shard does, with its recovery and its way to read the log.
 #pragma once
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "node/shard/backlog.h"
 #include "scenarios/sim/disk.h"
 #include "scenarios/sim/history.h"
 #include "scenarios/sim/network.h"
@@ -22,12 +24,12 @@ class Node;
 // A shard of a running process.
 class Shard : public geo::Host {
  public:
-  Shard(Node& node, int index, SlotRange slots);
+  Shard(Node& node, size_t index, SlotRange slots);
 
   crdt::Store& store() { return store_; }
   geo::Replicator& replicator() { return *replicator_; }
-  int index() const { return index_; }
-  void begin(const geo::Start& start);
+  size_t index() const { return index_; }
+  void begin(const geo::Start& start, bool log_answers);
   void receive(const Packet& packet);
   void record(uint32_t op) { unsealed_.push_back(op); }
   void end_turn(bool due);
@@ -36,7 +38,6 @@ class Shard : public geo::Host {
   void broadcast(const geo::Message& message) override;
   void send(const geo::Address& to, const geo::Message& message) override;
   void read_log(Stamp from, size_t bytes_max, std::function<void(geo::LogPage)> done) override;
-  Stamp log_floor() override;
   void log_remote(uint64_t producer, Stamp from, Stamp to, std::string_view bytes) override;
   void slot_joined(SlotId slot) override;
   void seal() override;
@@ -52,14 +53,14 @@ class Shard : public geo::Host {
  private:
   friend class Node;
   Node& node_;
-  int index_;
+  bool withheld(const geo::Message& message) const;
+  size_t index_;
   crdt::Store store_;
   std::unique_ptr<geo::Replicator> replicator_;
   std::vector<uint32_t> unsealed_;
   std::vector<crdt::Batch> sealed_;
-  std::deque<LogRecord> backlog_;
-  size_t backlog_bytes_ = 0;
-  Stamp backlog_floor_;
+  std::optional<shard::Backlog> backlog_;
+  Stamp log_starts_;  // the log on disk can answer pulls from here on
   const Packet* receiving_ = nullptr;
   // What the store covered when this was queued for the disk.
   struct Mark {
@@ -111,7 +112,9 @@ class Node {
     uint32_t op = 0;
     Disk::Seq seq = 0;
   };
-  void recover(Shard& shard);
+  Stamp clock_bound() const;  // that is committed
+  void put_bound(Stamp bound);
+  void put_gaps();
   void end_run();
   void snapshot_step();
   void finish_snapshot();
@@ -128,9 +131,11 @@ class Node {
   std::vector<std::pair<RegionId, std::string>> regions_;
   std::deque<uint32_t> unanswered_;  // under `always`
   Stamp incarnation_;
-  Stamp bound_asked_;
-  int listening_ = 0;  // shards
-  Stamp last_;         // of all runs before this one
+  Stamp bound_asked_, began_at_;
+  std::vector<std::vector<crdt::Gap>> gaps_;  // by shard
+  size_t shard_count_;
+  size_t listening_ = 0;  // shards
+  Stamp last_;            // of all runs before this one
   Millis now_ = 0;
   Millis clock_step_ = 0;
   Millis sealed_at_ = 0;

@@ -74,6 +74,7 @@ Profile profile_of(uint64_t seed) {
   }
   p.ops_per_mille = static_cast<int>(r.between(50, 500));
   p.burst = static_cast<int>(r.between(1, 6));
+  p.other_shards = r.one_in(5);
   return p;
 }
 
@@ -102,6 +103,7 @@ std::string Profile::text() const {
   add("away", long_away_at);
   add("late_join", late_join);
   add("snapshot", snapshot_every);
+  add("other_shards", static_cast<int>(other_shards));
   add("ttl", static_cast<int>(ttl));
   add("flush", static_cast<int>(flush));
   add("evict", static_cast<int>(evictions));

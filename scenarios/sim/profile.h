@@ -25,7 +25,7 @@ inline constexpr Millis kMaxSkewMs = 500;  // geo-max-clock-skew; clocks are oft
 inline constexpr Millis kClockStepMs = 300;
 
 struct RegionProfile {
-  int shards = 1;
+  size_t shards = 1;
   bool fsync_always = true;  // false: every kSyncMs
   Millis clock_offset = 0;
   int drift_per_mille = 0;
@@ -54,6 +54,7 @@ struct Profile {
   Millis late_join = 0;     // the last region joins, empty, at this time
   Millis snapshot_every = 300;
 
+  bool other_shards = false;  // a start may have another number of shards than the last one
   bool ttl = true;
   bool flush = true;
   bool evictions = false;

@@ -20,6 +20,7 @@ const std::vector<std::function<void(Profile&)>>& simplifications() {
       [](Profile& p) { p.cut_every = 0; },
       [](Profile& p) { p.long_away_at = 0; },
       [](Profile& p) { p.late_join = 0; },
+      [](Profile& p) { p.other_shards = false; },
       [](Profile& p) { p.pause_every = 0; },
       [](Profile& p) { p.clock_step_every = 0; },
       [](Profile& p) { p.slow_link = false; },

@@ -247,7 +247,7 @@ class Simulator {
     op.kind = kind;
     op.key = key;
     op.region = node.region();
-    op.shard = shard.index();
+    op.stream = History::stream(shard.index(), node.shards().size());
     if (op.is_base()) {
       op.observed = look(shard.store(), all_keys()[key]);
       crdt::KeyState state;

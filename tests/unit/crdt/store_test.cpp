@@ -71,8 +71,6 @@ TEST(Store, AnUnknownProducerHasNoPosition) {
   b.store.register_producer(10, 1, {});
   EXPECT_TRUE(b.store.knows_producer(10));
   EXPECT_EQ(b.store.position(10)->upto, Stamp{});
-  b.store.forget_region(1);
-  EXPECT_FALSE(b.store.knows_producer(10));
 }
 
 // A new layout of a region's shards starts where the old one had come to.
@@ -664,6 +662,15 @@ TEST(Store, AProducerThatIsDividedIsNotForgotten) {
     EXPECT_EQ(b.store.coverage().at(1), upto) << producer;
   }
   EXPECT_EQ(b.store.positions().size(), 3u);
+}
+
+// Of what is left of it, only slots that the store has: of others it would never hear again.
+TEST(Store, WhatIsLeftOfADividedProducerIsOfTheStoresSlots) {
+  Store store({.region = 2, .slots = {0, 3999}});
+  store.register_producer(10, 1, {});
+  store.register_producer(11, 1, {0, 3999});
+  ASSERT_EQ(store.positions().size(), 1u);
+  EXPECT_EQ(store.positions()[0].producer, 11u);
 }
 
 // An increment that came below what was evicted is as good as evicted: a SET resets it everywhere.

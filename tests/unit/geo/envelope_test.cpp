@@ -52,7 +52,6 @@ TEST(Envelope, EveryFieldOfABeaconArrives) {
   b.applied.set({2, Stamp{200}, {{Stamp{110}, Stamp{120}, true}, {Stamp{150}, Stamp{180}}}});
   b.durable.set({1, Stamp{90}, {}});
   b.positions.push_back({77, {2, Stamp{199}, {{Stamp{150}, Stamp{180}}}}});
-  b.log_floor = Stamp{5};
   b.lapsed = {9};
   b.want_ack = true;
   b.digests_at = -4;
@@ -70,7 +69,6 @@ TEST(Envelope, EveryFieldOfABeaconArrives) {
   EXPECT_EQ(r.head, b.head);
   EXPECT_EQ(r.applied, b.applied);
   EXPECT_EQ(r.durable, b.durable);
-  EXPECT_EQ(r.log_floor, b.log_floor);
   EXPECT_EQ(r.lapsed, b.lapsed);
   ASSERT_EQ(r.positions.size(), 1u);
   EXPECT_EQ(r.positions[0].producer, 77u);

@@ -61,6 +61,24 @@ TEST_F(Restart, AfterAnUncleanRestartThatLostNothingNoSlotIsFetched) {
   EXPECT_EQ(again.joined, 0);
 }
 
+// Messages of the run before come late. If that was divided into other shards, who took them for
+// news would forget the shards that there are.
+TEST_F(Restart, TheShardsOfTheRunBeforeDoNotComeBack) {
+  live(us, eu, 3);
+  us.at(us.now + 1000);
+  ASSERT_FALSE(us.out.empty());
+  Message before = us.out.back().message;
+  before.sender.address.shard_count = 2;
+  before.sender.slots.last = crdt::kSlotCount / 2 - 1;
+  before.sender.incarnation = Stamp::make(before.sender.incarnation.ms() - 1000, 0, 1);
+  eu.replicator->on_message(before, eu.now);
+  us.set("k", "v");
+  live(us, eu, 3);
+  const auto positions = eu.store.positions();
+  ASSERT_EQ(positions.size(), 1u);
+  EXPECT_EQ(positions[0].slots, (crdt::SlotRange{0, crdt::kSlotCount - 1}));
+}
+
 TEST_F(Restart, WithoutTheGapTheLostTailIsTakenForDeleted) {
   live(us, eu, 2);
   us.set("{g}early", "1");

@@ -42,7 +42,6 @@ struct Region : Host {
     }
     done(page);
   }
-  Stamp log_floor() override { return log_from; }
   void log_remote(uint64_t, Stamp, Stamp, std::string_view) override { ++logged; }
   void slot_joined(SlotId) override { ++joined; }
   void seal() override {

@@ -1,0 +1,24 @@
+// A shard's part of the node's log, page by page, for regions that lack it.
+//
+// The log is one for all shards. A page says nothing of a shard between that one's batches: its
+// next batch may begin before and end after what was read of other shards. So a page that is not
+// the last ends with a batch of its own shard, however many pages of others lie before it.
+#pragma once
+
+#include <functional>
+
+#include "geo/replicator.h"
+#include "persist/storage.h"
+
+namespace atl::shard {
+
+// Reads a page of the node's log, of one shard; calls `use` later on the shard's thread, or at
+// once, or never.
+using ReadOwn =
+    std::function<void(const persist::LogRead&, std::function<void(persist::LogPage&)> use)>;
+
+// Calls `done` with what the log has of `shard` after `from`, of which the backlog has the end.
+void read_shard_log(const ReadOwn& read_own, persist::ShardId shard, crdt::Stamp from,
+                    size_t bytes_max, const std::function<void(geo::LogPage)>& done);
+
+}  // namespace atl::shard
