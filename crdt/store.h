@@ -54,6 +54,7 @@ struct SlotRange {
   bool contains(SlotId slot) const { return slot >= first && slot <= last; }
   size_t size() const { return static_cast<size_t>(last - first) + 1; }
   bool overlaps(const SlotRange& o) const { return first <= o.last && o.first <= last; }
+  bool includes(const SlotRange& o) const { return first <= o.first && o.last <= last; }
   // The slots of both; first > last if there are none.
   SlotRange common(const SlotRange& o) const {
     return {first > o.first ? first : o.first, last < o.last ? last : o.last};
@@ -177,10 +178,11 @@ class Store {
   // Replays a batch from the log, own or other, without deltas of its own. Deltas that the slot's
   // snapshot already holds are passed over. Requires: positions are restored only afterwards; what
   // this store had seen when it merged the batch is what the slots have seen so far, and no more.
-  void replay(std::string_view batch);
+  // `merged`: the slots of the shard that logged it; in others it was merged elsewhere, or not yet.
+  void replay(std::string_view batch, SlotRange merged = {});
   // After a replay, once per batch of others in its order: moves the producer's position if the
   // batch continues it.
-  void follow(uint64_t producer, Stamp from, const Coverage& told);
+  void follow(uint64_t producer, Stamp from, const Coverage& told, SlotRange merged = {});
   // What was in this slot before the log begins is lost: what the log has of it stands for nothing.
   void forget_coverage(SlotId slot);
 
@@ -353,7 +355,7 @@ class Store {
 
   // Merging.
   void apply_delta(const Delta& delta);
-  void raise_changed(std::string_view batch);
+  void raise_changed(std::string_view batch, SlotRange slots);
   void apply_base(Slot& s, const KeyRef& ref, const Delta& delta);
   void apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
                    const VersionVector& own, bool complete = true);

@@ -232,12 +232,13 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
     if (ours && slot(d.slot).repaired && slot(d.slot).repaired->covers(d.stamp)) continue;
     if (ours) apply_delta(d);
   }
-  raise_changed(bytes);
+  raise_changed(bytes, options_.slots);
   unite(*it, header.self());
   return Applied::kApplied;
 }
 
-void Store::replay(std::string_view bytes) {
+void Store::replay(std::string_view bytes, SlotRange merged) {
+  const SlotRange slots = options_.slots.common(merged);
   BatchReader reader(bytes);
   const BatchHeader header = reader.header();
   clock_.observe(header.to);
@@ -246,34 +247,35 @@ void Store::replay(std::string_view bytes) {
   observed_.unite(header.observed);
   Delta d;
   while (reader.next(d)) {
-    if (!options_.slots.contains(d.slot)) continue;
+    if (!slots.contains(d.slot)) continue;
     if (d.stamp <= changed(d.slot, header.region)) continue;
     apply_delta(d);
   }
-  raise_changed(bytes);
+  raise_changed(bytes, slots);
   if (header.region == options_.region) return;
   BatchReader again(bytes);
   while (again.next(d)) {
-    if (!options_.slots.contains(d.slot)) continue;
+    if (!slots.contains(d.slot)) continue;
     Coverage seen = header.self();
     seen.cut(d.stamp);
     learn_coverage(slot(d.slot), d.slot, std::move(seen));
   }
 }
 
-void Store::follow(uint64_t producer, Stamp from, const Coverage& told) {
+void Store::follow(uint64_t producer, Stamp from, const Coverage& told, SlotRange merged) {
   for (Position& p : positions_) {
+    if (!merged.includes(p.slots.common(options_.slots))) continue;
     if (p.producer == producer && from <= p.upto && told.upto > p.upto) unite(p, told);
   }
 }
 
 // After the whole batch: a state in it may have been born before a delta of another key that
 // comes earlier in the batch (seal() keeps a key's last write), and is news all the same.
-void Store::raise_changed(std::string_view bytes) {
+void Store::raise_changed(std::string_view bytes, SlotRange slots) {
   BatchReader reader(bytes);
   Delta d;
   while (reader.next(d)) {
-    if (!options_.slots.contains(d.slot)) continue;
+    if (!slots.contains(d.slot)) continue;
     Stamp& changed = changed_ref(d.slot, d.stamp.region());
     changed = std::max(changed, d.stamp);
   }

@@ -25,13 +25,16 @@ struct StorePart {
     uint64_t producer = 0;
     crdt::Stamp from;
     crdt::Coverage told;
+    crdt::SlotRange merged;
   };
   std::vector<Followed> followed;
   std::string error;
 };
 
-// A store has of a producer what all shards of the last run had that held slots of both; one that
-// did not know it had nothing. A producer of which there is nothing is known all the same: its
+// A store has of a producer's slots what all shards of the last run had of its region there; one
+// that knew nobody of it had nothing. They may know it divided in other ways, if they crashed while
+// it changed: the store goes on with one of them, of which the producers that are heard then take
+// their part, as ever. A producer of which there is nothing is known all the same: its
 // records in the log do not begin where its position ends, and so tell nothing of what is before.
 void restore_positions(const RecoverySource& source, crdt::Store& store, crdt::SlotRange all,
                        size_t before, bool damaged) {
@@ -44,21 +47,29 @@ void restore_positions(const RecoverySource& source, crdt::Store& store, crdt::S
   for (size_t k = 0; k < before; ++k) {
     if (!shard_slots(k, before, all).overlaps(mine)) continue;
     for (const crdt::Store::Position& p : shards[k]) {
-      if (!p.slots.overlaps(mine) || store.knows_producer(p.producer)) continue;
+      const bool known = std::any_of(
+          store.positions().begin(), store.positions().end(),
+          [&](const auto& q) { return q.region == p.region && q.slots.overlaps(p.slots); });
+      if (!p.slots.overlaps(mine) || known) continue;
       crdt::Coverage seen{p.region, damaged ? crdt::Stamp{} : crdt::Stamp::max(), {}};
       for (size_t i = 0; i < before; ++i) {
-        if (!shard_slots(i, before, all).overlaps(mine.common(p.slots))) continue;
-        const auto it = std::find_if(shards[i].begin(), shards[i].end(),
-                                     [&](const auto& q) { return q.producer == p.producer; });
-        seen.intersect(it != shards[i].end() ? it->coverage() : crdt::Coverage{p.region, {}, {}});
+        const crdt::SlotRange both = shard_slots(i, before, all).common(mine.common(p.slots));
+        if (both.first > both.last) continue;
+        bool any = false;
+        for (const crdt::Store::Position& q : shards[i]) {
+          if (q.region != p.region || !q.slots.overlaps(both)) continue;
+          seen.intersect(q.coverage());
+          any = true;
+        }
+        if (!any) seen.upto = {};
       }
       store.restore_position({p.producer, p.region, p.slots, seen.upto, seen.gaps});
     }
   }
 }
 
-void replay_record(crdt::Store& store, const persist::RecordView& record, size_t index,
-                   size_t count, StorePart& part) {
+void replay_record(crdt::Store& store, const persist::RecordView& record, crdt::SlotRange all,
+                   size_t index, size_t count, StorePart& part) {
   if (!record.producer) {
     crdt::Stamp& end = part.own_ends[{record.span.shard_count, record.span.shard}];
     end = std::max(end, crdt::Stamp{record.span.to});
@@ -66,11 +77,12 @@ void replay_record(crdt::Store& store, const persist::RecordView& record, size_t
   }
   // The same layout as when it was written: a record concerns one shard only.
   if (record.span.shard_count == count && record.span.shard != index) return;
-  store.replay(record.bytes);
+  const crdt::SlotRange merged = shard_slots(record.span.shard, record.span.shard_count, all);
+  store.replay(record.bytes, merged);
   ++part.records;
   if (!record.producer) return;
   part.followed.push_back({*record.producer, crdt::Stamp{record.span.from},
-                           crdt::BatchReader(record.bytes).header().self()});
+                           crdt::BatchReader(record.bytes).header().self(), merged});
 }
 
 // `before`: into how many shards the node was divided. `gaps`: what this one had then. The log is
@@ -96,11 +108,12 @@ StorePart recover_store(const RecoverySource& source, crdt::Store& store, crdt::
   if (outcome.ok()) {
     store.set_gaps(gaps);
     outcome = source.for_each_record([&](const persist::RecordView& record) {
-      replay_record(store, record, index, count, part);
+      replay_record(store, record, all, index, count, part);
     });
     // Where a slot is missing, what others wrote to it is too: all of it is asked for again.
     restore_positions(source, store, all, before, !part.damaged.empty());
-    for (const auto& each : part.followed) store.follow(each.producer, each.from, each.told);
+    for (const auto& each : part.followed)
+      store.follow(each.producer, each.from, each.told, each.merged);
     part.followed = {};
     for (const crdt::SlotId slot : part.damaged) store.forget_coverage(slot);
   }

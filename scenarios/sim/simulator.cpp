@@ -483,7 +483,7 @@ class Simulator {
       if (!store.options().slots.contains(key.slot) || !store.state(key.ref(), state)) continue;
       const bool seen = std::any_of(state.contributions.begin(), state.contributions.end(),
                                     [](const crdt::Contribution& c) { return c.fully_seen(); });
-      if (seen) return "key " + key.name + " lists observed contributions";
+      if (seen) return "key " + key.name + " lists observed contributions " + describe(store, key);
       if (!crdt::exists(state)) return "key " + key.name + " is only metadata";
       if (!state.contributions.empty() || !state.ttl.empty()) ++needed;
     }

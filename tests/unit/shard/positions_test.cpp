@@ -52,9 +52,9 @@ TEST(PositionsTest, BytesRoundTripAndOfDamagedOnesNothingIsUsed) {
 TEST(PositionsTest, EachShardGoesOnFromItsOwn) {
   TempDir dir;
   const Gaps first = {{{}, of_eu(50), true}}, second = {{of_eu(60), of_eu(70)}};
-  with_positions(dir,
-                 {{{77, 2, kAllSlots, of_eu(90), first}},
-                  {{77, 2, kAllSlots, of_eu(80), second}, {78, 2, {9000, 9001}, of_eu(7), {}}}});
+  with_positions(dir, {{{77, 2, kAllSlots, of_eu(90), first}},
+                       {{77, 2, kAllSlots, of_eu(80), second},
+                        {78, 3, {9000, 9001}, crdt::Stamp::make(7, 0, 3), {}}}});
   const Recovering node(dir, 2);
   EXPECT_EQ(position(*node.stores[0], 77), (crdt::Coverage{2, of_eu(90), first}));
   EXPECT_EQ(position(*node.stores[1], 77), (crdt::Coverage{2, of_eu(80), second}));
@@ -91,6 +91,19 @@ TEST(PositionsTest, WhatOneOldShardDidNotKnowNobodyHas) {
   EXPECT_EQ(position(*three.stores[2], 77).upto, crdt::Stamp{});
 }
 
+// One shard had heard of a region's new shards and the other had not, when the node crashed. What
+// would stay of both would never be heard again, and hold collection up for ever.
+TEST(PositionsTest, OfAProducerThatChangedItsShardsOneLayoutIsLeft) {
+  const Gaps gap = {{of_eu(60), of_eu(70)}};
+  TempDir dir;
+  with_positions(dir,
+                 {{{77, 2, kAllSlots, of_eu(90), {}}},
+                  {{78, 2, {0, 8191}, of_eu(95), {}}, {79, 2, {8192, 16383}, of_eu(80), gap}}});
+  const Recovering node(dir, 1);
+  ASSERT_EQ(node.stores[0]->positions().size(), 1u);
+  EXPECT_EQ(position(*node.stores[0], 77), (crdt::Coverage{2, of_eu(80), gap}));
+}
+
 TEST(PositionsTest, ThoseOfAnEarlierLayoutAreNotFoundAgain) {
   TempDir dir;
   with_positions(dir, {{{77, 2, kAllSlots, of_eu(90), {}}}, {{77, 2, kAllSlots, of_eu(90), {}}}});
@@ -121,6 +134,32 @@ TEST(PositionsTest, TheLogGoesOnFromThere) {
       77, {{batch.header.from.raw, batch.header.to.raw, 0, 1}, batch.bytes});
   const Recovering node(dir, 1);
   EXPECT_EQ(position(*node.stores[0], 77), (crdt::Coverage{2, batch.header.to, lost}));
+}
+
+// A batch of a producer of all slots is logged by each shard that merged it. Of a shard that had
+// not yet, a run with another number of shards has no more than that one had.
+TEST(PositionsTest, TheLogOfOneShardSaysNothingOfTheSlotsOfAnother) {
+  TempDir dir;
+  crdt::Store eu({.region = 2, .slots = kAllSlots, .replicated = true});
+  const std::string low = "{b}k", high = "{a}k";
+  ASSERT_LT(crdt::slot_of(low), 8192);
+  ASSERT_GE(crdt::slot_of(high), 8192);
+  const crdt::Batch lost_on_its_way = batch_of_eu(eu, 100, low);
+  eu.set_now(200);
+  eu.set(crdt::make_ref(0, low + "2"), "v", crdt::kNoDeadline);
+  const crdt::Batch batch = batch_of_eu(eu, 200, high);
+  with_positions(
+      dir, {{{77, 2, kAllSlots, {}, {}}}, {{77, 2, kAllSlots, lost_on_its_way.header.to, {}}}});
+  open_storage(dir)->append_remote(
+      77, {{batch.header.from.raw, batch.header.to.raw, 1, 2}, batch.bytes});
+  for (const size_t shards : {1, 3}) {
+    const Recovering node(dir, shards);
+    crdt::Store& us = *node.stores[0];
+    EXPECT_EQ(position(us, 77).upto, crdt::Stamp{});
+    EXPECT_FALSE(us.coverage(crdt::slot_of(low)).covers(lost_on_its_way.header.to));
+    EXPECT_EQ(us.find(crdt::make_ref(0, low + "2")), nullptr);
+    EXPECT_NE(node.stores[shards - 1]->find(crdt::make_ref(0, high)), nullptr);
+  }
 }
 
 // The log tells what came since; of what was in a damaged slot before it tells nothing.
