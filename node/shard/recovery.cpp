@@ -247,7 +247,8 @@ RecoveryResult recover(RecoverySource* source, const std::vector<crdt::Store*>& 
   recovered.stamps_known = recovered.clock_bound && !old.shards.empty();
   for (crdt::Store* store : stores) highest = std::max(highest, store->clock().last());
   if (!recovered.tail_complete) {
-    highest = std::max(highest, crdt::Stamp::make(wall_ms + max_clock_skew, 0, 0));
+    const crdt::Millis ahead = (recovered.stamps_known ? 1 : 2) * max_clock_skew;
+    highest = std::max(highest, crdt::Stamp::make(wall_ms + ahead, 0, 0));
   }
   const crdt::RegionId region = stores.front()->region();
   crdt::HybridClock clock(region);

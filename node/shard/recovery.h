@@ -4,7 +4,9 @@
 // further than the snapshots, or that was written by another number of shards, does no harm.
 //
 // The clock begins above every stamp found and above the clock bound that was stored, and, if the
-// tail may be lost, above wall time plus the allowed skew besides: a stamp that was handed out and
+// tail may be lost, above wall time plus the allowed skew besides; plus twice that where nothing
+// says what this region had stamped, because another one that began so, with a clock that is ahead
+// by the allowed skew, may have drawn it along: a stamp that was handed out and
 // lost must never be handed out again. After an end in order every shard goes on with the gaps it
 // had; after another, with one more, from the end of its own log on (continuity.h). The
 // incarnation (rule 3 of crdt/key_state.h) goes on only after an end that left nothing unwritten.

@@ -1,8 +1,7 @@
 // A node whose disk says nothing of what its region has written: it listens before it serves.
 #include <gtest/gtest.h>
 
-#include "node/shard/recovery.h"
-#include "tests/unit/shard/tapped_node.h"
+#include "tests/unit/shard/recovering.h"
 
 namespace atl::shard {
 namespace {
@@ -156,6 +155,14 @@ TEST(ListeningTest, NothingExpiresWhileItListens) {
   EXPECT_EQ(expired(), 0u);
   EXPECT_TRUE(eventually([&] { return expired() == 100; }));
   EXPECT_EQ(TestClient(node->port()).call({"GET", "stays"}), "v");
+}
+
+// The disk may be lost, and with it what was stamped by a clock that another region's had drawn
+// along: that one is ahead by the allowed skew, and began above its wall time by as much after a
+// crash.
+TEST(ListeningTest, AnEmptyDirectoryBeginsTwiceTheSkewAhead) {
+  TempDir dir;
+  EXPECT_GT(Recovering(dir, 1).start, at(1000 + 2 * 500));
 }
 
 // Without replication there is nobody to listen to.
