@@ -10,11 +10,13 @@
 // connection at full rate deadlocks until the server's write deadline. Encoding, compression and
 // publishing happen on a thread of the transport, decoding on libnats' own, never on a shard's.
 //
-// *Threads*: every method may be called from any thread; the receiver is called on libnats'
-// threads. *Owns*: connections and its thread; the destructor stops both, after which the receiver
-// is not called again. *Bounds*: kQueueBytesMax of messages waiting to be published, the oldest are
-// dropped (counted; repaired by pulls); pending limits on subscriptions likewise.
-// *Errors*: open() fails only on a malformed URL; a server that is not there is retried for ever.
+// *Threads*: every method may be called from any thread, and none but flush() and the destructor
+// waits for the network; the receiver is called on libnats' threads and the transport's own.
+// *Owns*: connections and its thread; the destructor stops both, after which the receiver is not
+// called again; what is still queued is lost. *Bounds*: kQueueBytesMax of messages waiting to be
+// published, the oldest are dropped (counted; repaired by pulls); pending limits on subscriptions
+// likewise. *Errors*: open() fails only on a malformed URL; a server that is not there, stands
+// still or refuses this node is retried for ever.
 #pragma once
 
 #include <functional>
@@ -45,6 +47,8 @@ class NatsTransport {
     std::function<void(std::shared_ptr<const Message>, std::optional<uint16_t> shard)> message;
     std::function<void(std::string reason)> malformed;
     std::function<void(bool connected, std::string detail)> connection;
+    // What somebody has to mend: credentials, permissions, limits of the NATS server.
+    std::function<void(std::string text)> complaint;
   };
   struct Stats {
     bool connected = false;

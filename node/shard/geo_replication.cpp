@@ -94,6 +94,9 @@ void GeoReplication::start() {
   r.connection = [this](bool connected, const std::string& detail) {
     connection(connected, detail);
   };
+  r.complaint = [this](const std::string& text) {
+    if (running_) spdlog::error("NATS: {}", text);
+  };
   std::string error;
   running_ = true;
   auto transport = geo::NatsTransport::open(std::move(o), std::move(r), error);
