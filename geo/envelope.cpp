@@ -272,7 +272,7 @@ bool decode_content(std::string content, bool zstd, Message& message, std::strin
 }  // namespace
 
 std::vector<std::string> encode(const Message& message, uint64_t content_id,
-                                Compression compression) {
+                                Compression compression, size_t part_bytes) {
   wire::Content content;
   put(content.mutable_sender(), message.sender);
   std::visit([&](const auto& body) { put(&content, body); }, message.body);
@@ -289,7 +289,7 @@ std::vector<std::string> encode(const Message& message, uint64_t content_id,
       zstd = true;
     }
   }
-  const size_t parts = std::max<size_t>(1, (bytes.size() + kPartBytes - 1) / kPartBytes);
+  const size_t parts = std::max<size_t>(1, (bytes.size() + part_bytes - 1) / part_bytes);
   std::vector<std::string> payloads;
   for (size_t i = 0; i < parts; ++i) {
     wire::Envelope envelope;
@@ -299,7 +299,7 @@ std::vector<std::string> encode(const Message& message, uint64_t content_id,
       envelope.set_content_id(content_id);
       envelope.set_part(static_cast<uint32_t>(i));
       envelope.set_parts(static_cast<uint32_t>(parts));
-      envelope.set_content(bytes.substr(i * kPartBytes, kPartBytes));
+      envelope.set_content(bytes.substr(i * part_bytes, part_bytes));
     } else {
       envelope.set_content(std::move(bytes));
     }
@@ -342,7 +342,7 @@ Assembler::Result Assembler::add(std::string_view source, std::string_view paylo
                : Result::kError;
   }
   const uint32_t parts = envelope.parts();
-  if (parts < 2 || envelope.part() >= parts || parts > kContentBytesMax / kPartBytes) {
+  if (parts < 2 || envelope.part() >= parts || parts > kContentBytesMax / kPartBytesMin) {
     error = "part number out of range";
     return Result::kError;
   }

@@ -1,6 +1,6 @@
 // Encodes messages into NATS payloads and reads them back.
 //
-// A message larger than kPartBytes travels in parts; an Assembler per sender joins them. Content
+// A message larger than `part_bytes` travels in parts; an Assembler per sender joins them. Content
 // is compressed with zstd where that makes it smaller by an eighth or more.
 //
 // *Errors*: decoding returns a reason, nothing is applied of a message that is not whole and
@@ -18,7 +18,9 @@
 
 namespace atl::geo {
 
-inline constexpr size_t kPartBytes = 240 * 1024;              // NATS' default limit is 1 MB
+inline constexpr size_t kPartBytes = 240 * 1024;  // NATS' default limit is 1 MB
+inline constexpr size_t kEnvelopeBytesMax = 128;  // around a part
+inline constexpr size_t kPartBytesMin = 4096 - kEnvelopeBytesMax;
 inline constexpr size_t kContentBytesMax = size_t{1} << 30;   // of one message
 inline constexpr size_t kAssemblyBytesMax = size_t{1} << 30;  // of all unfinished messages
 inline constexpr size_t kCompressFromBytes = 1024;
@@ -26,9 +28,9 @@ inline constexpr size_t kCompressFromBytes = 1024;
 enum class Compression : uint8_t { kOff, kZstd };
 
 // One payload a NATS message. `content_id` tells the parts of one message from another's; the
-// caller never repeats one within an incarnation.
+// caller never repeats one within an incarnation. `part_bytes` is at least kPartBytesMin.
 std::vector<std::string> encode(const Message& message, uint64_t content_id,
-                                Compression compression);
+                                Compression compression, size_t part_bytes = kPartBytes);
 
 // Joins parts. *Threads*: confined to one. *Bounds*: kAssemblyBytesMax; when it is exceeded the
 // oldest unfinished message is dropped, and the protocol asks for it again.

@@ -8,11 +8,11 @@
 // safe end: a subscription's handler may run once more after the subscription was closed, and
 // events of a connection are delivered by a thread that nobody waits for.
 //
-// *Threads*: start(), tend(), publish(), flush() and stop() from one thread at a time; the rest
-// from any, and without a lock of libnats, which holds them while it writes to a socket. Handlers
-// are called on libnats' threads and inside start() and tend(); never after stop() has returned,
-// which waits for those that run. *Bounds*: a server that takes nothing for kWriteDeadlineMs is
-// left.
+// *Threads*: start(), tend(), publish(), flush(), max_payload() and stop() from one thread at a
+// time; the rest from any, and without a lock of libnats, which holds them while it writes to a
+// socket. Handlers are called on libnats' threads and inside start() and tend(); never after stop()
+// has returned, which waits for those that run. *Bounds*: a server that takes nothing for
+// kWriteDeadlineMs is left.
 #pragma once
 
 #include <nats/nats.h>
@@ -56,6 +56,7 @@ class NatsLine {
   void tend();
   natsStatus publish(const std::string& subject, std::string_view payload);
   void flush(int64_t limit_ms);
+  int64_t max_payload() const { return natsConnection_GetMaxPayload(connection_); }
   void stop() { let_go(); }
 
   bool up() const { return up_; }

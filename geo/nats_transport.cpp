@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <charconv>
 #include <chrono>
@@ -10,6 +11,7 @@
 #include <mutex>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "geo/nats_line.h"
 
@@ -95,6 +97,8 @@ class NatsTransport::Impl {
   NatsLine::Handlers line_handlers();
   void publish_loop();
   void publish(const Queued& queued);
+  size_t part_bytes(int64_t max_payload);
+  void complain_about(int64_t max_payload);
   void received(std::string_view subject, std::string_view payload, std::optional<uint16_t> shard,
                 Assembler& assembler);
   void stop();
@@ -116,6 +120,7 @@ class NatsTransport::Impl {
   std::chrono::steady_clock::time_point flush_until_{};
   std::thread publisher_;
   uint64_t next_content_;
+  int64_t complained_about_ = 0;  // a max_payload
 
   std::atomic<uint64_t> messages_out_{0}, bytes_out_{0}, messages_in_{0}, bytes_in_{0};
   std::atomic<uint64_t> dropped_{0};
@@ -209,14 +214,33 @@ void NatsTransport::Impl::publish_loop() {
   }
 }
 
+// It may differ from one server to the next.
+size_t NatsTransport::Impl::part_bytes(int64_t max_payload) {
+  constexpr auto kLeast = static_cast<int64_t>(kPartBytesMin + kEnvelopeBytesMax);
+  if (max_payload <= 0) return kPartBytes;  // not known
+  if (max_payload < kLeast) complain_about(max_payload);
+  const auto most = static_cast<size_t>(std::max(max_payload, kLeast));
+  return std::min(kPartBytes, most - kEnvelopeBytesMax);
+}
+
+void NatsTransport::Impl::complain_about(int64_t max_payload) {
+  if (std::exchange(complained_about_, max_payload) == max_payload) return;
+  receiver_.complaint("max_payload of the NATS server is " + std::to_string(max_payload) +
+                      " bytes, which is too little: larger messages are lost. Set it to 1 MB, its "
+                      "default, in the configuration of every NATS server");
+}
+
 void NatsTransport::Impl::publish(const Queued& queued) {
   if (!out_.up()) {
     ++dropped_;
     return;
   }
+  const int64_t max = out_.max_payload();
   for (const std::string& payload :
-       encode(*queued.message, next_content_++, options_.compression)) {
-    if (out_.publish(queued.subject, payload) != NATS_OK) {
+       encode(*queued.message, next_content_++, options_.compression, part_bytes(max))) {
+    const natsStatus s = out_.publish(queued.subject, payload);
+    if (s == NATS_MAX_PAYLOAD) complain_about(max);
+    if (s != NATS_OK) {
       ++dropped_;
       return;
     }

@@ -7,8 +7,9 @@
 //     <prefix>.in.<region id>.<node>.<shard>.<from region>.<node>.<shard>        to one shard
 //
 // Two connections, one that publishes and one that subscribes: libnats 3.4 with both on one
-// connection at full rate deadlocks until the server's write deadline. Encoding, compression and
-// publishing happen on a thread of the transport, decoding on libnats' own, never on a shard's.
+// connection at full rate deadlocks until the server's write deadline. Parts of large messages are
+// no larger than what the server takes. Encoding, compression and publishing happen on a thread of
+// the transport, decoding on libnats' own, never on a shard's.
 //
 // *Threads*: every method may be called from any thread, and none but flush() and the destructor
 // waits for the network; the receiver is called on libnats' threads and the transport's own.

@@ -133,6 +133,21 @@ TEST(Envelope, LargeMessagesTravelInPartsInAnyOrderAndRepeated) {
   EXPECT_EQ(*std::get<BatchMessage>(got.body).bytes, *std::get<BatchMessage>(sent.body).bytes);
 }
 
+TEST(Envelope, PartsAreAsSmallAsAskedFor) {
+  const Message sent = example(BatchMessage{bytes(20'000'000, 5)});
+  Assembler assembler;
+  Message got;
+  std::string error;
+  auto result = Assembler::Result::kIncomplete;
+  for (const auto& p : encode(sent, 9, Compression::kOff, kPartBytesMin)) {
+    EXPECT_LE(p.size(), kPartBytesMin + kEnvelopeBytesMax);
+    ASSERT_EQ(result, Assembler::Result::kIncomplete);
+    result = assembler.add("s", p, got, error);
+  }
+  ASSERT_EQ(result, Assembler::Result::kMessage) << error;
+  EXPECT_EQ(*std::get<BatchMessage>(got.body).bytes, *std::get<BatchMessage>(sent.body).bytes);
+}
+
 TEST(Envelope, PartsOfTwoSendersDoNotMix) {
   const auto a = encode(example(BatchMessage{bytes(kPartBytes + 5, 1)}), 9, Compression::kOff);
   const auto b = encode(example(BatchMessage{bytes(kPartBytes + 5, 2)}), 9, Compression::kOff);

@@ -153,6 +153,38 @@ TEST_F(NatsTransportTest, RefusedCredentialsAreSaidAndTriedAgain) {
   EXPECT_TRUE(eventually([&] { return server.subscriptions() == 2; }));
 }
 
+TEST_F(NatsTransportTest, PartsAreNoLargerThanWhatTheServerTakes) {
+  constexpr size_t kMax = 64 * 1024;
+  FakeNats server(kMax);
+  const auto transport = open({server.url()});
+  const auto sent = message(300 * 1024);
+  transport->broadcast(sent);
+  ASSERT_TRUE(eventually([&] { return server.publications() >= 5; }));
+  Assembler assembler;
+  Message got;
+  std::string error;
+  auto result = Assembler::Result::kIncomplete;
+  for (const auto& each : server.published()) {
+    EXPECT_LE(each.payload.size(), kMax);
+    result = assembler.add(each.subject, each.payload, got, error);
+  }
+  ASSERT_EQ(result, Assembler::Result::kMessage) << error;
+  EXPECT_EQ(*std::get<BatchMessage>(got.body).bytes, *std::get<BatchMessage>(sent->body).bytes);
+  EXPECT_EQ(transport->stats().dropped, 0u);
+  EXPECT_TRUE(complaints().empty());
+}
+
+TEST_F(NatsTransportTest, AServerThatTakesAlmostNothingIsComplainedAboutOnce) {
+  FakeNats server(1000);
+  const auto transport = open({server.url()});
+  for (int i = 0; i < 5; ++i) transport->broadcast(message(10'000));
+  transport->broadcast(message(10));
+  EXPECT_TRUE(eventually([&] { return server.publications() == 1; })) << "the small one goes on";
+  EXPECT_EQ(transport->stats().dropped, 5u);
+  EXPECT_TRUE(complained("max_payload"));
+  EXPECT_EQ(complaints().size(), 1u);
+}
+
 TEST_F(NatsTransportTest, NothingIsReceivedAfterTheEnd) {
   FakeNats server;
   std::promise<void> received, go_on;
