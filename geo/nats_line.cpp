@@ -13,6 +13,7 @@ constexpr int kPingsUnanswered = 2;
 constexpr int64_t kWriteDeadlineMs = 2000;
 constexpr int kPendingBytesMax = 256 * 1024 * 1024;
 constexpr std::chrono::seconds kMakeAnewEvery{2};
+constexpr std::chrono::seconds kComplainEvery{10};
 constexpr size_t kErrorTextMax = 255;  // libnats' buffer without its final zero
 
 // Why the connection is in trouble, in the server's words where it gave some.
@@ -94,7 +95,7 @@ struct NatsLine::Callbacks {
         return;
       }
       const std::string text = last_error(connection, status);
-      line.handlers_.complaint("the server says '" + text + "': " + line.advice(status, text));
+      line.complain("the server says '" + text + "': " + line.advice(status, text));
     });
   }
   static void on_connected(natsConnection* connection, void* number) {
@@ -115,9 +116,8 @@ struct NatsLine::Callbacks {
       line.set_up(false);
       natsStatus status = NATS_OK;
       const std::string text = last_error(connection, status);
-      line.handlers_.complaint("the connection was closed with '" + text +
-                               "': " + line.advice(status, text) + "; a new one is tried every " +
-                               std::to_string(kMakeAnewEvery.count()) + " s");
+      line.complain("the connection was closed with '" + text + "': " + line.advice(status, text) +
+                    "; a new one is tried every " + std::to_string(kMakeAnewEvery.count()) + " s");
       line.closed_ = true;
     });
   }
@@ -218,7 +218,7 @@ void NatsLine::tend() {
   if (s == NATS_OK) ++reconnects_;
   if (s != NATS_OK && s != NATS_NOT_YET_CONNECTED) {
     closed_ = true;
-    handlers_.complaint(std::string("cannot connect: ") + natsStatus_GetText(s));
+    complain(std::string("cannot connect: ") + natsStatus_GetText(s));
   }
 }
 
@@ -246,6 +246,16 @@ void NatsLine::set_up(bool up) {
   const std::lock_guard lock(mutex_);
   heard_ = true;
   up_ = up;
+}
+
+void NatsLine::complain(std::string text) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto now = std::chrono::steady_clock::now();
+    if (now < next_complaint_) return;
+    next_complaint_ = now + kComplainEvery;
+  }
+  handlers_.complaint(std::move(text));
 }
 
 void NatsLine::report_connected(natsConnection* connection) {

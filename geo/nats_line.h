@@ -12,7 +12,7 @@
 // time; the rest from any, and without a lock of libnats, which holds them while it writes to a
 // socket. Handlers are called on libnats' threads and inside start() and tend(); never after stop()
 // has returned, which waits for those that run. *Bounds*: a server that takes nothing for
-// kWriteDeadlineMs is left.
+// kWriteDeadlineMs is left; one complaint in kComplainEvery, of what may be one for every message.
 #pragma once
 
 #include <nats/nats.h>
@@ -74,6 +74,7 @@ class NatsLine {
   void let_go();
   void set_up(bool up);
   void report_connected(natsConnection* connection);
+  void complain(std::string text);
   std::string advice(natsStatus status, std::string_view text) const;
 
   const Options options_;
@@ -85,6 +86,7 @@ class NatsLine {
 
   std::mutex mutex_;
   bool heard_ = false;  // an event of this connection
+  std::chrono::steady_clock::time_point next_complaint_{};
   std::atomic<bool> up_{false};
   std::atomic<bool> closed_{false};
   std::atomic<uint64_t> reconnects_{0}, slow_consumer_{0};

@@ -185,6 +185,22 @@ TEST_F(NatsTransportTest, AServerThatTakesAlmostNothingIsComplainedAboutOnce) {
   EXPECT_EQ(complaints().size(), 1u);
 }
 
+TEST_F(NatsTransportTest, AMissingPermissionIsSaidOnceWithItsSubject) {
+  FakeNats server;
+  server.answer("-ERR 'Permissions Violation for Publish to \"t.out.1.7.0\"'\r\n");
+  const auto transport = open({server.url()});
+  const auto begun = std::chrono::steady_clock::now();
+  for (int i = 0; i < 200; ++i) transport->broadcast(message(10));
+  ASSERT_TRUE(eventually([&] { return server.publications() == 200; }));
+  ASSERT_TRUE(eventually([&] { return !complaints().empty(); }));
+  server.drop_all();  // events come in order: this one after all the errors
+  ASSERT_TRUE(eventually([&] { return count(downs_) >= 2; }));
+  const auto took = std::chrono::steady_clock::now() - begun;
+  EXPECT_LE(complaints().size(), 1 + static_cast<size_t>(took / 10s));
+  EXPECT_TRUE(complained("Publish to \"t.out.1.7.0\"")) << complaints().at(0);
+  EXPECT_TRUE(complained("must be permitted to publish and to subscribe to 't.>'"));
+}
+
 TEST_F(NatsTransportTest, NothingIsReceivedAfterTheEnd) {
   FakeNats server;
   std::promise<void> received, go_on;
