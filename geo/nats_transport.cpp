@@ -7,13 +7,13 @@
 #include <charconv>
 #include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <mutex>
 #include <random>
 #include <thread>
 #include <utility>
 
 #include "geo/nats_line.h"
+#include "geo/send_queue.h"
 
 namespace atl::geo {
 
@@ -85,18 +85,13 @@ class NatsTransport::Impl {
   }
 
  private:
-  struct Queued {
-    std::string subject;
-    std::shared_ptr<const Message> message;
-    size_t weight;
-  };
   std::string node_name() const {
     return std::to_string(options_.region) + '.' + hex(options_.node);
   }
   NatsLine::Options line_options(const char* role);
   NatsLine::Handlers line_handlers();
   void publish_loop();
-  void publish(const Queued& queued);
+  void publish(const SendQueue::Queued& queued);
   size_t part_bytes(int64_t max_payload);
   void complain_about(int64_t max_payload);
   void received(std::string_view subject, std::string_view payload, std::optional<uint16_t> shard,
@@ -113,8 +108,7 @@ class NatsTransport::Impl {
   std::mutex mutex_;
   std::condition_variable work_;
   std::condition_variable idle_;
-  std::deque<Queued> queue_;
-  size_t queued_bytes_ = 0;
+  SendQueue queue_;
   bool stopping_ = false;
   uint64_t flush_wanted_ = 0, flushed_ = 0;
   std::chrono::steady_clock::time_point flush_until_{};
@@ -173,13 +167,7 @@ void NatsTransport::Impl::enqueue(std::string subject, std::shared_ptr<const Mes
   const size_t bytes = weight(*message);
   {
     const std::lock_guard lock(mutex_);
-    queue_.push_back({std::move(subject), std::move(message), bytes});
-    queued_bytes_ += bytes;
-    while (queued_bytes_ > kQueueBytesMax && queue_.size() > 1) {
-      queued_bytes_ -= queue_.front().weight;
-      queue_.pop_front();
-      ++dropped_;
-    }
+    dropped_ += queue_.push({std::move(subject), std::move(message), bytes});
   }
   work_.notify_one();
 }
@@ -190,14 +178,10 @@ void NatsTransport::Impl::publish_loop() {
     work_.wait_for(lock, kTendEvery,
                    [&] { return stopping_ || !queue_.empty() || flushed_ != flush_wanted_; });
     if (stopping_) return;
-    std::optional<Queued> next;
+    std::optional<SendQueue::Queued> next;
     const uint64_t flushing = flush_wanted_;
     const auto flush_until = flush_until_;
-    if (!queue_.empty()) {
-      next = std::move(queue_.front());
-      queue_.pop_front();
-      queued_bytes_ -= next->weight;
-    }
+    if (!queue_.empty()) next = queue_.pop();
     lock.unlock();
     in_.tend();
     out_.tend();
@@ -230,7 +214,7 @@ void NatsTransport::Impl::complain_about(int64_t max_payload) {
                       "default, in the configuration of every NATS server");
 }
 
-void NatsTransport::Impl::publish(const Queued& queued) {
+void NatsTransport::Impl::publish(const SendQueue::Queued& queued) {
   if (!out_.up()) {
     ++dropped_;
     return;

@@ -15,9 +15,9 @@
 // waits for the network; the receiver is called on libnats' threads and the transport's own.
 // *Owns*: connections and its thread; the destructor stops both, after which the receiver is not
 // called again; what is still queued is lost. *Bounds*: kQueueBytesMax of messages waiting to be
-// published, the oldest are dropped (counted; repaired by pulls); pending limits on subscriptions
-// likewise. *Errors*: open() fails only on a malformed URL; a server that is not there, stands
-// still or refuses this node is retried for ever.
+// published and one larger one (send_queue.h), the oldest are dropped (counted; repaired by pulls);
+// pending limits on subscriptions likewise. *Errors*: open() fails only on a malformed URL; a
+// server that is not there, stands still or refuses this node is retried for ever.
 #pragma once
 
 #include <functional>
@@ -30,8 +30,6 @@
 #include "geo/message.h"
 
 namespace atl::geo {
-
-inline constexpr size_t kQueueBytesMax = 64 * 1024 * 1024;
 
 class NatsTransport {
  public:
