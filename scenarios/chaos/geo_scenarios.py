@@ -1,4 +1,5 @@
 """Scenarios about what lies between regions: links, NATS, clocks, regions that go and come."""
+import os
 import time
 
 import checks
@@ -93,6 +94,31 @@ def node_frozen(run):
         demand(stuck, "a region that is down slows no other down")
         time.sleep(2)
         run.calm(cluster, load)
+
+
+@scenario(timeout_s=180)
+def nats_server_frozen(run):
+    """A NATS server stands still without closing anything.
+
+    Workload:  24 MB of noise in us.
+    Faults:    us's NATS server is stopped by SIGSTOP before it; us's node is told to end.
+    Invariant: us answers, notices and ends in order; all is in eu when both are back.
+    """
+    with run.cluster(regions=("us", "eu")) as cluster:
+        us, nats = cluster.nodes["us"], cluster.nats["us"]
+        client = us.client()
+        nats.pause()
+        for number in range(400):
+            client.set(f"noise:{number}", os.urandom(60_000))
+        wait_until(lambda: us.info("geo")["geo_nats_connected"] == 0, 60,
+                   "us notices that its NATS server stands still")
+        client.set("noise:last", os.urandom(60_000))
+        status = us.stop()
+        demand([f"exit status {status}"] if status else [], "us ends in order")
+        nats.resume()
+        us.start()
+        held = run.calm(cluster)
+        demand([] if len(held) == 401 else [f"{len(held)} of 401 keys"], "nothing is missing")
 
 
 def _fill_and_settle(run, cluster, count):
