@@ -11,13 +11,13 @@
 // no larger than what the server takes. Encoding, compression and publishing happen on a thread of
 // the transport, decoding on libnats' own, never on a shard's.
 //
-// *Threads*: every method may be called from any thread, and none but flush() and the destructor
-// waits for the network; the receiver is called on libnats' threads and the transport's own.
-// *Owns*: connections and its thread; the destructor stops both, after which the receiver is not
-// called again; what is still queued is lost. *Bounds*: kQueueBytesMax of messages waiting to be
-// published and one larger one (send_queue.h), the oldest are dropped (counted; repaired by pulls);
-// pending limits on subscriptions likewise. *Errors*: open() fails only on a malformed URL; a
-// server that is not there, stands still or refuses this node is retried for ever.
+// *Threads*: every method may be called from any thread, and none but open(), flush() and the
+// destructor waits for the network; the receiver is called on libnats' threads and the transport's
+// own. *Owns*: connections and its thread; the destructor stops both, after which the receiver is
+// not called again; what is still queued is lost. *Bounds*: kQueueBytesMax of messages waiting to
+// be published and one larger one (send_queue.h), the oldest are dropped (counted; repaired by
+// pulls); pending limits on subscriptions likewise. *Errors*: open() fails only on a malformed URL;
+// a server that is not there, stands still or refuses this node is retried for ever.
 #pragma once
 
 #include <functional>

@@ -25,7 +25,7 @@ class FakeNats {
   };
 
   explicit FakeNats(int64_t max_payload = 1 << 20) : max_payload_(max_payload) {
-    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     const int small = 64 * 1024;  // so that a server which does not read is noticed
     ::setsockopt(listener_, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     sockaddr_in at{};
