@@ -76,6 +76,11 @@ Node::~Node() {
   listener_.reset();
   for (auto& shard : shards_) shard->set_link(nullptr);
   replication_.reset();
+  // After a start that failed it is still open, and its listener goes to the shards.
+  if (owned_storage_) {
+    const persist::Outcome closed = owned_storage_->close(kCloseLimit);
+    if (!closed.ok()) spdlog::error("{}", closed.error);
+  }
   shards_.clear();
   snapshots_.reset();  // its timer belongs to main_io_, which is gone before other members are
 }
@@ -438,12 +443,15 @@ void Node::set_attention(uint32_t bits, bool on) {
 void Node::on_storage_progress(const persist::Progress& progress) {
   const bool failed_before = (attention() & kDiskFailing) != 0;
   update_disk_attention();
-  if (owned_storage_->fsync() != persist::Fsync::kAlways) return;
   if (!failed_before && !owned_storage_->healthy()) {
     for (auto& shard : shards_) {
       shard->post([s = shard.get()] { s->drop_held_replies(); });
     }
   }
+  // Whatever the policy is now: replies may be held from when it was `always`. Under the others
+  // this moves once a second or less.
+  if (progress.durable == told_durable_) return;
+  told_durable_ = progress.durable;
   for (auto& shard : shards_) {
     shard->post([s = shard.get(), durable = progress.durable] { s->on_log_progress(durable); });
   }

@@ -169,6 +169,7 @@ class Node {
   std::string run_id_;
   std::chrono::steady_clock::time_point started_;
   size_t shard_count_planned_ = 1;
+  persist::Ticket told_durable_ = 0;  // to the shards; of the storage's writer thread
   int port_ = 0;
   bool running_ = false;
   bool shutdown_save_ = false, shutdown_no_save_ = false, shutdown_force_ = false;

@@ -83,6 +83,10 @@ void Shard::apply_settings(std::shared_ptr<const config::Settings> settings) {
     client.connection().set_output_limits(net.output_limits);
     client.parser.set_limits({settings_->proto_max_bulk_len, client.session.authenticated});
   });
+  // The new policy may sync much later, and nobody is to wait for that.
+  if (settings_->appendfsync != config::AppendFsync::kAlways && !holding_.empty()) {
+    node_.storage()->flush_now();
+  }
   outgoing_.resize(node_.shard_count_planned());
   store_.access_policy().lfu_log_factor = settings_->lfu_log_factor;
   store_.access_policy().lfu_decay_minutes = settings_->lfu_decay_time;
@@ -292,6 +296,8 @@ void Shard::hold_until_durable(Client& client) {
   connection.hold_output();
   if (client.holds.empty()) holding_.push_back(client.session.id);
   client.holds.push_back({connection.output_position(), client.ticket});
+  // The policy changed in this turn.
+  if (settings_->appendfsync != config::AppendFsync::kAlways) node_.storage()->flush_now();
 }
 
 // What a reply of this turn depends on. While the disk fails writes are refused, and reads and

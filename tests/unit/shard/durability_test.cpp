@@ -156,6 +156,30 @@ TEST(DurabilityTest, AlwaysRepliesAfterTheSync) {
   }
 }
 
+// Replies that wait for the disk leave after the next sync, though the policy is another one then.
+TEST(DurabilityTest, HeldRepliesLeaveAfterAChangeOfPolicy) {
+  for (const char* threads : {"1", "3"}) {
+    for (const char* policy : {"everysec", "no"}) {
+      TempDir dir;
+      SwitchedDisk disk;
+      TestNode node(dir.path(), logged(threads, "always"), &disk);
+      TestClient writer(node.port()), admin(node.port());
+      EXPECT_EQ(writer.call({"SET", "k", "old"}), "OK");
+      disk.slow = true;
+      writer.set_timeout(100);
+      writer.send({"SET", "k", "new"});
+      EXPECT_EQ(writer.read(), "(timeout)");
+      admin.send({"CONFIG", "SET", "appendfsync", policy});
+      EXPECT_TRUE(
+          eventually([&] { return node.node().storage()->fsync() != persist::Fsync::kAlways; }));
+      disk.slow = false;
+      writer.set_timeout(10000);
+      EXPECT_EQ(writer.read(), "OK");
+      EXPECT_EQ(admin.read(), "OK");
+    }
+  }
+}
+
 // A full disk refuses writes, keeps answering reads, and takes writes again when there is room.
 TEST(DurabilityTest, FullDiskRefusesWritesUntilThereIsRoom) {
   TempDir dir;
