@@ -51,7 +51,7 @@ class Dispatcher {
 
   net::InputProgress on_input(Client& client, std::span<char> input);
 
-  // Goes on with a client whose wait is over.
+  // Goes on with a client whose wait is over, unless the shard is stopping.
   void resume(Client& client);
   // Clients that wait because of CLIENT PAUSE or a log that cannot keep up.
   void resume_paused();

@@ -57,6 +57,7 @@ Shard::Shard(Node& node, ShardIndex index, crdt::SlotRange slots,
   });
   reactor_.set_session_factory(
       [this](net::Connection& connection) -> std::unique_ptr<net::ConnectionHandler> {
+        if (stopping_) connection.suspend();
         return std::make_unique<Client>(*this, connection);
       });
   reactor_.set_turn_end([this] { end_turn(); });

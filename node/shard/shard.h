@@ -132,7 +132,8 @@ class Shard {
 
   // ---- Stopping ----
   void stop_reading();  // no further request is executed
-  bool quiet() const;   // nothing is owed to a client but held replies
+  bool stopping() const { return stopping_; }
+  bool quiet() const;  // nothing is owed to a client but held replies
   void set_active_expire(bool on) { active_expire_ = on; }
 
  private:

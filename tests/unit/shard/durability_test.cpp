@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <fstream>
@@ -72,6 +73,50 @@ TEST(DurabilityTest, SnapshotAloneIsLoaded) {
   TestNode node(dir.path(), {{"appendonly", "no"}, {"save", "3600 1"}});
   TestClient client(node.port());
   EXPECT_EQ(client.call({"MGET", "saved", "at the end"}), "[1, 2]");
+}
+
+// A key whose slot belongs to the shard.
+std::string key_of(Node& node, ShardIndex shard, const std::string& name) {
+  for (int i = 0;; ++i) {
+    std::string key = name + std::to_string(i);
+    if (node.owner(crdt::slot_of(key)) == shard) return key;
+  }
+}
+
+// Clients whose commands stop several shards, and so are never done, are not served once the node
+// stops: all that was acknowledged is in the last snapshot.
+TEST(DurabilityTest, NothingIsAcknowledgedAfterTheLastSnapshot) {
+  constexpr size_t kWriters = 4;
+  const TestNode::Options options = {{"appendonly", "no"}, {"save", "3600 1"}, {"threads", "2"}};
+  TempDir dir;
+  auto node = std::make_unique<TestNode>(dir.path(), options);
+  std::vector<std::pair<std::string, std::string>> keys;
+  for (size_t w = 0; w < kWriters; ++w) {
+    const std::string name = std::to_string(w) + ":";
+    keys.emplace_back(key_of(node->node(), 0, name), key_of(node->node(), 1, name));
+  }
+  std::array<std::atomic<int>, kWriters> acknowledged{};
+  std::vector<std::thread> writers;
+  for (size_t w = 0; w < kWriters; ++w) {
+    writers.emplace_back([&, w, port = node->port()] {
+      TestClient client(port);
+      for (int i = 1;; ++i) {
+        const std::string n = std::to_string(i);
+        if (client.call({"MSET", keys[w].first, n, keys[w].second, n}) != "OK") return;
+        acknowledged[w] = i;
+      }
+    });
+  }
+  for (const auto& each : acknowledged) EXPECT_TRUE(eventually([&] { return each >= 20; }));
+  EXPECT_EQ(node->stop(), 0);
+  node.reset();
+  for (std::thread& each : writers) each.join();
+  TestNode again(dir.path(), options);
+  TestClient client(again.port());
+  for (size_t w = 0; w < kWriters; ++w) {
+    EXPECT_GE(std::stoi("0" + client.call({"GET", keys[w].first})), acknowledged[w]);
+    EXPECT_GE(std::stoi("0" + client.call({"GET", keys[w].second})), acknowledged[w]);
+  }
 }
 
 // A node under `appendfsync always` that lives until it is killed; see child/.
