@@ -96,7 +96,8 @@ class NodeServices {
   virtual void snapshot(std::function<void(std::string)> done) = 0;
   virtual bool snapshot_running() const = 0;
   virtual int64_t last_save_unix_s() const = 0;
-  // SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]. "" when under way (no reply follows), else error.
+  // SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]. "" when under way (a reply follows only if it
+  // comes to nothing), else error.
   struct ShutdownOptions {
     bool save = false, no_save = false, now = false, force = false, abort = false;
   };

@@ -278,18 +278,21 @@ void Node::schedule_minute_hand() {
 }
 
 int Node::run() {
-  while (!shutdown_asked_) {
-    main_io_.run_one();
+  for (;;) {
+    while (!shutdown_asked_) main_io_.run_one();
+    if (const std::optional<int> code = shut_down(shutdown_)) return *code;
+    shutdown_asked_ = false;
+    for (const auto& refused : std::exchange(shutdown_refused_, {})) refused();
   }
-  return stop();
 }
 
-std::string Node::request_shutdown(const command::NodeServices::ShutdownOptions& options) {
+std::string Node::request_shutdown(const ShutdownOptions& options, std::function<void()> refused) {
   if (options.abort) return "No shutdown in progress.";
-  shutdown_save_ = options.save;
-  shutdown_no_save_ = options.no_save;
-  shutdown_force_ = options.force;
-  boost::asio::post(main_io_, [this] { shutdown_asked_ = true; });
+  post_main([this, options, refused = std::move(refused)]() mutable {
+    shutdown_ = options;
+    if (refused) shutdown_refused_.push_back(std::move(refused));
+    shutdown_asked_ = true;
+  });
   return {};
 }
 
@@ -324,27 +327,27 @@ bool Node::wait_until_quiet(std::chrono::milliseconds limit) {
 }
 
 std::string Node::final_snapshot() {
-  std::optional<std::string> outcome;
-  const auto attempt = [&] {
-    outcome.reset();
-    snapshots_->request([&](std::string error) { outcome = std::move(error); });
-    while (!outcome) main_io_.run_one();
-  };
+  // What was written after a pass began may not be in it.
   while (snapshots_->running()) main_io_.run_one();
-  attempt();
+  std::optional<std::string> outcome;
+  snapshots_->begin([&](std::string error) { outcome = std::move(error); });
+  while (!outcome) main_io_.run_one();
   return *outcome;
 }
 
+void Node::go_on() {
+  spdlog::error("The final snapshot failed, can't exit. SHUTDOWN FORCE ends without it.");
+  if (replication_) replication_->start();
+  run_on_all_and_wait([](Shard& shard) { shard.read_again(); });
+}
+
 int Node::stop() {
+  return shut_down({.force = true}).value_or(1);
+}
+
+std::optional<int> Node::shut_down(const ShutdownOptions how) {
   if (!running_) return 0;
-  running_ = false;
   spdlog::warn("User requested shutdown...");
-  std::latch closed(1);
-  shards_[0]->post([&] {
-    listener_->close();
-    closed.count_down();
-  });
-  closed.wait();
   run_on_all_and_wait([](Shard& shard) { shard.stop_reading(); });
   if (!wait_until_quiet(kQuietLimit)) spdlog::warn("Some commands were not finished in time");
   if (replication_) {
@@ -355,14 +358,24 @@ int Node::stop() {
   int code = 0;
   const auto settings = config_.snapshot();
   bool stored = logging_;
-  const bool save =
-      !shutdown_no_save_ && (shutdown_save_ || (!settings->save.empty() && !logging_));
+  const bool save = !how.no_save && (how.save || (!settings->save.empty() && !logging_));
   if (save) {
     spdlog::info("Saving the final snapshot before exiting.");
     const std::string error = final_snapshot();
     stored = error.empty();
+    if (!stored && !how.force) {
+      go_on();
+      return std::nullopt;
+    }
     if (!stored) code = 1;
   }
+  running_ = false;
+  std::latch closed(1);
+  shards_[0]->post([&] {
+    listener_->close();
+    closed.count_down();
+  });
+  closed.wait();
   std::atomic<bool> whole{true};
   run_on_all_and_wait([&](Shard& shard) {
     shard.seal();

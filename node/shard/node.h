@@ -59,6 +59,8 @@ enum Attention : uint32_t {
 
 class Node {
  public:
+  using ShutdownOptions = command::NodeServices::ShutdownOptions;
+
   // `config` outlives the node.
   Node(config::Config& config, NodeOptions options);
   ~Node();
@@ -69,12 +71,14 @@ class Node {
   std::optional<std::string> start();
   // Waits for a signal or request_shutdown(), then stops in order. Returns the exit code.
   int run();
-  // What run() does at the end; for tests that never call run().
+  // What run() does at the end, whatever the disk does; for tests that never call run().
   int stop();
 
   // ---- Any thread ----
   // Asks run() to end. `save`: take a snapshot first even if nothing says so; `no_save`: none.
-  std::string request_shutdown(const command::NodeServices::ShutdownOptions& options);
+  // Unless `force`, a snapshot that fails is the end of the shutdown instead: the node goes on, and
+  // `refused` is called on the main thread.
+  std::string request_shutdown(const ShutdownOptions& options, std::function<void()> refused = {});
   int port() const { return port_; }
   config::Config& config() { return config_; }
   const CommandIndex& commands() const { return *commands_; }
@@ -141,7 +145,10 @@ class Node {
   void apply_settings(const config::Change& change);
   void on_storage_progress(const persist::Progress& progress);
   void schedule_minute_hand();  // save points, health, peak memory
+  // The exit code; nothing if the node goes on.
+  std::optional<int> shut_down(ShutdownOptions how);
   std::string final_snapshot();
+  void go_on();
   bool wait_until_quiet(std::chrono::milliseconds limit);
   void run_on_all_and_wait(const std::function<void(Shard&)>& task);
   static crdt::Millis steady_ms();
@@ -172,7 +179,8 @@ class Node {
   persist::Ticket told_durable_ = 0;  // to the shards; of the storage's writer thread
   int port_ = 0;
   bool running_ = false;
-  bool shutdown_save_ = false, shutdown_no_save_ = false, shutdown_force_ = false;
+  ShutdownOptions shutdown_;                             // main thread, as the next
+  std::vector<std::function<void()>> shutdown_refused_;  // who asked for it
   std::atomic<bool> shutdown_asked_{false};
   std::atomic<uint32_t> attention_{0};
   std::atomic<uint64_t> incarnation_{0};

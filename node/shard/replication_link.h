@@ -62,7 +62,7 @@ class ReplicationLink {
   virtual bool holds_unstored() const { return false; }
   // Own records up to here are needed by no peer any more. Stamp::max(): no peer needs any.
   virtual crdt::Stamp trim_limit() const = 0;
-  // The shard takes no more commands; ship what is sealed. Called once, before the destructor.
+  // The shard takes no more commands; ship what is sealed.
   virtual void drain() = 0;
 };
 
@@ -72,7 +72,8 @@ class Replication {
 
   // Called once per shard before its thread runs. The link posts to the shard with Shard::post.
   virtual std::unique_ptr<ReplicationLink> make_link(Shard& shard, const Recovered& recovered) = 0;
-  // Called once after all shards run, and once before they stop. On the node's main thread.
+  // Called after all shards run, and before they stop; once more after a stop that came to nothing.
+  // On the node's main thread.
   virtual void start() = 0;
   virtual void stop() = 0;
 

@@ -27,10 +27,14 @@ Client* Services::current() {
   return shard_.dispatcher().current();
 }
 
-command::NodeServices::Done Services::defer(command::Context& ctx) {
+command::NodeServices::Done Services::defer(command::Context&) {
+  return defer_current();
+}
+
+command::NodeServices::Done Services::defer_current() {
   current()->waiting = Waiting::kAnswer;
   Shard* shard = &shard_;
-  return [shard, id = ctx.session.id](Reply reply) {
+  return [shard, id = current()->session.id](Reply reply) {
     shard->post([shard, id, reply = std::move(reply)] {
       Client* client = shard->find_client(id);
       if (client == nullptr || client->waiting != Waiting::kAnswer) return;
@@ -84,7 +88,10 @@ int64_t Services::last_save_unix_s() const {
   return node().snapshots().last_save_unix_s();
 }
 std::string Services::shutdown(const ShutdownOptions& options) {
-  return node().request_shutdown(options);
+  if (options.abort) return node().request_shutdown(options);
+  return node().request_shutdown(options, [done = defer_current()] {
+    done([](resp::Writer& out) { out.error("ERR Errors trying to SHUTDOWN. Check logs."); });
+  });
 }
 
 std::string Services::memory_stats_text() {

@@ -82,6 +82,7 @@ class Services final : public command::NodeServices {
 
  private:
   Node& node() const;
+  Done defer_current();
 
   Shard& shard_;
 };

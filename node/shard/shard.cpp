@@ -341,6 +341,11 @@ void Shard::stop_reading() {
   for_each_client([](Client& client) { client.connection().suspend(); });
 }
 
+void Shard::read_again() {
+  stopping_ = false;
+  for_each_client([this](Client& client) { dispatcher_.resume(client); });
+}
+
 bool Shard::quiet() const {
   bool quiet = true;
   reactor_.for_each([&](net::Connection& connection) {

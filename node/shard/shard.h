@@ -132,6 +132,7 @@ class Shard {
 
   // ---- Stopping ----
   void stop_reading();  // no further request is executed
+  void read_again();    // the node does not stop after all
   bool stopping() const { return stopping_; }
   bool quiet() const;  // nothing is owed to a client but held replies
   void set_active_expire(bool on) { active_expire_ = on; }

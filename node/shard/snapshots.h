@@ -45,6 +45,9 @@ class Snapshots {
   // Any thread. `done` runs on the main thread: "" or why the pass failed.
   void request(std::function<void(std::string)> done);
 
+  // The same, on the main thread and at once.
+  void begin(std::function<void(std::string)> done);
+
   // Called about ten times a second: begins passes that save points or the log's size ask for.
   void tick();
 
@@ -63,7 +66,6 @@ class Snapshots {
     std::vector<crdt::Store::Position> positions;
   };
 
-  void begin(std::function<void(std::string)> done);
   void shard_done(size_t shard, crdt::Stamp trim_limit, std::optional<crdt::SlotId> too_large);
   bool waits_after_failure(int64_t now) const;
   bool due(int64_t now) const;

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <csignal>
 #include <fstream>
+#include <future>
 
 #include "persist/disk_faults.h"
 #include "tests/unit/shard/harness.h"
@@ -17,6 +18,9 @@ namespace {
 TestNode::Options logged(const std::string& threads, const std::string& fsync) {
   return {{"threads", threads}, {"appendonly", "yes"}, {"appendfsync", fsync}, {"save", ""}};
 }
+
+const TestNode::Options kSnapshotsOnly = {
+    {"appendonly", "no"}, {"save", "3600 1"}, {"threads", "2"}};
 
 // A clean end and a start bring everything back, deadlines and databases included, with any number
 // of threads on either side.
@@ -87,9 +91,8 @@ std::string key_of(Node& node, ShardIndex shard, const std::string& name) {
 // stops: all that was acknowledged is in the last snapshot.
 TEST(DurabilityTest, NothingIsAcknowledgedAfterTheLastSnapshot) {
   constexpr size_t kWriters = 4;
-  const TestNode::Options options = {{"appendonly", "no"}, {"save", "3600 1"}, {"threads", "2"}};
   TempDir dir;
-  auto node = std::make_unique<TestNode>(dir.path(), options);
+  auto node = std::make_unique<TestNode>(dir.path(), kSnapshotsOnly);
   std::vector<std::pair<std::string, std::string>> keys;
   for (size_t w = 0; w < kWriters; ++w) {
     const std::string name = std::to_string(w) + ":";
@@ -111,12 +114,59 @@ TEST(DurabilityTest, NothingIsAcknowledgedAfterTheLastSnapshot) {
   EXPECT_EQ(node->stop(), 0);
   node.reset();
   for (std::thread& each : writers) each.join();
-  TestNode again(dir.path(), options);
+  TestNode again(dir.path(), kSnapshotsOnly);
   TestClient client(again.port());
   for (size_t w = 0; w < kWriters; ++w) {
     EXPECT_GE(std::stoi("0" + client.call({"GET", keys[w].first})), acknowledged[w]);
     EXPECT_GE(std::stoi("0" + client.call({"GET", keys[w].second})), acknowledged[w]);
   }
+}
+
+// A shutdown whose snapshot fails comes to nothing: the node serves on, old clients and new ones.
+TEST(DurabilityTest, AShutdownThatCannotSaveIsRefused) {
+  constexpr const char* kRefused = "-ERR Errors trying to SHUTDOWN. Check logs.";
+  TempDir dir;
+  NodeOptions small;
+  small.slot_bytes_max = 1000;
+  {
+    TestNode node(dir.path(), kSnapshotsOnly, small, TestNode::Until::kReady);
+    TestClient client(node.port());
+    EXPECT_EQ(client.call({"SET", "large", std::string(2000, 'x')}), "OK");
+    EXPECT_EQ(client.pipeline({{"SHUTDOWN"}, {"SHUTDOWN", "SAVE"}, {"STRLEN", "large"}}),
+              (std::vector<std::string>{kRefused, kRefused, ":2000"}));
+    std::promise<void> refused;
+    node.node().request_shutdown({}, [&] { refused.set_value(); });
+    refused.get_future().get();
+    EXPECT_EQ(TestClient(node.port()).call({"STRLEN", "large"}), ":2000");
+    EXPECT_EQ(client.call({"CONFIG", "SET", "stop-writes-on-bgsave-error", "no"}), "OK");
+    EXPECT_EQ(client.call({"DEL", "large"}), ":1");
+    EXPECT_EQ(client.call({"SET", "small", "v"}), "OK");
+    EXPECT_EQ(node.stop(), 0);
+  }
+  TestNode node(dir.path(), kSnapshotsOnly, small, TestNode::Until::kReady);
+  TestClient client(node.port());
+  EXPECT_EQ(client.call({"GET", "small"}), "v");
+  EXPECT_EQ(client.call({"SET", "large", std::string(2000, 'x')}), "OK");
+  EXPECT_EQ(client.call({"SHUTDOWN"}), kRefused);
+  EXPECT_EQ(node.stop({.force = true}), 1);
+}
+
+// A pass that somebody else asked for in between is not taken for the last one.
+TEST(DurabilityTest, TheLastSnapshotComesAfterAnyOther) {
+  TempDir dir;
+  {
+    TestNode node(dir.path(), kSnapshotsOnly);
+    TestClient client(node.port());
+    std::promise<void> both_are_queued;
+    node.node().post_main([&] { both_are_queued.get_future().wait(); });
+    node.node().request_shutdown({});
+    EXPECT_EQ(client.call({"BGSAVE"}), "Background saving started");
+    EXPECT_EQ(client.call({"SET", "k", "v"}), "OK");
+    both_are_queued.set_value();
+    EXPECT_EQ(node.stop(), 0);
+  }
+  TestNode node(dir.path(), kSnapshotsOnly);
+  EXPECT_EQ(TestClient(node.port()).call({"GET", "k"}), "v");
 }
 
 // A node under `appendfsync always` that lives until it is killed; see child/.

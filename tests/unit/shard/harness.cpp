@@ -48,9 +48,9 @@ TestNode::TestNode(const std::string& dir, const Options& options, NodeOptions n
   if (until == Until::kReady) eventually([&] { return !node_->loading(); });
 }
 
-int TestNode::stop() {
+int TestNode::stop(const Node::ShutdownOptions& how) {
   if (main_.joinable()) {
-    node_->request_shutdown({});
+    node_->request_shutdown(how);
     main_.join();
   }
   return code_;

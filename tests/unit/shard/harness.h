@@ -38,12 +38,12 @@ class TestNode {
                     persist::DiskFaults* faults = nullptr,
                     ReplicationFactory replication = nullptr);
   TestNode(const std::string& dir, const Options& options, NodeOptions node_options, Until until);
-  ~TestNode() { stop(); }
+  ~TestNode() { stop({.force = true}); }
 
   int port() const { return node_->port(); }
   Node& node() { return *node_; }
-  // As SIGTERM would. Returns the exit code.
-  int stop();
+  // As SIGTERM would, unless it is refused. Returns the exit code.
+  int stop(const Node::ShutdownOptions& how = {});
 
  private:
   config::Config config_;
