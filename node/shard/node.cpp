@@ -99,6 +99,7 @@ std::optional<std::string> Node::open_storage() {
   options.fsync = fsync_of(settings->appendfsync);
   options.faults = options_.disk_faults;
   options.slot_bytes_max = options_.slot_bytes_max;
+  options.queue_bytes_max = options_.queue_bytes_max;
   persist::OpenResult opened = persist::Storage::open(options);
   if (!opened.storage) return opened.error;
   owned_storage_ = std::move(opened.storage);

@@ -45,6 +45,7 @@ struct NodeOptions {
   bool any_port = false;           // tests: the system chooses, see Node::port()
   persist::DiskFaults* disk_faults = nullptr;
   size_t slot_bytes_max = persist::kValueBytesMax;  // tests: a slot that is too large to store
+  uint64_t queue_bytes_max = persist::Options{}.queue_bytes_max;  // tests: one that is full soon
 };
 
 // Bits that make commands take the careful path. One relaxed load per batch.

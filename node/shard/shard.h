@@ -121,8 +121,12 @@ class Shard {
 
   // ---- Snapshots ----
   // Begins a pass over all dirty slots; `done` runs on this thread when all are queued, but for
-  // one that is too large for the storage.
-  using SnapshotDone = std::function<void(std::optional<crdt::SlotId> too_large)>;
+  // one that is too large for the storage, or when the disk fails.
+  struct SnapshotOutcome {
+    std::optional<crdt::SlotId> too_large;
+    bool broken_off = false;
+  };
+  using SnapshotDone = std::function<void(SnapshotOutcome outcome)>;
   void start_snapshot(SnapshotDone done);
   uint64_t changes() const { return changes_.load(std::memory_order_relaxed); }  // any thread
   void count_change() { changes_.store(changes() + 1, std::memory_order_relaxed); }
@@ -205,7 +209,7 @@ class Shard {
   uint64_t random_ = 0x9e3779b97f4a7c15ULL;
   size_t snapshot_cursor_ = 0;
   SnapshotDone snapshot_done_;
-  std::optional<crdt::SlotId> snapshot_too_large_;
+  SnapshotOutcome snapshot_outcome_;
   std::deque<crdt::Conflict> conflicts_;
   std::chrono::steady_clock::time_point measured_at_{};
   uint64_t measured_ops_ = 0, measured_in_ = 0, measured_out_ = 0;

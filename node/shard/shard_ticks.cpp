@@ -127,7 +127,7 @@ void Shard::eviction_cycle() {
 
 void Shard::start_snapshot(SnapshotDone done) {
   snapshot_cursor_ = 0;
-  snapshot_too_large_.reset();
+  snapshot_outcome_ = {};
   snapshot_done_ = std::move(done);
   ticker_.cancel();
   begin_turn();
@@ -143,6 +143,11 @@ void Shard::snapshot_step() {
   size_t queued = 0;
   seal();  // what a slot holds must be in the log before the slot is, or peers would miss it
   while (snapshot_cursor_ < range.size()) {
+    // A queue that is full drains only once the disk works again, which may take for ever.
+    if (!storage->healthy()) {
+      snapshot_outcome_.broken_off = true;
+      break;
+    }
     if (storage->congested() || queued >= kSnapshotPortionBytes ||
         micros_since(begin) >= kSnapshotBudgetUs) {
       return;
@@ -155,12 +160,12 @@ void Shard::snapshot_step() {
     if (storage->put_slot(slot, std::move(bytes)) != 0) {
       store_.mark_clean(slot);
     } else {
-      snapshot_too_large_ = slot;
+      snapshot_outcome_.too_large = slot;
     }
     bytes = {};
   }
   const SnapshotDone done = std::exchange(snapshot_done_, nullptr);
-  done(snapshot_too_large_);
+  done(snapshot_outcome_);
 }
 
 void Shard::measure_rates() {

@@ -56,11 +56,11 @@ void Snapshots::begin(std::function<void(std::string)> done) {
       points_[i].sealed = shard->store().clock().floor(shard->now());
       points_[i].positions = shard->store().positions();
       if (shard->link() != nullptr) shard->link()->snapshot_begins();
-      shard->start_snapshot([this, shard, i](std::optional<crdt::SlotId> too_large) {
-        if (!too_large) store_positions(*shard, i);
+      shard->start_snapshot([this, shard, i](Shard::SnapshotOutcome outcome) {
+        if (!outcome.too_large && !outcome.broken_off) store_positions(*shard, i);
         const crdt::Stamp limit =
             shard->link() != nullptr ? shard->link()->trim_limit() : crdt::Stamp::max();
-        node_.post_main([this, i, limit, too_large] { shard_done(i, limit, too_large); });
+        node_.post_main([this, i, limit, outcome] { shard_done(i, limit, outcome); });
       });
     });
   }
@@ -75,14 +75,17 @@ void Snapshots::store_positions(Shard& shard, size_t index) {
 }
 
 void Snapshots::shard_done(size_t shard, crdt::Stamp trim_limit,
-                           std::optional<crdt::SlotId> too_large) {
+                           const Shard::SnapshotOutcome& outcome) {
   points_[shard].needed_from = trim_limit;
-  points_[shard].too_large = too_large;
+  points_[shard].outcome = outcome;
   if (--left_ > 0) return;
   for (const ShardPoint& point : points_) {
-    if (!point.too_large) continue;
+    if (point.outcome.broken_off) return finish(node_.storage()->last_error());
+  }
+  for (const ShardPoint& point : points_) {
+    if (!point.outcome.too_large) continue;
     too_large_ = true;
-    return finish("Slot " + std::to_string(*point.too_large) +
+    return finish("Slot " + std::to_string(*point.outcome.too_large) +
                   " is larger than the storage takes. Delete keys of it, or spread them over "
                   "several slots; until then the log is not trimmed.");
   }

@@ -12,7 +12,7 @@
 // changes.
 //
 // A slot that is too large for the storage fails the pass: what was stored of others stays, and
-// the log, which has that slot's writes, is not trimmed.
+// the log, which has that slot's writes, is not trimmed. So does a disk that fails, at once.
 //
 // *Threads*: the main thread, except request() and the atomics. *Bounds*: one pass at a time.
 #pragma once
@@ -25,12 +25,12 @@
 #include <vector>
 
 #include "crdt/store.h"
+#include "node/shard/shard.h"
 #include "persist/storage.h"
 
 namespace atl::shard {
 
 class Node;
-class Shard;
 
 class Snapshots {
  public:
@@ -62,11 +62,11 @@ class Snapshots {
   struct ShardPoint {
     crdt::Stamp sealed;
     crdt::Stamp needed_from;  // what replication allows to be trimmed
-    std::optional<crdt::SlotId> too_large;
+    Shard::SnapshotOutcome outcome;
     std::vector<crdt::Store::Position> positions;
   };
 
-  void shard_done(size_t shard, crdt::Stamp trim_limit, std::optional<crdt::SlotId> too_large);
+  void shard_done(size_t shard, crdt::Stamp trim_limit, const Shard::SnapshotOutcome& outcome);
   bool waits_after_failure(int64_t now) const;
   bool due(int64_t now) const;
   void store_positions(Shard& shard, size_t index);

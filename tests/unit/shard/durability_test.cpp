@@ -300,6 +300,29 @@ TEST(DurabilityTest, FullDiskRefusesWritesUntilThereIsRoom) {
   EXPECT_EQ(client.call({"MGET", "before", "after"}), "[1, 1]");
 }
 
+// A disk that is full before a pass has queued all its slots fails the pass, and so a shutdown.
+TEST(DurabilityTest, FullDiskFailsASnapshotThatWaitsForItsQueue) {
+  TempDir dir;
+  SwitchedDisk disk;
+  NodeOptions options;
+  options.disk_faults = &disk;
+  options.queue_bytes_max = 64 * 1024;
+  TestNode node(dir.path(), kSnapshotsOnly, options, TestNode::Until::kReady);
+  TestClient client(node.port());
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(client.call({"SET", "k" + std::to_string(i), std::string(10'000, 'x')}), "OK");
+  }
+  disk.full = true;
+  std::string reply = client.call({"SAVE"});
+  EXPECT_NE(reply.find("No space left"), std::string::npos) << reply;
+  reply = client.call({"SET", "during", "1"});
+  EXPECT_TRUE(reply.starts_with("-MISCONF")) << reply;
+  EXPECT_TRUE(client.call({"SHUTDOWN"}).starts_with("-ERR Errors trying to SHUTDOWN"));
+  disk.full = false;
+  EXPECT_TRUE(eventually([&] { return client.call({"SET", "after", "1"}) == "OK"; }, 30));
+  EXPECT_EQ(client.call({"SAVE"}), "OK");
+}
+
 // An end in order keeps the incarnation, a crash begins a new one: only then may a counter's
 // contribution be continued.
 TEST(DurabilityTest, IncarnationContinuesOnlyAfterACleanEnd) {
