@@ -171,7 +171,8 @@ bool Snapshots::due(int64_t now) const {
   const auto settings = node_.config().snapshot();
   const persist::Storage* storage = node_.storage();
   const uint64_t changes = changes_since();
-  if (last_failed() && changes > 0 && !settings->save.empty()) return true;
+  // Without changes too: it may be why writes are refused.
+  if (last_failed() && !settings->save.empty()) return true;
   for (const config::SavePoint& point : settings->save) {
     if (changes >= static_cast<uint64_t>(std::max<int64_t>(point.changes, 1)) &&
         now - last_save_unix_s() >= point.after.count()) {

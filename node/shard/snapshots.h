@@ -12,7 +12,9 @@
 // changes.
 //
 // A slot that is too large for the storage fails the pass: what was stored of others stays, and
-// the log, which has that slot's writes, is not trimmed. So does a disk that fails, at once.
+// the log, which has that slot's writes, is not trimmed.
+// A disk that fails does so too, at once. Where there are save points, a pass that has failed is
+// tried again until one succeeds.
 //
 // *Threads*: the main thread, except request() and the atomics. *Bounds*: one pass at a time.
 #pragma once

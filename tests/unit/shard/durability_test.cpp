@@ -323,6 +323,23 @@ TEST(DurabilityTest, FullDiskFailsASnapshotThatWaitsForItsQueue) {
   EXPECT_EQ(client.call({"SAVE"}), "OK");
 }
 
+// Writes are taken again once there is room, though nothing had changed when the pass failed.
+TEST(DurabilityTest, AFailedPassIsTriedAgainWithoutChanges) {
+  TempDir dir;
+  SwitchedDisk disk;
+  TestNode node(dir.path(), kSnapshotsOnly, &disk);
+  TestClient client(node.port());
+  EXPECT_EQ(client.call({"SET", "k", "v"}), "OK");
+  EXPECT_EQ(client.call({"SAVE"}), "OK");
+  disk.full = true;
+  std::string reply = client.call({"SAVE"});
+  EXPECT_NE(reply.find("No space left"), std::string::npos) << reply;
+  reply = client.call({"SET", "k", "w"});
+  EXPECT_TRUE(reply.starts_with("-MISCONF")) << reply;
+  disk.full = false;
+  EXPECT_TRUE(eventually([&] { return client.call({"SET", "k", "w"}) == "OK"; }, 30));
+}
+
 // An end in order keeps the incarnation, a crash begins a new one: only then may a counter's
 // contribution be continued.
 TEST(DurabilityTest, IncarnationContinuesOnlyAfterACleanEnd) {
