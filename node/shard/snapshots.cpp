@@ -45,6 +45,11 @@ void Snapshots::begin(std::function<void(std::string)> done) {
   persist::Storage* storage = node_.storage();
   if (!storage->healthy()) return finish(storage->last_error());
   failures_before_ = storage->failures();
+  // Before the shards say what they have: who is in the log later has a position by then.
+  logged_.clear();
+  for (const persist::ProducerId producer : storage->remote_producers()) {
+    logged_.emplace_back(producer, storage->remote_trim_point(producer, 0));
+  }
   points_.assign(node_.shard_count(), {});
   left_ = node_.shard_count();
   if (Continuity* continuity = node_.continuity()) continuity->snapshot_begins();
@@ -117,6 +122,11 @@ void Snapshots::trim_log() {
   if (trim.raw != 0) storage->trim_own(trim.raw);
   for (const auto& [producer, upto] : merged) {
     if (upto.raw != 0) storage->trim_remote(producer, upto.raw);
+  }
+  // Whom no shard follows has been replaced: its region has another number of shards now, or
+  // another disk.
+  for (const auto& [producer, upto] : logged_) {
+    if (!merged.contains(producer)) storage->trim_remote(producer, upto);
   }
 }
 

@@ -24,6 +24,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "crdt/store.h"
@@ -79,6 +80,8 @@ class Snapshots {
   Node& node_;
   boost::asio::steady_timer poll_;
   std::vector<ShardPoint> points_;
+  // When the pass began: producers with records in the log, and up to where these go.
+  std::vector<std::pair<persist::ProducerId, persist::Stamp>> logged_;
   std::vector<std::function<void(std::string)>> done_;
   size_t left_ = 0;
   persist::Ticket ticket_ = 0;

@@ -267,6 +267,30 @@ TEST(PositionsTest, WithoutALogTheyAreThoseOfTheSnapshot) {
   }
 }
 
+// What nobody follows any more has no position to trim by: a pass trims it as a whole.
+TEST(PositionsTest, TheLogOfAReplacedProducerIsTrimmed) {
+  TempDir dir;
+  TestNode node(dir.path(), {{"threads", "2"}, {"appendonly", "yes"}, {"save", ""}});
+  persist::Storage& storage = *node.node().storage();
+  Shard& shard = node.node().shard(1);
+  on_shard(shard, [&] { return shard.store().register_producer(78, 2, kAllSlots), 0; });
+  for (const uint64_t producer : {77, 78}) {
+    for (uint64_t to = 2; to < 5; ++to) {
+      storage.append_remote(producer, {{of_eu(1).raw, of_eu(to).raw, 1, 2}, "a batch"});
+    }
+  }
+  ASSERT_TRUE(storage.wait_durable(storage.flush_now(), std::chrono::seconds(10)));
+  EXPECT_EQ(storage.remote_producers(), (std::vector<persist::ProducerId>{77, 78}));
+  EXPECT_EQ(TestClient(node.port()).call({"SAVE"}), "OK");
+  EXPECT_EQ(storage.remote_producers(), std::vector<persist::ProducerId>{78});
+  size_t left = 0;
+  const persist::Outcome read = storage.for_each_record([&](const persist::RecordView& record) {
+    if (record.producer) ++left;
+  });
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(left, 3u);
+}
+
 // A slot that cannot be read is a hole below everything the log has: all that its shard may have
 // shipped is a gap, and what other regions wrote there is asked for again. Other shards go on.
 TEST(PositionsTest, DamagedSlotPutsItsShardInDoubt) {
