@@ -166,7 +166,6 @@ std::optional<std::string> Storage::get_meta(std::string_view name) const {
 }
 
 Ticket Storage::append_own(Record&& record) {
-  assert(record.bytes.size() <= kValueBytesMax);
   Write write;
   write.kind = WriteKind::kOwn;
   write.span = record.span;
@@ -176,7 +175,6 @@ Ticket Storage::append_own(Record&& record) {
 }
 
 Ticket Storage::append_remote(ProducerId producer, Record&& record) {
-  assert(record.bytes.size() <= kValueBytesMax);
   Write write;
   write.kind = WriteKind::kRemote;
   write.producer = producer;

@@ -20,6 +20,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,8 +43,12 @@ using Ticket = std::uint64_t;
 /// The version of FORMAT.md that this program reads and writes.
 inline constexpr std::uint32_t kFormatVersion = 1;
 
-/// A slot or a record above this is refused: RocksDB holds a value's length in 32 bits.
+/// A slot above this is refused.
 inline constexpr std::size_t kValueBytesMax = std::size_t{2} << 30;
+
+/// RocksDB holds a value's length in 32 bits. A record above this cannot be stored: the storage
+/// fails with it, until the end of the process.
+inline constexpr std::size_t kRecordBytesMax = std::numeric_limits<std::uint32_t>::max();
 
 /// When the log is forced to the disk. `kNo` leaves it to the kernel, yet at most 30 s.
 enum class Fsync { kAlways, kEverySecond, kNo };
@@ -85,6 +90,7 @@ struct Options {
   std::uint64_t wal_bytes_max = std::uint64_t{256} << 20;
   std::chrono::milliseconds retry_interval{1000};  ///< After a failed write.
   std::size_t slot_bytes_max = kValueBytesMax;     ///< Tests only: less than kValueBytesMax.
+  std::size_t record_bytes_max = kRecordBytesMax;  ///< Tests only: less than kRecordBytesMax.
   DiskFaults* faults = nullptr;                    ///< Tests only; must outlive the Storage.
 };
 
@@ -219,9 +225,10 @@ class Storage {
   /// Requires: set before the first write is queued.
   void set_listener(std::function<void(const Progress&)> listener);
 
-  /// False from the first failed write until everything that waited for it is on disk. While it
-  /// is false the caller refuses commands that would write (MISCONF with last_error()); what it
-  /// had applied already is queued, kept, and written when the disk takes it again.
+  /// False from the first failed write until everything that waited for it is on disk, which is
+  /// never where a record is too large for RocksDB. While it is false the caller refuses commands
+  /// that would write (MISCONF with last_error()); what it had applied already is queued, kept, and
+  /// written when the disk takes it again.
   bool healthy() const;
   State state() const;
   std::string last_error() const;  ///< Also of a failure that is over; "" if there was none.

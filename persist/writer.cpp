@@ -203,11 +203,15 @@ bool Writer::commit_group() {
   rocksdb::WriteBatch batch;
   std::size_t cost = 0;
   std::size_t end = next_;
+  Status added;
   for (; end < taken_.size() && batch.GetDataSize() < kCommitBytesMax; ++end) {
-    add_to(batch, taken_[end]);
+    added = add_to(batch, taken_[end]);
+    if (!added.ok()) break;
     cost += cost_of(taken_[end]);
     std::string().swap(taken_[end].bytes);  // It is in the batch now; slots are large.
   }
+  // What comes before it is committed first.
+  if (end == next_) return refuse(added);
   const std::size_t bytes = batch.GetDataSize();
   const Status status = write(batch, fsync());
   if (status.ok()) {
@@ -229,13 +233,30 @@ bool Writer::commit_group() {
   return true;
 }
 
+/// What RocksDB will never take is neither passed over nor acknowledged: nothing behind it is
+/// written, and the storage fails until the end.
+bool Writer::refuse(const Status& why) {
+  spdlog::critical("persist: a record can never be written, and what follows it waits: {}",
+                   text_of(why));
+  if (engine_.handles().db->SyncWAL().ok()) all_durable();
+  do {
+    fail(why);
+  } while (pause_before_retry());
+  gave_up_ = true;
+  return false;
+}
+
 Status Writer::write(rocksdb::WriteBatch& batch, Fsync policy) {
   rocksdb::WriteOptions options;
   options.sync = policy == Fsync::kAlways;
   return engine_.handles().db->Write(options, &batch);
 }
 
-void Writer::add_record(rocksdb::WriteBatch& batch, const Write& write) {
+Status Writer::add_record(rocksdb::WriteBatch& batch, const Write& write) {
+  if (write.bytes.size() > options_.record_bytes_max) {
+    return Status::InvalidArgument(
+        fmt::format("a record of {} bytes is larger than the log takes", write.bytes.size()));
+  }
   const bool own = write.kind == WriteKind::kOwn;
   const std::string key =
       own ? format::own_key(write.span.to, write.span.shard)
@@ -245,18 +266,18 @@ void Writer::add_record(rocksdb::WriteBatch& batch, const Write& write) {
   const Slice key_part(key);
   const std::array<Slice, 3> value = {Slice(header.data(), header.size()), Slice(write.bytes),
                                       Slice(sum.data(), sum.size())};
-  batch.Put(engine_.handles().log, SliceParts(&key_part, 1),
-            SliceParts(value.data(), static_cast<int>(value.size())));
+  return batch.Put(engine_.handles().log, SliceParts(&key_part, 1),
+                   SliceParts(value.data(), static_cast<int>(value.size())));
 }
 
-void Writer::add_to(rocksdb::WriteBatch& batch, const Write& write) {
+Status Writer::add_to(rocksdb::WriteBatch& batch, const Write& write) {
   const Engine::Handles& handles = engine_.handles();
   const auto put_sealed = [&](rocksdb::ColumnFamilyHandle* family, const std::string& key,
                               const std::string& bytes) {
     const format::Checksum sum = format::checksum(key, {}, bytes);
     const Slice key_part(key);
     const std::array<Slice, 2> value = {Slice(bytes), Slice(sum.data(), sum.size())};
-    batch.Put(family, SliceParts(&key_part, 1), SliceParts(value.data(), 2));
+    return batch.Put(family, SliceParts(&key_part, 1), SliceParts(value.data(), 2));
   };
   switch (write.kind) {
     case WriteKind::kOwn:
@@ -265,27 +286,27 @@ void Writer::add_to(rocksdb::WriteBatch& batch, const Write& write) {
     case WriteKind::kPutSlot:
       return put_sealed(handles.snapshot, format::slot_key(write.slot), write.bytes);
     case WriteKind::kEraseSlot:
-      batch.Delete(handles.snapshot, format::slot_key(write.slot));
-      return;
+      return batch.Delete(handles.snapshot, format::slot_key(write.slot));
     case WriteKind::kPutMeta:
       return put_sealed(handles.meta, format::blob_key(write.name), write.bytes);
     case WriteKind::kEraseMeta:
-      batch.Delete(handles.meta, format::blob_key(write.name));
-      return;
+      return batch.Delete(handles.meta, format::blob_key(write.name));
     case WriteKind::kTrimOwn: {
       // Raised before the records go: a reader that meets the gap must find the floor above it.
       const Stamp floor = std::max(own_floor(), write.span.to);
       own_floor_.store(floor, std::memory_order_release);
-      batch.DeleteRange(handles.log, format::own_begin(), format::own_end(floor));
+      const Status deleted =
+          batch.DeleteRange(handles.log, format::own_begin(), format::own_end(floor));
+      if (!deleted.ok()) return deleted;
       std::string number(8, '\0');
       format::put_u64(number.data(), floor);
       return put_sealed(handles.meta, std::string(format::kFloorKey), number);
     }
     case WriteKind::kTrimRemote:
-      batch.DeleteRange(handles.log, format::remote_begin(write.producer),
-                        format::remote_end(write.producer, write.span.to));
-      return;
+      return batch.DeleteRange(handles.log, format::remote_begin(write.producer),
+                               format::remote_end(write.producer, write.span.to));
   }
+  return Status::InvalidArgument("unknown kind of write");
 }
 
 void Writer::account(const Write& write) {
@@ -344,17 +365,21 @@ void Writer::all_durable() {
   durable_.store(written(), std::memory_order_release);
 }
 
+void Writer::fail(const Status& status) {
+  failures_.fetch_add(1, std::memory_order_relaxed);
+  {
+    const std::lock_guard lock(mutex_);
+    last_error_ = text_of(status);
+  }
+  publish(State::kFailing);
+}
+
 /// Returns when the disk has taken `failed` and everything before it, synced. False: gave up.
 bool Writer::survive(const Status& failure, rocksdb::WriteBatch* failed) {
   Status status = failure;
   for (int attempt = 1;; ++attempt) {
-    failures_.fetch_add(1, std::memory_order_relaxed);
-    {
-      const std::lock_guard lock(mutex_);
-      last_error_ = text_of(status);
-    }
     if (attempt == 1) spdlog::error("persist: a write failed, retrying: {}", text_of(status));
-    publish(State::kFailing);
+    fail(status);
     if (!pause_before_retry()) {
       gave_up_ = true;
       return false;

@@ -122,12 +122,14 @@ class Writer {
   bool urgent() const;
   Clock::time_point sync_due() const;
   bool commit_group();
-  void add_to(rocksdb::WriteBatch& batch, const Write& write);
-  void add_record(rocksdb::WriteBatch& batch, const Write& write);
+  bool refuse(const rocksdb::Status& why);
+  rocksdb::Status add_to(rocksdb::WriteBatch& batch, const Write& write);
+  rocksdb::Status add_record(rocksdb::WriteBatch& batch, const Write& write);
   void account(const Write& write);
   void ask_for_compaction(std::uint64_t* trimmed, std::string begin, std::string end);
   bool sync_if_due();
   rocksdb::Status write(rocksdb::WriteBatch& batch, Fsync policy);
+  void fail(const rocksdb::Status& status);
   bool survive(const rocksdb::Status& failure, rocksdb::WriteBatch* failed);
   rocksdb::Status repair(rocksdb::WriteBatch* failed);
   bool pause_before_retry();

@@ -183,6 +183,34 @@ TEST_F(FailureTest, close_gives_up_in_time) {
   EXPECT_EQ(stamps, up_to(stamps.size()));
 }
 
+// What RocksDB refuses is never taken for written: what came before is, nothing behind it, and the
+// storage says why.
+TEST_F(FailureTest, a_record_that_is_too_large_is_not_passed_over) {
+  options_.record_bytes_max = 1000;
+  for (const Fsync policy : {Fsync::kAlways, Fsync::kEverySecond}) {
+    options_.fsync = policy;
+    options_.dir = dir_ + "/" + std::to_string(static_cast<int>(policy));
+    {
+      auto storage = open();
+      const Ticket before = append_run(*storage, 1, 10);
+      const Ticket large = storage->append_own(make_record(10, 11, std::string(1001, 'x')));
+      append_run(*storage, 12, 20);
+      const Ticket last = storage->flush_now();
+      ASSERT_TRUE(becomes(*storage, false));
+      EXPECT_NE(storage->last_error().find("larger than the log takes"), std::string::npos)
+          << storage->last_error();
+      EXPECT_TRUE(storage->wait_written(before, kLong));
+      EXPECT_FALSE(storage->wait_durable(last, 100ms));
+      EXPECT_LT(storage->written_ticket(), large);
+      EXPECT_FALSE(storage->healthy());
+      EXPECT_FALSE(storage->close(100ms).ok());
+    }
+    auto storage = open();
+    EXPECT_FALSE(storage->report().clean_shutdown);
+    EXPECT_EQ(own_stamps(*storage), up_to(10));
+  }
+}
+
 // The listener hears of the failure and of its end, so that shards need not poll.
 TEST_F(FailureTest, listener_hears_of_health) {
   auto storage = open();
