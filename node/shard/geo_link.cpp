@@ -91,6 +91,19 @@ void GeoLink::drain() {
   replicator_->nudge(shard_.now());
 }
 
+std::vector<crdt::RegionId> GeoLink::regions_without(crdt::Stamp upto) const {
+  std::vector<crdt::RegionId> regions;
+  if (!replicator_->ready()) return regions;
+  const crdt::Millis lately = kHeardLatelyBeacons * shard_.settings().geo_beacon_interval.count();
+  for (const geo::PeerStatus& peer : replicator_->peers(shard_.now())) {
+    const bool cut_off =
+        peer.state == geo::PeerState::kPaused || peer.state == geo::PeerState::kLapsed;
+    const bool heard = peer.last_heard_ms_ago >= 0 && peer.last_heard_ms_ago <= lately;
+    if (heard && !cut_off && peer.applied < upto) regions.push_back(peer.region);
+  }
+  return regions;
+}
+
 void GeoLink::snapshot_begins() {
   unstored_at_snapshot_ = unstored_;
   if (replication_.node().logging()) return;

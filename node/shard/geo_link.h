@@ -25,6 +25,7 @@ class GeoLink : public ReplicationLink, public geo::Host {
   void tick(crdt::Millis now) override;
   crdt::Stamp trim_limit() const override;
   void drain() override;
+  std::vector<crdt::RegionId> regions_without(crdt::Stamp upto) const override;
   bool ready() const override { return replicator_->ready(); }
   void snapshot_begins() override;
   void snapshot_stored() override;
@@ -59,6 +60,7 @@ class GeoLink : public ReplicationLink, public geo::Host {
  private:
   static constexpr crdt::Millis kPictureMs = 50;
   static constexpr crdt::Millis kClaimMs = 100;
+  static constexpr int kHeardLatelyBeacons = 3;
   static constexpr size_t kClaimsMax = 1000;  // a disk that fails for longer makes no new claims
   // A disk that is slower than this makes messages wait instead of the shard.
   static constexpr std::chrono::milliseconds kSecureLimit{200};

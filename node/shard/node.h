@@ -1,9 +1,10 @@
 // The node: configuration, storage, shards and listeners wired together, from start to stop.
 //
 // Start: settings, storage, recovery into the shards' stores, clocks above every stamp seen,
-// shards' threads, listeners. Stop: no new requests, what is owed is finished, flushed and synced,
-// the mark of a clean end is left. The thread that calls run() handles signals, save points and
-// whatever blocks (opening and closing storage), so that no shard ever does.
+// shards' threads, listeners. Stop: no new requests, what is owed is finished, other regions that
+// are there get it, it is flushed and synced, the mark of a clean end is left. The thread that
+// calls run() handles signals, save points and whatever blocks (opening and closing storage), so
+// that no shard ever does.
 //
 // *Threads*: run() belongs to one thread (the main one); everything marked "any thread" is safe
 // from shards. *Owns*: everything. Order of destruction: listener, replication, shards, storage.
@@ -148,6 +149,7 @@ class Node {
   void schedule_minute_hand();  // save points, health, peak memory
   // The exit code; nothing if the node goes on.
   std::optional<int> shut_down(ShutdownOptions how);
+  void wait_for_regions();  // until they have what was written here, at most shutdown-timeout
   std::string final_snapshot();
   void go_on();
   bool wait_until_quiet(std::chrono::milliseconds limit);

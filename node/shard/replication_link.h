@@ -64,6 +64,8 @@ class ReplicationLink {
   virtual crdt::Stamp trim_limit() const = 0;
   // The shard takes no more commands; ship what is sealed.
   virtual void drain() = 0;
+  // Regions that were heard of lately and have not said that they have all up to there.
+  virtual std::vector<crdt::RegionId> regions_without(crdt::Stamp) const { return {}; }
 };
 
 class Replication {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <latch>
+#include <set>
 #include <thread>
 
 #include "node/shard/node.h"
@@ -13,6 +14,7 @@ namespace {
 
 constexpr auto kQuietLimit = std::chrono::seconds(5);
 constexpr auto kCloseLimit = std::chrono::seconds(10);
+constexpr auto kRegionsPollInterval = std::chrono::milliseconds(5);
 
 }  // namespace
 
@@ -38,6 +40,27 @@ bool Node::wait_until_quiet(std::chrono::milliseconds limit) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return false;
+}
+
+// Regions that are away are not waited for, nor those that an operator has cut off.
+void Node::wait_for_regions() {
+  const auto until = std::chrono::steady_clock::now() + config_.snapshot()->shutdown_timeout;
+  std::vector<crdt::Stamp> sealed(shards_.size());
+  run_on_all_and_wait([&](Shard& shard) { sealed[shard.index()] = shard.store().sealed_upto(); });
+  for (;;) {
+    std::vector<std::vector<crdt::RegionId>> lacking(shards_.size());
+    run_on_all_and_wait([&](Shard& shard) {
+      lacking[shard.index()] = shard.link()->regions_without(sealed[shard.index()]);
+    });
+    std::set<crdt::RegionId> regions;
+    for (const auto& each : lacking) regions.insert(each.begin(), each.end());
+    if (regions.empty()) return;
+    if (std::chrono::steady_clock::now() >= until) {
+      spdlog::warn("{} region(s) have not confirmed all that was written here", regions.size());
+      return;
+    }
+    main_io_.run_for(kRegionsPollInterval);  // a second signal ends the wait
+  }
 }
 
 std::string Node::final_snapshot() {
@@ -67,6 +90,7 @@ std::optional<int> Node::shut_down(const ShutdownOptions how) {
   if (replication_) {
     run_on_all_and_wait([](Shard& shard) { shard.seal(); });
     run_on_all_and_wait([](Shard& shard) { shard.link()->drain(); });
+    if (!how.now) wait_for_regions();
     replication_->stop();
   }
   int code = 0;

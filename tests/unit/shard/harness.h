@@ -38,7 +38,7 @@ class TestNode {
                     persist::DiskFaults* faults = nullptr,
                     ReplicationFactory replication = nullptr);
   TestNode(const std::string& dir, const Options& options, NodeOptions node_options, Until until);
-  ~TestNode() { stop({.force = true}); }
+  ~TestNode() { stop({.now = true, .force = true}); }
 
   int port() const { return node_->port(); }
   Node& node() { return *node_; }

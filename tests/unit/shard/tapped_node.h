@@ -22,6 +22,7 @@ struct Told {
   std::atomic<int> beacons{0};
   std::atomic<int> above_the_stored_bound{0};
   std::atomic<int> batches{0};
+  std::atomic<bool> stopped{false};  // nothing more was told
 };
 
 class TappedLink final : public GeoLink {
@@ -63,7 +64,7 @@ class TappedReplication final : public GeoReplication {
     return std::make_unique<TappedLink>(*this, shard, recovered, regions_, told_);
   }
   void start() override {}
-  void stop() override {}
+  void stop() override { told_.stopped = true; }
 
  private:
   const Regions regions_;
