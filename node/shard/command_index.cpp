@@ -72,6 +72,7 @@ void CommandIndex::add(const command::CommandSpec& spec, std::string_view contai
   if (container.empty()) command->special = special_of(spec.name);
   command->immediate = command->special != Special::kNone;
   if (command->special != Special::kNone) command->plain = false;
+  command->asks_writes = command->name == "waitregions" || command->name == "geo|token";
   by_spec_[&spec] = command.get();
   if (container.empty() && spec.name.size() <= kNameMax) {
     char folded[kNameMax];

@@ -14,6 +14,7 @@ ShardIndex Dispatcher::owner(std::string_view key) const {
 void Dispatcher::route(Client& client, const Command& command, command::Args args,
                        const crdt::KeyRef* ref) {
   if (command.special == Special::kExec) return route_exec(client, command, args);
+  if (command.asks_writes && !client.replies.empty()) return stall(client, args, Waiting::kDrain);
   const command::Route route = command.spec->route;
   const bool alone = shard_.node().shard_count() == 1;
   if (alone || (route == command::Route::kConnection && command.special != Special::kWatch)) {

@@ -1,0 +1,52 @@
+// What WAITREGIONS and GEO TOKEN say of the writes before them, on a node whose peer is silent.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+
+#include "tests/unit/shard/placed.h"
+
+namespace atl::shard {
+namespace {
+
+class WaitRegionsTest : public testing::Test {
+ protected:
+  WaitRegionsTest() : node_(dir_.path(), replicated("no"), nullptr, tapped(told_, kSilentPeer)) {
+    // The shards have told of the peer, which has nothing and so all of nothing.
+    TestClient client(node_.port());
+    EXPECT_TRUE(eventually([&] { return client.call({"WAITREGIONS", "0", "0"}) == ":1"; }));
+  }
+
+  static std::string token_part(crdt::Stamp write) {
+    char text[32];
+    std::snprintf(text, sizeof text, "-1:%llx", static_cast<unsigned long long>(write.raw));
+    return text;
+  }
+  crdt::Stamp last_write_of_session(TestClient& client) {
+    const uint64_t id = id_of(client);
+    Shard& home = home_of(node_, client);
+    return on_shard(home, [&] { return home.find_client(id)->session.last_write; });
+  }
+
+  TempDir dir_;
+  Told told_;
+  TestNode node_;
+};
+
+TEST_F(WaitRegionsTest, CountsAWriteOnItsWayToAnotherShard) {
+  TestClient client(node_.port());
+  const std::string key = key_of(node_, elsewhere(node_, client));
+  EXPECT_EQ(client.pipeline({{"SET", key, "v"}, {"WAITREGIONS", "1", "50"}}),
+            (std::vector<std::string>{"OK", ":0"}));
+}
+
+TEST_F(WaitRegionsTest, TheTokenNamesAWriteOnItsWayToAnotherShard) {
+  TestClient client(node_.port());
+  Shard& other = elsewhere(node_, client);
+  const std::string key = key_of(node_, other);
+  std::vector<std::string> replies = client.pipeline({{"SET", key, "v"}, {"GEO", "TOKEN"}});
+  EXPECT_EQ(replies[0], "OK");
+  EXPECT_NE(replies[1].find(token_part(last_write_of(other))), std::string::npos) << replies[1];
+}
+
+}  // namespace
+}  // namespace atl::shard
