@@ -135,7 +135,8 @@ class Dispatcher {
   std::vector<Parsed> batch_;
   Client* current_ = nullptr;
   const Command* current_command_ = nullptr;
-  bool further_part_ = false;  // of a command over several shards, which counts once
+  bool further_part_ = false;        // of a command over several shards, which counts once
+  std::vector<crdt::Stamp> before_;  // the last writes of the stores when a command begins
   resp::OutBuffer discarded_;
   std::vector<uint64_t> paused_;
   uint64_t clock_ = 0;  // cycles at the end of the last command

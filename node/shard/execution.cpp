@@ -8,16 +8,6 @@
 
 namespace atl::shard {
 
-namespace {
-
-crdt::Stamp last_write_of(command::Keyspace& keyspace) {
-  crdt::Stamp last;
-  for (crdt::Store* store : keyspace.stores()) last = std::max(last, store->last_write());
-  return last;
-}
-
-}  // namespace
-
 uint64_t Dispatcher::next_random() {  // xorshift64*, G. Marsaglia, 2003
   random_ ^= random_ >> 12;
   random_ ^= random_ << 25;
@@ -77,12 +67,19 @@ void Dispatcher::call(const Command& command, command::Args args, command::Sessi
   };
   const uint64_t began = clock_;
   if ((spec.flags & command::kWrite) != 0) {
-    const crdt::Stamp before = last_write_of(keyspace);
+    // Store by store: their clocks differ, and the latest stamp of all may be an earlier write's.
+    const std::span<crdt::Store* const> stores = keyspace.stores();
+    before_.clear();
+    for (const crdt::Store* store : stores) before_.push_back(store->last_write());
     spec.handler(context);
-    if (const crdt::Stamp after = last_write_of(keyspace); after != before) {
-      session.last_write = after;
-      shard_.count_change();
+    bool changed = false;
+    for (size_t i = 0; i < stores.size(); ++i) {
+      const crdt::Stamp after = stores[i]->last_write();
+      if (after == before_[i]) continue;
+      session.last_write = std::max(session.last_write, after);
+      changed = true;
     }
+    if (changed) shard_.count_change();
   } else {
     spec.handler(context);
   }

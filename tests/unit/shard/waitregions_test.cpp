@@ -48,5 +48,37 @@ TEST_F(WaitRegionsTest, TheTokenNamesAWriteOnItsWayToAnotherShard) {
   EXPECT_NE(replies[1].find(token_part(last_write_of(other))), std::string::npos) << replies[1];
 }
 
+// A command over two shards, the later stamp of which is an earlier command's.
+TEST_F(WaitRegionsTest, AWriteCountsWhereAnotherShardsClockIsAhead) {
+  Shard& ahead = node_.node().shard(0);
+  Shard& behind = node_.node().shard(1);
+  const std::string from = key_of(node_, ahead), to = key_of(node_, behind);
+  on_shard(ahead, [&] {
+    ahead.store().clock().observe(crdt::Stamp::make(ahead.now() + 10'000, 0, 2));
+    return 0;
+  });
+  TestClient writer(node_.port()), copier(node_.port());
+  EXPECT_EQ(info_field(writer, "persistence", "rdb_changes_since_last_save"), "0");
+  EXPECT_EQ(writer.call({"SET", from, "v"}), "OK");
+  EXPECT_EQ(copier.call({"COPY", from, to}), ":1");
+  EXPECT_EQ(info_field(writer, "persistence", "rdb_changes_since_last_save"), "2");
+  EXPECT_GT(last_write_of(ahead), last_write_of(behind));
+  EXPECT_EQ(last_write_of_session(copier), last_write_of(behind));
+}
+
+// The later of a connection's writes is the one with the later stamp, on whichever shard.
+TEST_F(WaitRegionsTest, AnEarlierStampDoesNotReplaceALaterOne) {
+  TestClient client(node_.port());
+  Shard& home = home_of(node_, client);
+  Shard& ahead = elsewhere(node_, client);
+  on_shard(ahead, [&] {
+    ahead.store().clock().observe(crdt::Stamp::make(ahead.now() + 10'000, 0, 2));
+    return 0;
+  });
+  EXPECT_EQ(client.call({"SET", key_of(node_, ahead), "v"}), "OK");
+  EXPECT_EQ(client.call({"SET", key_of(node_, home), "v"}), "OK");
+  EXPECT_EQ(last_write_of_session(client), last_write_of(ahead));
+}
+
 }  // namespace
 }  // namespace atl::shard
