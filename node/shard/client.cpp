@@ -33,7 +33,7 @@ void Client::on_close(net::Connection&, net::CloseReason) {
 
 resp::OutBuffer& Client::reply_buffer() {
   if (discards()) [[unlikely]]
-    return shard_.dispatcher().discarded_;
+    return shard_.dispatcher().discarded();
   shard_.touch(*this);
   return replies.empty() ? connection_.output() : replies.tail();
 }

@@ -221,7 +221,6 @@ void Dispatcher::refuse(Client& client, const Command* command, std::string_view
     out.error(error);
   }
   shard_.stats().count_error(out.last_error_code());
-  if (client.discards()) discarded_.clear();
 }
 
 void Dispatcher::enqueue(Client& client, const Command& command, command::Args args) {
@@ -234,7 +233,11 @@ void Dispatcher::enqueue(Client& client, const Command& command, command::Args a
   transaction.flags |= command.spec->flags;
   if (!transaction.refused) transaction.queued.push_back({&command, std::move(copy)});
   resp::Writer(client.reply_buffer(), client.protocol).simple("QUEUED");
-  if (client.discards()) discarded_.clear();
+}
+
+resp::OutBuffer& Dispatcher::discarded() {
+  discarded_.clear();
+  return discarded_;
 }
 
 void Dispatcher::start_timing() {

@@ -63,6 +63,9 @@ class Dispatcher {
   // An answer to a command of one of this shard's clients.
   void answer(std::unique_ptr<Forward> forward);
 
+  // Where a reply goes that nobody wants; nothing of the ones before it is left there.
+  resp::OutBuffer& discarded();
+
   // The command that is being executed; null between commands. For Services.
   Client* current() { return current_; }
   const Command* current_command() const { return current_command_; }
@@ -143,8 +146,6 @@ class Dispatcher {
   double cycles_per_us_;
   uint64_t random_;
   uint32_t attention_ = 0;  // the node's, as of this batch
-
-  friend class Client;
 };
 
 }  // namespace atl::shard

@@ -348,6 +348,28 @@ TEST_P(ShardTest, ReplyOffAndSkip) {
   EXPECT_EQ(client.call({"GET", "a"}), "1");
 }
 
+// INFO and CLIENT LIST answer later, on this thread, for whoever asked.
+TEST_P(ShardTest, LateRepliesAreDiscardedToo) {
+  TestNode node(dir_.path(), with());
+  std::vector<std::unique_ptr<TestClient>> clients;  // two on every shard
+  for (int i = 0; i < 2 * GetParam(); ++i) {
+    clients.push_back(std::make_unique<TestClient>(node.port()));
+    clients.back()->send({"CLIENT", "REPLY", "OFF"});
+    clients.back()->send({"INFO"});
+    clients.back()->send({"CLIENT", "LIST"});
+  }
+  for (auto& client : clients) {
+    EXPECT_EQ(client->call({"CLIENT", "REPLY", "ON"}), "OK");
+    EXPECT_EQ(client->call({"PING"}), "PONG");
+  }
+  TestClient& client = *clients[0];
+  client.send({"CLIENT", "REPLY", "SKIP"});
+  client.send({"INFO"});
+  EXPECT_EQ(client.call({"PING"}), "PONG");
+  client.send({"CLIENT", "REPLY", "OFF"});
+  EXPECT_EQ(client.call({"CLIENT", "REPLY", "ON"}), "OK");
+}
+
 // A password is nothing that others may read.
 TEST_P(ShardTest, SecretsAreNotShown) {
   TestNode node(dir_.path(), with({{"slowlog-log-slower-than", "0"}}));
