@@ -49,7 +49,7 @@ std::string_view name_of(CloseReason reason) {
 }
 
 void ConnectionHandler::on_peer_closed(Connection& connection) {
-  connection.close_now(CloseReason::kPeerClosed);
+  connection.close_after_reply();
 }
 
 void Connection::InputBuffer::reserve(std::size_t room) {
@@ -127,6 +127,13 @@ void Connection::schedule() {
   }
 }
 
+void Connection::suspend() {
+  suspended_ = true;
+  if (hung_up_) {
+    schedule();  // the peer's end came before: the handler is yet to hear of it
+  }
+}
+
 void Connection::resume() {
   suspended_ = false;
   if (unserved_ || readable_ || ended_) {
@@ -195,6 +202,9 @@ void Connection::serve() {
     return;
   }
   if (suspended_) {
+    if (hung_up_) {
+      handler_->on_peer_closed(*this);
+    }
     return;
   }
   if (unserved_) {
@@ -203,19 +213,13 @@ void Connection::serve() {
   } else if (readable_) {
     read_some();
   }
-  if (closing()) {
-    return;
-  }
-  if (suspended_) {
-    if (hung_up_) {
-      handler_->on_peer_closed(*this);  // its end came together with the request
-    }
+  if (closing() || suspended_) {
     return;
   }
   if (unserved_ || readable_) {
     schedule();
   } else if (ended_) {
-    peer_ended();
+    close_after_reply();  // the peer may still read (half close)
   }
 }
 
@@ -286,15 +290,6 @@ void Connection::process(std::span<char> input, bool own) {
   }
 }
 
-// All the peer sent has been served; it may still read (half close), so it gets its replies.
-void Connection::peer_ended() {
-  if (out_.empty()) {
-    close_now(CloseReason::kPeerClosed);
-  } else {
-    close_after_reply();
-  }
-}
-
 bool Connection::over_output_limit() {
   const std::size_t pending = out_.size();
   const bool hard = output_limits_.hard_bytes > 0 && pending > output_limits_.hard_bytes;
@@ -342,8 +337,8 @@ void Connection::flush() {
   if (allowed > 0 && writable_) {
     touch();
   }
-  if (out_.empty() && close_after_reply_) {
-    close_now(ended_ ? CloseReason::kPeerClosed : CloseReason::kAsked);
+  if (close_after_reply_ && out_.empty() && !handler_->owes_replies()) {
+    close_now(hung_up_ || ended_ ? CloseReason::kPeerClosed : CloseReason::kAsked);
   }
 }
 

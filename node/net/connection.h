@@ -102,6 +102,8 @@ class ConnectionHandler {
   // The peer closed its half while the connection is suspended. The default gives the pending
   // command up. A handler that still owes a reply may return and resume later.
   virtual void on_peer_closed(Connection& connection);
+  // Replies will be appended without further input: a connection that closes waits for them.
+  virtual bool owes_replies() const { return false; }
   // The connection is about to go.
   virtual void on_close(Connection& connection, CloseReason reason) = 0;
 };
@@ -147,7 +149,7 @@ class Connection final : public EventSource {
   bool should_yield() const { return out_.size() >= yield_at_; }
 
   // Stops on_input() until resume(): a forwarded or blocked command is under way.
-  void suspend() { suspended_ = true; }
+  void suspend();
   void resume();
   bool suspended() const { return suspended_; }
 
@@ -161,7 +163,7 @@ class Connection final : public EventSource {
   // Bytes appended since the connection began.
   std::uint64_t output_position() const { return bytes_out_ + out_.size(); }
 
-  // Reads no more; closes once the replies have left.
+  // Reads no more; closes once the replies have left, those that the handler owes included.
   void close_after_reply();
   // Closes at the end of this turn, whatever is pending.
   void close_now(CloseReason reason = CloseReason::kAsked);
@@ -206,7 +208,6 @@ class Connection final : public EventSource {
   void serve();
   void read_some();
   void process(std::span<char> input, bool own);
-  void peer_ended();
   void flush();
   bool over_output_limit();
   bool send_some(std::size_t allowed, std::size_t& sent);

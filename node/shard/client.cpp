@@ -20,15 +20,17 @@ net::InputProgress Client::on_input(net::Connection&, std::span<char> input) {
 }
 
 void Client::on_peer_closed(net::Connection& connection) {
-  // What is under way on other shards is still answered; what only waits for something is not.
-  if (waiting == Waiting::kAnswer || waiting == Waiting::kPause) {
-    connection.close_now(net::CloseReason::kPeerClosed);
-  }
+  // What is under way is still answered; what only waits for something is not.
+  if (blocked() || waiting == Waiting::kPause) connection.close_after_reply();
 }
 
 void Client::on_close(net::Connection&, net::CloseReason) {
   if (monitoring) shard_.node().add_monitors(-1);
   monitoring = false;
+}
+
+bool Client::blocked() const {
+  return waiting == Waiting::kAnswer && (last_command->spec->flags & command::kBlocking) != 0;
 }
 
 resp::OutBuffer& Client::reply_buffer() {
@@ -53,9 +55,7 @@ command::ClientInfo Client::info() const {
   std::string flags;
   if (monitoring) flags += 'O';
   if (transaction.open) flags += 'x';
-  if (waiting == Waiting::kAnswer && (last_command->spec->flags & command::kBlocking) != 0) {
-    flags += 'b';
-  }
+  if (blocked()) flags += 'b';
   if (connection_.unix_domain()) flags += 'U';
   if (session.no_evict) flags += 'e';
   if (session.no_touch) flags += 'T';

@@ -57,6 +57,7 @@ class Client final : public net::ConnectionHandler {
 
   net::InputProgress on_input(net::Connection& connection, std::span<char> input) override;
   void on_peer_closed(net::Connection& connection) override;
+  bool owes_replies() const override { return !replies.empty(); }
   void on_close(net::Connection& connection, net::CloseReason reason) override;
 
   net::Connection& connection() { return connection_; }
@@ -65,6 +66,8 @@ class Client final : public net::ConnectionHandler {
   bool discards() const { return reply_mode == command::ReplyMode::kOff || skip_this; }
   command::ClientInfo info() const;
   bool matches(const command::ClientFilter& filter, uint64_t caller) const;
+  // A command that may wait without end, as WAITREGIONS.
+  bool blocked() const;
 
   command::Session session;
   resp::Protocol protocol = resp::Protocol::kResp2;

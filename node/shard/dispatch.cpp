@@ -257,7 +257,8 @@ void Dispatcher::stall(Client& client, command::Args args, Waiting why) {
 }
 
 void Dispatcher::resume(Client& client) {
-  if (client.waiting != Waiting::kNothing || shard_.stopping()) return;
+  if (client.waiting != Waiting::kNothing) return;
+  if (shard_.stopping() || client.connection().closing()) return;
   shard_.begin_turn();
   attention_ = shard_.node().attention();
   if (client.stalled) {

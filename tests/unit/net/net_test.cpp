@@ -475,6 +475,23 @@ TEST_F(NetTest, HalfCloseStillGetsReplies) {
   EXPECT_TRUE(pending.ended());
 }
 
+// Giving up the pending command does not take the replies before it.
+TEST_F(NetTest, EndThatComesWithARequestLosesNoReply) {
+  start();
+  Client client(port_);
+  client.send("first\n");
+  EXPECT_EQ(client.receive(6), "first\n");
+  std::promise<void> go_on;
+  boost::asio::post(loops_[0]->io, [&] { go_on.get_future().wait(); });
+  client.send("second\nsuspend\n");
+  client.half_close();
+  go_on.set_value();
+  EXPECT_EQ(client.receive(100), "second\n");
+  EXPECT_TRUE(closed_with(CloseReason::kPeerClosed));
+  EXPECT_EQ(journal_.peer_closed, 1);
+  on_thread([](Reactor&) {});  // `go_on` is needed no more
+}
+
 TEST_F(NetTest, ClientsThatVanishHurtNobody) {
   start();
   for (int i = 0; i < 50; ++i) {

@@ -81,6 +81,10 @@ void TestClient::send_raw(std::string_view bytes) {
   }
 }
 
+void TestClient::half_close() {
+  shutdown(fd_, SHUT_WR);
+}
+
 static std::string encode(const Words& command) {
   std::string bytes = "*" + std::to_string(command.size()) + "\r\n";
   for (const std::string& arg : command) {

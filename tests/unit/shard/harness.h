@@ -62,6 +62,7 @@ class TestClient {
 
   void send(const Words& command);
   void send_raw(std::string_view bytes);
+  void half_close();   // sends no more, and reads on
   std::string read();  // "(closed)" at the end, "(timeout)" after `timeout_ms`
   std::string call(const Words& command) {
     send(command);

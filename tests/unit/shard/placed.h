@@ -31,6 +31,20 @@ inline std::string key_of(TestNode& node, const Shard& shard) {
   }
 }
 
+// Keeps a shard's thread from working, to decide what it finds when it goes on.
+class Held {
+ public:
+  explicit Held(Shard& shard) {
+    shard.post([release = release_.get_future().share()] { release.wait(); });
+  }
+  ~Held() { release_.set_value(); }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+ private:
+  std::promise<void> release_;
+};
+
 inline crdt::Stamp last_write_of(Shard& shard) {
   return on_shard(shard, [&] { return shard.store().last_write(); });
 }
