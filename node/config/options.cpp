@@ -548,6 +548,7 @@ constexpr Option kOptions[] = {
      .kind = Kind::kYesNo,
      .field = number_field<&Settings::geo_compression>(),
      .standard = "yes",
+     .apply = Apply::kAtStart,
      .origin = Origin::kAtoll,
      .help = "Compress batches with zstd where that makes them smaller."},
     {.section = kGeo,

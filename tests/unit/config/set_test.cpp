@@ -73,6 +73,7 @@ TEST(ConfigSet, BadValuesOfEveryKind) {
        "keyspace events need Pub/Sub, which Atoll does not have: only \"\" is accepted"},
       {"port", "7000", "can't set immutable config"},
       {"region-id", "1", "can't set immutable config"},
+      {"geo-compression", "no", "can't set immutable config"},
   };
   for (const Trial& trial : trials) {
     Config config;
