@@ -132,7 +132,7 @@ void geo_await(Context& ctx) {
   crdt::Millis timeout = 0;
   if (!read_timeout(ctx, ctx.args[3], timeout)) return;
   NodeServices::Done done = ctx.node.defer(ctx);
-  const std::string error = ctx.node.geo_await(ctx.args[2], timeout, [done](bool applied) {
+  const std::string error = ctx.node.geo_await(ctx, ctx.args[2], timeout, [done](bool applied) {
     done([applied](resp::Writer& out) { out.integer(applied ? 1 : 0); });
   });
   if (!error.empty()) done([error](resp::Writer& out) { out.error(error); });
@@ -144,9 +144,10 @@ void waitregions(Context& ctx) {
   if (!command::read_integer(ctx, ctx.args[1], regions)) return;
   if (!read_timeout(ctx, ctx.args[2], timeout)) return;
   NodeServices::Done done = ctx.node.defer(ctx);
-  ctx.node.wait_regions(ctx, regions, timeout, [done](int64_t applied) {
+  const std::string error = ctx.node.wait_regions(ctx, regions, timeout, [done](int64_t applied) {
     done([applied](resp::Writer& out) { out.integer(applied); });
   });
+  if (!error.empty()) done([error](resp::Writer& out) { out.error(error); });
 }
 
 void geo_help(Context& ctx) {

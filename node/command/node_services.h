@@ -154,14 +154,14 @@ class NodeServices {
   // The name of a region, "" when it is not known here. Called on any thread.
   virtual std::string region_name(crdt::RegionId /*region*/) const { return {}; }
   // done(true) once everything the token names has been applied here, done(false) at the time
-  // limit (0: no limit). Returns an error text, with its code, for a malformed token ("" if none;
-  // then done is called).
-  virtual std::string geo_await(std::string_view token, crdt::Millis timeout,
+  // limit (0: no limit). Returns an error text, with its code, for a malformed token or where too
+  // many wait ("" if none; then done is called).
+  virtual std::string geo_await(Context& ctx, std::string_view token, crdt::Millis timeout,
                                 std::function<void(bool)> done) = 0;
   // Calls done with the number of regions that have applied this connection's last write, as
-  // soon as it is at least n or the time is over (0: no limit).
-  virtual void wait_regions(Context& ctx, int64_t n, crdt::Millis timeout,
-                            std::function<void(int64_t)> done) = 0;
+  // soon as it is at least n or the time is over (0: no limit). Returns an error text as above.
+  virtual std::string wait_regions(Context& ctx, int64_t n, crdt::Millis timeout,
+                                   std::function<void(int64_t)> done) = 0;
 };
 
 }  // namespace atl::command

@@ -27,6 +27,8 @@ void Client::on_peer_closed(net::Connection& connection) {
 void Client::on_close(net::Connection&, net::CloseReason) {
   if (monitoring) shard_.node().add_monitors(-1);
   monitoring = false;
+  Replication* replication = shard_.node().replication();
+  if (blocked() && replication != nullptr) replication->forget_waiter(session.id);
 }
 
 bool Client::blocked() const {

@@ -375,11 +375,11 @@ bool GeoReplication::covered(const Waiter& w) const {
   return true;
 }
 
-std::string GeoReplication::add_waiter(Waiter waiter) {
+std::string GeoReplication::add_waiter(uint64_t client, Waiter waiter) {
   {
     const std::lock_guard lock(mutex_);
     if (waiters_.size() >= kWaitersMax) return "ERR too many commands wait for other regions";
-    waiters_.push_back(std::move(waiter));
+    waiters_.insert_or_assign(client, std::move(waiter));
     waiting_ = static_cast<int>(waiters_.size());
   }
   on_every_link([](GeoLink& link, crdt::Millis now) {
@@ -390,26 +390,36 @@ std::string GeoReplication::add_waiter(Waiter waiter) {
   return {};
 }
 
+void GeoReplication::forget_waiter(uint64_t client) {
+  const std::lock_guard lock(mutex_);
+  waiters_.erase(client);
+  waiting_ = static_cast<int>(waiters_.size());
+}
+
 void GeoReplication::settle_waiters() {
   std::vector<std::function<void()>> settled;
   {
     const std::lock_guard lock(mutex_);
     const crdt::Millis now = steady_ms();
-    std::erase_if(waiters_, [&](Waiter& w) {
+    for (auto it = waiters_.begin(); it != waiters_.end();) {
+      Waiter& w = it->second;
       const bool counts = w.regions != 0;
       const int64_t have = counts ? regions_with(w.write) : 0;
       const bool met = counts ? have >= w.regions : covered(w);
-      if (!met && now < w.until) return false;
+      if (!met && now < w.until) {
+        ++it;
+        continue;
+      }
       settled.push_back([done = std::move(w.done), met, have] { done(met, have); });
-      return true;
-    });
+      it = waiters_.erase(it);
+    }
     waiting_ = static_cast<int>(waiters_.size());
   }
   for (const auto& each : settled) each();
 }
 
-std::string GeoReplication::await(std::string_view token, crdt::Millis timeout,
-                                  std::function<void(bool)> done) {
+std::string GeoReplication::await(const command::Session& session, std::string_view token,
+                                  crdt::Millis timeout, std::function<void(bool)> done) {
   Waiter w;
   if (!decode_token(token, w.need)) {
     return "ERR not a token of GEO TOKEN: it looks like " + std::string(kTokenPrefix) +
@@ -417,27 +427,28 @@ std::string GeoReplication::await(std::string_view token, crdt::Millis timeout,
   }
   w.until = timeout == 0 ? INT64_MAX : steady_ms() + timeout;
   w.done = [done = std::move(done)](bool met, int64_t) { done(met); };
-  return add_waiter(std::move(w));
+  return add_waiter(session.id, std::move(w));
 }
 
-void GeoReplication::wait_regions(crdt::Stamp write, int64_t n, crdt::Millis timeout,
-                                  std::function<void(int64_t)> done) {
+std::string GeoReplication::wait_regions(const command::Session& session, int64_t n,
+                                         crdt::Millis timeout, std::function<void(int64_t)> done) {
+  const crdt::Stamp write = session.last_write;
   {
     const std::lock_guard lock(mutex_);
     // Nothing written means nothing to wait for: every known region has it.
     if (n <= 0 || !write) {
       const int64_t have =
           write ? regions_with(write) : static_cast<int64_t>(merged_peers().size());
-      return done(have);
+      done(have);
+      return {};
     }
   }
   Waiter w;
   w.write = write;
   w.regions = n;
   w.until = timeout == 0 ? INT64_MAX : steady_ms() + timeout;
-  auto shared = std::make_shared<std::function<void(int64_t)>>(std::move(done));
-  w.done = [shared](bool, int64_t count) { (*shared)(count); };
-  if (!add_waiter(std::move(w)).empty()) (*shared)(0);
+  w.done = [done = std::move(done)](bool, int64_t count) { done(count); };
+  return add_waiter(session.id, std::move(w));
 }
 
 }  // namespace atl::shard

@@ -15,6 +15,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "geo/nats_transport.h"
@@ -41,10 +42,11 @@ class GeoReplication : public Replication {
   void status(std::function<void(std::vector<command::NodeServices::PeerRow>)> done) override;
   std::string peer(std::string_view region, std::string_view action) override;
   std::string token(const command::Session& session) override;
-  std::string await(std::string_view token, crdt::Millis timeout,
+  std::string await(const command::Session& session, std::string_view token, crdt::Millis timeout,
                     std::function<void(bool)> done) override;
-  void wait_regions(crdt::Stamp write, int64_t n, crdt::Millis timeout,
-                    std::function<void(int64_t)> done) override;
+  std::string wait_regions(const command::Session& session, int64_t n, crdt::Millis timeout,
+                           std::function<void(int64_t)> done) override;
+  void forget_waiter(uint64_t client) override;
   std::string region_name(crdt::RegionId region) const override;
   std::vector<std::pair<std::string, std::string>> info() override;
 
@@ -78,7 +80,7 @@ class GeoReplication : public Replication {
   void malformed(const std::string& reason);
   void connection(bool connected, const std::string& detail);
   void on_every_link(const std::function<void(GeoLink&, crdt::Millis)>& task);
-  std::string add_waiter(Waiter waiter);
+  std::string add_waiter(uint64_t client, Waiter waiter);
   void settle_waiters();
   int64_t regions_with(crdt::Stamp write) const;      // requires mutex_
   bool covered(const Waiter& waiter) const;           // requires mutex_
@@ -95,7 +97,7 @@ class GeoReplication : public Replication {
   std::atomic<int> waiting_{0};
   mutable std::mutex mutex_;
   std::vector<Picture> pictures_;
-  std::vector<Waiter> waiters_;
+  std::unordered_map<uint64_t, Waiter> waiters_;  // by client: each waits for one thing at a time
 };
 
 // For NodeOptions::replication.

@@ -83,10 +83,12 @@ class Replication {
   virtual void status(std::function<void(std::vector<command::NodeServices::PeerRow>)> done) = 0;
   virtual std::string peer(std::string_view region, std::string_view action) = 0;
   virtual std::string token(const command::Session& session) = 0;
-  virtual std::string await(std::string_view token, crdt::Millis timeout,
-                            std::function<void(bool)> done) = 0;
-  virtual void wait_regions(crdt::Stamp write, int64_t n, crdt::Millis timeout,
-                            std::function<void(int64_t)> done) = 0;
+  virtual std::string await(const command::Session& session, std::string_view token,
+                            crdt::Millis timeout, std::function<void(bool)> done) = 0;
+  virtual std::string wait_regions(const command::Session& session, int64_t n, crdt::Millis timeout,
+                                   std::function<void(int64_t)> done) = 0;
+  // The client is gone: what it waits for is of no interest any more.
+  virtual void forget_waiter(uint64_t client) = 0;
   virtual std::string region_name(crdt::RegionId region) const = 0;  // "" when unknown
   // Lines "name:value" of INFO's geo section.
   virtual std::vector<std::pair<std::string, std::string>> info() = 0;

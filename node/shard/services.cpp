@@ -349,16 +349,19 @@ std::string Services::region_name(crdt::RegionId region) const {
   return node().replication()->region_name(region);
 }
 
-std::string Services::geo_await(std::string_view token, crdt::Millis timeout,
+std::string Services::geo_await(command::Context& ctx, std::string_view token, crdt::Millis timeout,
                                 std::function<void(bool)> done) {
   if (node().replication() == nullptr) return "ERR " + std::string(kNoRegion);
-  return node().replication()->await(token, timeout, std::move(done));
+  return node().replication()->await(ctx.session, token, timeout, std::move(done));
 }
 
-void Services::wait_regions(command::Context& ctx, int64_t n, crdt::Millis timeout,
-                            std::function<void(int64_t)> done) {
-  if (node().replication() == nullptr) return done(0);
-  node().replication()->wait_regions(ctx.session.last_write, n, timeout, std::move(done));
+std::string Services::wait_regions(command::Context& ctx, int64_t n, crdt::Millis timeout,
+                                   std::function<void(int64_t)> done) {
+  if (node().replication() == nullptr) {
+    done(0);
+    return {};
+  }
+  return node().replication()->wait_regions(ctx.session, n, timeout, std::move(done));
 }
 
 }  // namespace atl::shard

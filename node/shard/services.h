@@ -75,10 +75,10 @@ class Services final : public command::NodeServices {
   std::string geo_peer(std::string_view region, std::string_view action) override;
   std::string geo_token(command::Context& ctx) override;
   std::string region_name(crdt::RegionId region) const override;
-  std::string geo_await(std::string_view token, crdt::Millis timeout,
+  std::string geo_await(command::Context& ctx, std::string_view token, crdt::Millis timeout,
                         std::function<void(bool)> done) override;
-  void wait_regions(command::Context& ctx, int64_t n, crdt::Millis timeout,
-                    std::function<void(int64_t)> done) override;
+  std::string wait_regions(command::Context& ctx, int64_t n, crdt::Millis timeout,
+                           std::function<void(int64_t)> done) override;
 
  private:
   Node& node() const;

@@ -256,6 +256,7 @@ TEST(Geo, Replies) {
   EXPECT_EQ(two("GEO AWAIT token x"), "-ERR timeout is not an integer or out of range\r\n");
   EXPECT_EQ(two("WAITREGIONS 2 50"), ":2\r\n");
   EXPECT_EQ(two.node.asked, "2 50");
+  EXPECT_EQ(two("WAITREGIONS 99 50"), "-ERR too many wait\r\n");
   EXPECT_EQ(two("WAITREGIONS x 50"), "-ERR value is not an integer or out of range\r\n");
   EXPECT_EQ(two("WAITREGIONS 2 -1"), "-ERR timeout is negative\r\n");
 }

@@ -128,16 +128,18 @@ class FakeNode : public command::NodeServices {
   }
   std::string geo_token(command::Context&) override { return "token"; }
   std::string region_name(crdt::RegionId region) const override { return region == 2 ? "eu" : ""; }
-  std::string geo_await(std::string_view token, crdt::Millis timeout,
+  std::string geo_await(command::Context&, std::string_view token, crdt::Millis timeout,
                         std::function<void(bool)> done) override {
     if (token == "bad") return "ERR malformed token";
     done(timeout != 1);
     return "";
   }
-  void wait_regions(command::Context&, int64_t n, crdt::Millis timeout,
-                    std::function<void(int64_t)> done) override {
+  std::string wait_regions(command::Context&, int64_t n, crdt::Millis timeout,
+                           std::function<void(int64_t)> done) override {
+    if (n == 99) return "ERR too many wait";
     asked = std::to_string(n) + " " + std::to_string(timeout);
     done(2);
+    return "";
   }
 
   std::deque<Reply> replies;

@@ -53,10 +53,13 @@ class FakeNode : public NodeServices {
   void geo_conflicts(size_t, std::function<void(std::vector<crdt::Conflict>)>) override {}
   std::string geo_peer(std::string_view, std::string_view) override { return {}; }
   std::string geo_token(Context&) override { return {}; }
-  std::string geo_await(std::string_view, crdt::Millis, std::function<void(bool)>) override {
+  std::string geo_await(Context&, std::string_view, crdt::Millis,
+                        std::function<void(bool)>) override {
     return {};
   }
-  void wait_regions(Context&, int64_t, crdt::Millis, std::function<void(int64_t)>) override {}
+  std::string wait_regions(Context&, int64_t, crdt::Millis, std::function<void(int64_t)>) override {
+    return {};
+  }
 };
 
 std::string quote(std::string_view bytes) {

@@ -80,5 +80,45 @@ TEST_F(WaitRegionsTest, AnEarlierStampDoesNotReplaceALaterOne) {
   EXPECT_EQ(last_write_of_session(client), last_write_of(ahead));
 }
 
+// However a client leaves, nobody goes on waiting in its name.
+TEST_F(WaitRegionsTest, AClientThatLeavesWaitsNoMore) {
+  const auto waits = [&] {
+    return static_cast<GeoReplication*>(node_.node().replication())->somebody_waits();
+  };
+  const std::string token = "atoll1-2:ffffffffffffffff";
+  for (const Words& command : {Words{"WAITREGIONS", "9", "0"}, Words{"GEO", "AWAIT", token, "0"}}) {
+    TestClient stays(node_.port());
+    auto leaves = std::make_unique<TestClient>(node_.port());
+    EXPECT_EQ(leaves->call({"SET", "k", "v"}), "OK");
+    leaves->send(command);
+    EXPECT_TRUE(eventually(waits));
+    leaves.reset();
+    EXPECT_TRUE(eventually([&] { return !waits(); }));
+
+    TestClient killed(node_.port());
+    const std::string id = std::to_string(id_of(killed));
+    EXPECT_EQ(killed.call({"SET", "k", "v"}), "OK");
+    killed.send(command);
+    EXPECT_TRUE(eventually(waits));
+    EXPECT_EQ(stays.call({"CLIENT", "KILL", "ID", id}), ":1");
+    EXPECT_EQ(killed.read(), "(closed)");
+    EXPECT_TRUE(eventually([&] { return !waits(); }));
+
+    // The end comes while the write is still on its way, so before the command waits.
+    TestClient early(node_.port());
+    Shard& other = elsewhere(node_, early);
+    const std::string key = key_of(node_, other);
+    {
+      const Held held(other);
+      early.send({"SET", key, "v"});
+      early.send(command);
+      early.half_close();
+    }
+    EXPECT_EQ(early.read(), "OK");
+    EXPECT_EQ(early.read(), "(closed)");
+    EXPECT_TRUE(eventually([&] { return !waits(); }));
+  }
+}
+
 }  // namespace
 }  // namespace atl::shard
