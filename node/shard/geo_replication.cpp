@@ -384,6 +384,7 @@ std::string GeoReplication::add_waiter(uint64_t client, Waiter waiter) {
   }
   on_every_link([](GeoLink& link, crdt::Millis now) {
     link.shard().seal();
+    link.shard().ship();  // before the beacon that tells of it
     link.replicator().nudge(now);
     link.tick(now);
   });

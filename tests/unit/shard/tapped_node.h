@@ -23,6 +23,7 @@ struct Told {
   std::atomic<int> above_the_stored_bound{0};
   std::atomic<int> batches{0};
   std::atomic<bool> stopped{false};  // nothing more was told
+  std::atomic<int> ahead_of_their_batch{0};  // beacons
 };
 
 class TappedLink final : public GeoLink {
@@ -31,12 +32,18 @@ class TappedLink final : public GeoLink {
              const Regions& regions, Told& told)
       : GeoLink(replication, shard, recovered, regions), told_(told) {}
 
+  void on_sealed(const crdt::Batch& batch) override {
+    shipped_ = batch.header.to;
+    GeoLink::on_sealed(batch);
+  }
+
   void broadcast(const geo::Message& message) override {
     if (withheld(message)) return;
     if (std::holds_alternative<geo::BatchMessage>(message.body)) ++told_.batches;
     const auto* beacon = std::get_if<geo::Beacon>(&message.body);
     if (beacon == nullptr) return;
     ++told_.beacons;
+    if (shipped_ && beacon->sealed > shipped_) ++told_.ahead_of_their_batch;
     uint64_t before = told_.head;
     while (before < beacon->head.raw &&
            !told_.head.compare_exchange_weak(before, beacon->head.raw)) {
@@ -49,6 +56,7 @@ class TappedLink final : public GeoLink {
 
  private:
   Told& told_;
+  crdt::Stamp shipped_;
 };
 
 // The node's own replication without a wire. Regions that it knows and never hears of keep a gap

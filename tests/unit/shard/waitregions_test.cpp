@@ -10,12 +10,17 @@ namespace {
 
 class WaitRegionsTest : public testing::Test {
  protected:
-  WaitRegionsTest() : node_(dir_.path(), replicated("no"), nullptr, tapped(told_, kSilentPeer)) {
+  WaitRegionsTest() : node_(dir_.path(), options(), nullptr, tapped(told_, kSilentPeer)) {
     // The shards have told of the peer, which has nothing and so all of nothing.
     TestClient client(node_.port());
     EXPECT_TRUE(eventually([&] { return client.call({"WAITREGIONS", "0", "0"}) == ":1"; }));
   }
 
+  static TestNode::Options options() {
+    TestNode::Options options = replicated("no");
+    options.emplace_back("geo-flush-interval", "1000");
+    return options;
+  }
   static std::string token_part(crdt::Stamp write) {
     char text[32];
     std::snprintf(text, sizeof text, "-1:%llx", static_cast<unsigned long long>(write.raw));
@@ -78,6 +83,18 @@ TEST_F(WaitRegionsTest, AnEarlierStampDoesNotReplaceALaterOne) {
   EXPECT_EQ(client.call({"SET", key_of(node_, ahead), "v"}), "OK");
   EXPECT_EQ(client.call({"SET", key_of(node_, home), "v"}), "OK");
   EXPECT_EQ(last_write_of_session(client), last_write_of(ahead));
+}
+
+// Or peers would ask for what is on its way.
+TEST_F(WaitRegionsTest, ABatchLeavesBeforeTheBeaconThatTellsOfIt) {
+  TestClient client(node_.port());
+  const std::string key = key_of(node_, home_of(node_, client));
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(client.call({"SET", key, "v"}), "OK");
+    EXPECT_EQ(client.call({"WAITREGIONS", "1", "1"}), ":0");
+  }
+  EXPECT_GT(told_.batches, 0);
+  EXPECT_EQ(told_.ahead_of_their_batch, 0);
 }
 
 // However a client leaves, nobody goes on waiting in its name.
