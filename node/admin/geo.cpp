@@ -125,7 +125,9 @@ void geo_peer(Context& ctx) {
 }
 
 void geo_token(Context& ctx) {
-  ctx.out.bulk(ctx.node.geo_token(ctx));
+  NodeServices::Done done = ctx.node.defer(ctx);
+  ctx.node.geo_token(
+      ctx, [done](std::string token) { done([token](resp::Writer& out) { out.bulk(token); }); });
 }
 
 void geo_await(Context& ctx) {
@@ -226,8 +228,8 @@ constexpr CommandSpec kGeoSubcommands[] = {
         kPeerArgs),
     row("geo|status", 2, kAsks, "O(N) where N is the number of regions",
         "Returns the state of the link to every other region.", geo_status),
-    row("geo|token", 2, command::kNoScript, "O(1)", "Returns a token that names the writes so far.",
-        geo_token),
+    row("geo|token", 2, command::kNoScript | command::kNoMulti, "O(1)",
+        "Returns a token that names the writes so far.", geo_token),
 };
 
 constexpr CommandSpec kGeoCommands[] = {

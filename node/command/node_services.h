@@ -150,7 +150,7 @@ class NodeServices {
                              std::function<void(std::vector<crdt::Conflict>)> done) = 0;
   // `action` is pause, resume or forget. "" on success, else the error text without "ERR ".
   virtual std::string geo_peer(std::string_view region, std::string_view action) = 0;
-  virtual std::string geo_token(Context& ctx) = 0;
+  virtual void geo_token(Context& ctx, std::function<void(std::string)> done) = 0;
   // The name of a region, "" when it is not known here. Called on any thread.
   virtual std::string region_name(crdt::RegionId /*region*/) const { return {}; }
   // done(true) once everything the token names has been applied here, done(false) at the time

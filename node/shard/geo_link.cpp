@@ -61,11 +61,11 @@ void GeoLink::tick(crdt::Millis now) {
   replicator_->set_options(options());
   replicator_->tick(now);
   if (replication_.somebody_waits() || now - pictured_at_ >= kPictureMs || now < pictured_at_) {
-    publish_picture(now);
+    publish(now);
   }
 }
 
-void GeoLink::publish_picture(crdt::Millis now) {
+void GeoLink::publish(crdt::Millis now) {
   pictured_at_ = now;
   const crdt::Store& store = shard_.store();
   GeoReplication::Picture p;

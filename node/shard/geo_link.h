@@ -23,6 +23,7 @@ class GeoLink : public ReplicationLink, public geo::Host {
   // ---- ReplicationLink ----
   void on_sealed(const crdt::Batch& batch) override;
   void tick(crdt::Millis now) override;
+  void publish(crdt::Millis now) override;
   crdt::Stamp trim_limit() const override;
   void drain() override;
   std::vector<crdt::RegionId> regions_without(crdt::Stamp upto) const override;
@@ -67,7 +68,6 @@ class GeoLink : public ReplicationLink, public geo::Host {
   static constexpr std::chrono::seconds kBeginLimit{10};
 
   void read_storage(const persist::LogRead& request, std::function<void(persist::LogPage&)> use);
-  void publish_picture(crdt::Millis now);
   void claim();
   geo::Options options() const;
 

@@ -22,7 +22,8 @@ crdt::Millis steady_ms() {
       .count();
 }
 
-// "atoll1-<region>:<stamp>-..." in hexadecimal: what a client has written and read here.
+// "atoll1-<region>:<stamp>-..." in hexadecimal: what a client has written here, and what is
+// merged here of other regions, which it may have read.
 std::string encode_token(const std::map<crdt::RegionId, crdt::Stamp>& stamps) {
   std::string out(kTokenPrefix);
   for (const auto& [region, stamp] : stamps) {
@@ -338,10 +339,10 @@ std::string GeoReplication::peer(std::string_view name, std::string_view action)
 
 // ---- Waiting ----
 
-std::string GeoReplication::token(const command::Session& session) {
+std::string GeoReplication::token(crdt::Stamp written) {
   const auto settings = node_.config().snapshot();
   std::map<crdt::RegionId, crdt::Stamp> stamps;
-  if (session.last_write) stamps[settings->region_id] = session.last_write;
+  if (written) stamps[settings->region_id] = written;
   const std::lock_guard lock(mutex_);
   for (const Picture& p : pictures_) {
     for (const auto& [region, stamp] : p.seen) {

@@ -3,7 +3,8 @@
 //
 // Shards publish what they know (peers, counters, how far everybody is) as a picture every few
 // milliseconds; INFO, GEO STATUS, WAITREGIONS and GEO AWAIT read the pictures, so that nobody has
-// to ask another thread and wait.
+// to ask another thread and wait. Only for GEO TOKEN the shards publish anew: it must name what the
+// client has just read.
 //
 // *Threads*: GeoReplication as replication_link.h says; messages arrive on libnats' threads and are
 // posted to the shards. *Bounds*: kWaitersMax commands that wait.
@@ -41,7 +42,7 @@ class GeoReplication : public Replication {
 
   void status(std::function<void(std::vector<command::NodeServices::PeerRow>)> done) override;
   std::string peer(std::string_view region, std::string_view action) override;
-  std::string token(const command::Session& session) override;
+  std::string token(crdt::Stamp written) override;
   std::string await(const command::Session& session, std::string_view token, crdt::Millis timeout,
                     std::function<void(bool)> done) override;
   std::string wait_regions(const command::Session& session, int64_t n, crdt::Millis timeout,

@@ -52,6 +52,8 @@ class ReplicationLink {
   virtual void on_sealed(const crdt::Batch& batch) = 0;
   // Called every kTickMs or so, and once per turn in which posts ran.
   virtual void tick(crdt::Millis now) = 0;
+  // Shows the rest of the node how far this shard is, as ticks do now and then.
+  virtual void publish(crdt::Millis now) = 0;
   // Until then the shard writes nothing: what this region has stamped before is being asked for.
   virtual bool ready() const { return true; }
   // A pass of snapshots begins, with nothing unsealed; it is on disk as a whole. One that fails
@@ -82,7 +84,8 @@ class Replication {
   // What NodeServices' methods of the same names forward to; callbacks on any thread.
   virtual void status(std::function<void(std::vector<command::NodeServices::PeerRow>)> done) = 0;
   virtual std::string peer(std::string_view region, std::string_view action) = 0;
-  virtual std::string token(const command::Session& session) = 0;
+  // Requires: the links have published what the token is to name.
+  virtual std::string token(crdt::Stamp written) = 0;
   virtual std::string await(const command::Session& session, std::string_view token,
                             crdt::Millis timeout, std::function<void(bool)> done) = 0;
   virtual std::string wait_regions(const command::Session& session, int64_t n, crdt::Millis timeout,

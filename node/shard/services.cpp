@@ -338,9 +338,17 @@ std::string Services::geo_peer(std::string_view region, std::string_view action)
   return node().replication()->peer(region, action);
 }
 
-std::string Services::geo_token(command::Context& ctx) {
-  if (node().replication() == nullptr) return {};
-  return node().replication()->token(ctx.session);
+void Services::geo_token(command::Context& ctx, std::function<void(std::string)> done) {
+  if (node().replication() == nullptr) return done({});
+  node().gather<int>(
+      shard_,
+      [](Shard& shard) {
+        shard.link()->publish(shard.now());
+        return 0;
+      },
+      [this, written = ctx.session.last_write, done = std::move(done)](const std::vector<int>&) {
+        done(node().replication()->token(written));
+      });
 }
 
 std::string Services::region_name(crdt::RegionId region) const {

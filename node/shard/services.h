@@ -73,7 +73,7 @@ class Services final : public command::NodeServices {
   void geo_digest(std::optional<crdt::SlotId> slot, std::function<void(std::string)> done) override;
   void geo_conflicts(size_t count, std::function<void(std::vector<crdt::Conflict>)> done) override;
   std::string geo_peer(std::string_view region, std::string_view action) override;
-  std::string geo_token(command::Context& ctx) override;
+  void geo_token(command::Context& ctx, std::function<void(std::string)> done) override;
   std::string region_name(crdt::RegionId region) const override;
   std::string geo_await(command::Context& ctx, std::string_view token, crdt::Millis timeout,
                         std::function<void(bool)> done) override;

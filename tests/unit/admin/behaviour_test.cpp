@@ -179,6 +179,7 @@ TEST(Server, AsynchronousRowsAreNoMulti) {
                                              {"geo", "digest"},
                                              {"geo", "conflicts"},
                                              {"geo", "await"},
+                                             {"geo", "token"},
                                              {"waitregions"}}) {
     EXPECT_NE(row_of(words).flags & command::kNoMulti, 0u) << words[0];
   }

@@ -126,7 +126,9 @@ class FakeNode : public command::NodeServices {
     asked = std::string(region) + " " + std::string(action);
     return error;
   }
-  std::string geo_token(command::Context&) override { return "token"; }
+  void geo_token(command::Context&, std::function<void(std::string)> done) override {
+    done("token");
+  }
   std::string region_name(crdt::RegionId region) const override { return region == 2 ? "eu" : ""; }
   std::string geo_await(command::Context&, std::string_view token, crdt::Millis timeout,
                         std::function<void(bool)> done) override {

@@ -52,7 +52,7 @@ class FakeNode : public NodeServices {
   void geo_digest(std::optional<crdt::SlotId>, std::function<void(std::string)>) override {}
   void geo_conflicts(size_t, std::function<void(std::vector<crdt::Conflict>)>) override {}
   std::string geo_peer(std::string_view, std::string_view) override { return {}; }
-  std::string geo_token(Context&) override { return {}; }
+  void geo_token(Context&, std::function<void(std::string)>) override {}
   std::string geo_await(Context&, std::string_view, crdt::Millis,
                         std::function<void(bool)>) override {
     return {};

@@ -23,7 +23,8 @@ class WaitRegionsTest : public testing::Test {
   }
   static std::string token_part(crdt::Stamp write) {
     char text[32];
-    std::snprintf(text, sizeof text, "-1:%llx", static_cast<unsigned long long>(write.raw));
+    std::snprintf(text, sizeof text, "-%x:%llx", write.region(),
+                  static_cast<unsigned long long>(write.raw));
     return text;
   }
   crdt::Stamp last_write_of_session(TestClient& client) {
@@ -51,6 +52,34 @@ TEST_F(WaitRegionsTest, TheTokenNamesAWriteOnItsWayToAnotherShard) {
   std::vector<std::string> replies = client.pipeline({{"SET", key, "v"}, {"GEO", "TOKEN"}});
   EXPECT_EQ(replies[0], "OK");
   EXPECT_NE(replies[1].find(token_part(last_write_of(other))), std::string::npos) << replies[1];
+}
+
+// Ticks publish what is merged too rarely for a client that has just read it.
+TEST_F(WaitRegionsTest, TheTokenNamesWhatHasJustBeenMerged) {
+  TestClient client(node_.port());
+  Shard& other = elsewhere(node_, client);
+  const crdt::Millis now = node_.node().wall_ms();
+  geo::Message message;
+  message.sender.address = {2, 77, 0, 1};
+  message.sender.region_name = "eu";
+  message.sender.slots = {0, crdt::kSlotCount - 1};
+  message.sender.incarnation = crdt::Stamp::make(1, 0, 2);
+  for (int i = 0; i < 5; ++i) {
+    geo::Beacon beacon;
+    beacon.head = crdt::Stamp::make(now + i, 0, 2);
+    beacon.applied.raise(2, beacon.head);
+    on_shard(other, [&] {
+      // Told in this order, nothing is missing that would have to be fetched.
+      for (const crdt::Stamp sealed : {crdt::Stamp{}, beacon.head}) {
+        beacon.sealed = sealed;
+        message.body = beacon;
+        TappedReplication::link(other).replicator().on_message(message, other.now());
+      }
+      return 0;
+    });
+    const std::string token = client.call({"GEO", "TOKEN"});
+    EXPECT_NE(token.find(token_part(beacon.head)), std::string::npos) << token;
+  }
 }
 
 // A command over two shards, the later stamp of which is an earlier command's.
