@@ -1,7 +1,7 @@
 // A connected client as the shard sees it: session, transaction, replies owed, and why it waits.
 //
 // *Threads*: its shard's. *Owns*: the session and everything queued by MULTI. *Bounds*:
-// kQueuedBytesMax for a transaction (maxmemory is checked besides), ReplyQueue::kOutstandingMax.
+// kQueuedBytesMax for a transaction (maxmemory is checked besides), ReplyQueue::room().
 #pragma once
 
 #include <cstdint>

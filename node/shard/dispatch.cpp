@@ -48,15 +48,16 @@ net::InputProgress Dispatcher::on_input(Client& client, std::span<char> input) {
         client.connection().should_yield()) {
       return progress;
     }
-    if (client.replies.size() + kBatchMax > ReplyQueue::kOutstandingMax) {
+    const size_t room = client.replies.room();
+    if (room == 0) {
       wait(client, Waiting::kDrain);
       return progress;
     }
     attention_ = shard_.node().attention();
     const bool careful = !client.session.authenticated ||
                          (attention_ & (kPauseWrites | kPauseAll | kLogCongested)) != 0;
-    const BatchEnd end =
-        parse_batch(client, input.subspan(progress.consumed), careful ? 1 : kBatchMax);
+    const BatchEnd end = parse_batch(client, input.subspan(progress.consumed),
+                                     careful ? 1 : std::min(room, kBatchMax));
     progress.consumed += end.consumed;
     prefetch_batch();
     for (const Parsed& parsed : batch_) {

@@ -1,5 +1,6 @@
 #include "node/shard/forward.h"
 
+#include <algorithm>
 #include <cassert>
 #include <charconv>
 #include <cstring>
@@ -73,6 +74,18 @@ size_t reply_length(std::string_view bytes) {
   }
 }
 
+size_t ReplyQueue::bytes() const {
+  const bool grows = !entries_.empty() && entries_.back().kind == Kind::kReady;
+  return bytes_ + (grows ? entries_.back().bytes.size() : 0);
+}
+
+size_t ReplyQueue::room() const {
+  if (bytes() >= kOwedBytes) return 0;
+  const size_t most =
+      std::clamp(kOwedBytes / std::max<size_t>(expected_, 1), kOutstandingMin, kOutstandingMax);
+  return most - std::min(most, size());
+}
+
 resp::OutBuffer& ReplyQueue::tail() {
   assert(!entries_.empty());
   if (entries_.back().kind != Kind::kReady) entries_.emplace_back();
@@ -80,6 +93,7 @@ resp::OutBuffer& ReplyQueue::tail() {
 }
 
 uint64_t ReplyQueue::push(Kind kind, size_t parts, bool discard) {
+  bytes_ = bytes();
   Entry& entry = entries_.emplace_back();
   entry.kind = kind;
   entry.discard = discard;
@@ -107,12 +121,19 @@ void ReplyQueue::answer(std::unique_ptr<Forward> forward, resp::OutBuffer& out,
   assert(forward->sequence >= first_ && forward->sequence - first_ < entries_.size());
   Entry& answered = entries_[forward->sequence - first_];
   const size_t part = forward->part;
+  const size_t size = forward->reply.size();
+  expected_ = std::max(size, expected_ - expected_ / 8);
+  bytes_ += size;
   assert(!answered.parts[part] && answered.missing > 0);
   answered.parts[part] = std::move(forward);
   --answered.missing;
   while (!entries_.empty() && entries_.front().missing == 0) {
     Entry& entry = entries_.front();
-    for (const auto& done : entry.parts) ticket = std::max(ticket, done->ticket);
+    for (const auto& done : entry.parts) {
+      ticket = std::max(ticket, done->ticket);
+      bytes_ -= done->reply.size();
+    }
+    if (entry.kind == Kind::kReady && entries_.size() > 1) bytes_ -= entry.bytes.size();
     if (!entry.discard) finish(entry, out);
     entries_.pop_front();
     ++first_;

@@ -67,13 +67,24 @@ struct Forward {
 
 // What a pipeline still owes its client, in order.
 //
-// *Threads*: the connection's. *Bounds*: kOutstandingMax, kept by the dispatcher.
+// The connection's output limits do not see what waits here. So how much may be under way depends
+// on how large this client's replies have been: about kOwedBytes, but at least kOutstandingMin
+// replies. A client of which nothing is known yet has room for kOutstandingFirst.
+//
+// *Threads*: the connection's. *Bounds*: room(), kept by the dispatcher.
 class ReplyQueue {
  public:
+  static constexpr size_t kOutstandingMin = 4;
+  static constexpr size_t kOutstandingFirst = 32;
   static constexpr size_t kOutstandingMax = 1024;
+  static constexpr size_t kOwedBytes = 1024 * 1024;
 
   bool empty() const { return entries_.empty(); }
   size_t size() const { return entries_.size(); }
+  // Bytes of replies that wait for the ones before them.
+  size_t bytes() const;
+  // For so many more commands; 0 only if something is owed.
+  size_t room() const;
 
   // Where the reply of a command that runs here and now goes, behind the ones still owed.
   // Requires: !empty().
@@ -104,7 +115,9 @@ class ReplyQueue {
   static void finish(Entry& entry, resp::OutBuffer& out);
 
   std::deque<Entry> entries_;
-  uint64_t first_ = 0;  // sequence number of entries_.front()
+  uint64_t first_ = 0;                                // sequence number of entries_.front()
+  size_t bytes_ = 0;                                  // bytes() without a last entry that grows
+  size_t expected_ = kOwedBytes / kOutstandingFirst;  // of a reply: the largest of late
 };
 
 // Length of the RESP value at the front of `bytes`, nested ones included; 0 when it is cut short.
