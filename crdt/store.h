@@ -392,8 +392,8 @@ class Store {
   void drop_passed(Slot& s);
   bool collect_entry(Slot& s, uint32_t index);
   void erase_collected(Slot& s, uint32_t index);
-  void note_collected(Slot& s, Stamp stamp);
-  void note_collected(Slot& s, const StateView& before, const StateView& after);
+  void note_gone(Slot& s, Stamp stamp);
+  void note_gone(Slot& s, const StateView& before, const StateView& after);
   bool evictable(const Entry& entry, EvictionPool pool) const;
   void evict_at(Slot& s, uint32_t index);
 

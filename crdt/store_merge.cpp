@@ -408,7 +408,12 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Vers
   if (saturated && changed) {
     note_conflict(ref, "counter saturated", mine.newest(), mine.newest(), {});
   }
-  if (changed) put_state(s, ref, index, mine);
+  if (!changed) return;
+  if (index != Table::kNone) {
+    TtlMark mark;
+    note_gone(s, s.table.at(index)->view(mark), mine);
+  }
+  put_state(s, ref, index, mine);
 }
 
 void Store::apply_ttl(Slot& s, const KeyRef& ref, const Delta& d) {

@@ -142,9 +142,10 @@ bool settled(const Entry& e, const Stability& stable) {
 
 }  // namespace
 
-// What lies in a gap came here with another region's state. Once it is collected, nothing but the
-// slot's coverage says that it was here: a late copy of it would be taken for news.
-void Store::note_collected(Slot& s, Stamp stamp) {
+// What lies in a gap came here with another region's state. Once it has gone, collected here or
+// where the state comes from that lacks it, nothing but the slot's coverage says that it was here:
+// a late copy of it would be taken for news.
+void Store::note_gone(Slot& s, Stamp stamp) {
   const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
   if (!stamp) return;
   if (!covers(id, stamp)) {
@@ -157,23 +158,23 @@ void Store::note_collected(Slot& s, Stamp stamp) {
   });
 }
 
-void Store::note_collected(Slot& s, const StateView& before, const StateView& after) {
-  if (before.base != after.base) note_collected(s, before.base);
+void Store::note_gone(Slot& s, const StateView& before, const StateView& after) {
+  if (before.base != after.base) note_gone(s, before.base);
   for (const Contribution& c : before.contributions) {
     const bool left = std::any_of(after.contributions.begin(), after.contributions.end(),
                                   [&](const Contribution& o) { return o.birth == c.birth; });
-    if (!left) note_collected(s, c.last);
+    if (!left) note_gone(s, c.last);
   }
   for (const TtlMark& m : before.ttl) {
     if (std::find(after.ttl.begin(), after.ttl.end(), m) == after.ttl.end()) {
-      note_collected(s, m.stamp);
+      note_gone(s, m.stamp);
     }
   }
 }
 
 void Store::erase_collected(Slot& s, uint32_t index) {
   TtlMark mark;
-  note_collected(s, s.table.at(index)->view(mark), {});
+  note_gone(s, s.table.at(index)->view(mark), {});
   touch_dirty(s);
   erase_at(s, index);
 }
@@ -207,7 +208,7 @@ bool Store::collect_entry(Slot& s, uint32_t index) {
   }
   if (changed) {
     TtlMark mark;
-    note_collected(s, e->view(mark), state);
+    note_gone(s, e->view(mark), state);
     touch_dirty(s);
     const std::string key(e->key());
     const bool hidden = e->has(Entry::kHidden);

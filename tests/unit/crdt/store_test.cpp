@@ -456,6 +456,33 @@ TEST(Store, AJoinedSlotHasTheLastDeltasOfTheOtherSide) {
   EXPECT_EQ(again.store.changed(slot_of("{g}")), b.store.changed(slot_of("{g}")));
 }
 
+// A contribution lies in a gap of everybody who holds it but c, which observes and collects it. Once
+// c's next state has taken it away here, a late copy of it is no news.
+TEST(Store, WhatAStateTakesAwayWithinAGapDoesNotComeBack) {
+  Site a(1), b(2), c(3);
+  a.add("n", 1);
+  c.take(a);
+  const Stamp until = Stamp::make(kNow + 100, 0, 1);
+  a.store.clock().observe(until);
+  a.store.set_gaps({{{}, until}});
+  const std::string late = slot_bytes(a, "n");
+  ASSERT_TRUE(b.store.merge_slot(late, Store::SlotSource::kRegion, nullptr));
+  ASSERT_EQ(b.get("n"), "1");
+  ASSERT_TRUE(c.store.del(make_ref(0, "n")));
+  c.store.seal();
+  c.store.set_now(kNow + 5000);
+  c.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2, 3}});
+  c.store.collect_step(SIZE_MAX);
+  ASSERT_TRUE(c.store.slot_empty(slot_of("n")));
+  c.add("n", 2);
+  b.store.register_producer(3, 3, {});
+  b.store.advance(3, {3, c.store.sealed_upto(), {}});
+  b.take(c);
+  ASSERT_EQ(b.get("n"), "2");
+  ASSERT_TRUE(b.store.merge_slot(late, Store::SlotSource::kRegion, nullptr));
+  EXPECT_EQ(b.get("n"), "2");
+}
+
 // A flush that its region lost in a crash comes back from a slot, and goes to who has not had it.
 TEST(Store, ALostFlushThatComesBackIsSentAgain) {
   Site a(1), b(2), c(3);
