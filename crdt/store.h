@@ -392,8 +392,9 @@ class Store {
   void drop_passed(Slot& s);
   bool collect_entry(Slot& s, uint32_t index);
   void erase_collected(Slot& s, uint32_t index);
-  void note_gone(Slot& s, Stamp stamp);
-  void note_gone(Slot& s, const StateView& before, const StateView& after);
+  enum class Gone { kCollected, kTakenAway };
+  void note_gone(Slot& s, Stamp stamp, Gone how);
+  void note_gone(Slot& s, const StateView& before, const StateView& after, Gone how);
   bool evictable(const Entry& entry, EvictionPool pool) const;
   void evict_at(Slot& s, uint32_t index);
 

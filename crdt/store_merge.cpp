@@ -411,7 +411,7 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Vers
   if (!changed) return;
   if (index != Table::kNone) {
     TtlMark mark;
-    note_gone(s, s.table.at(index)->view(mark), mine);
+    note_gone(s, s.table.at(index)->view(mark), mine, Gone::kTakenAway);
   }
   put_state(s, ref, index, mine);
 }

@@ -145,36 +145,40 @@ bool settled(const Entry& e, const Stability& stable) {
 // What lies in a gap came here with another region's state. Once it has gone, collected here or
 // where the state comes from that lacks it, nothing but the slot's coverage says that it was here:
 // a late copy of it would be taken for news.
-void Store::note_gone(Slot& s, Stamp stamp) {
+// What has not come yet in its own region's stream is no gap.
+void Store::note_gone(Slot& s, Stamp stamp, Gone how) {
   const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
   if (!stamp) return;
   if (!covers(id, stamp)) {
+    if (how == Gone::kTakenAway && stamp > coverage_of(id, stamp.region()).upto) return;
     learn_coverage(s, id, {stamp.region(), stamp, {{{}, stamp}}});
-    Stamp& changed = changed_ref(id, stamp.region());
-    changed = std::max(changed, stamp);
+    if (how == Gone::kCollected) {
+      Stamp& changed = changed_ref(id, stamp.region());
+      changed = std::max(changed, stamp);
+    }
   }
   s.exact |= std::any_of(positions_.begin(), positions_.end(), [&](const Position& p) {
     return p.region == stamp.region() && Coverage::within(p.gaps, stamp);
   });
 }
 
-void Store::note_gone(Slot& s, const StateView& before, const StateView& after) {
-  if (before.base != after.base) note_gone(s, before.base);
+void Store::note_gone(Slot& s, const StateView& before, const StateView& after, Gone how) {
+  if (before.base != after.base) note_gone(s, before.base, how);
   for (const Contribution& c : before.contributions) {
     const bool left = std::any_of(after.contributions.begin(), after.contributions.end(),
                                   [&](const Contribution& o) { return o.birth == c.birth; });
-    if (!left) note_gone(s, c.last);
+    if (!left) note_gone(s, c.last, how);
   }
   for (const TtlMark& m : before.ttl) {
     if (std::find(after.ttl.begin(), after.ttl.end(), m) == after.ttl.end()) {
-      note_gone(s, m.stamp);
+      note_gone(s, m.stamp, how);
     }
   }
 }
 
 void Store::erase_collected(Slot& s, uint32_t index) {
   TtlMark mark;
-  note_gone(s, s.table.at(index)->view(mark), {});
+  note_gone(s, s.table.at(index)->view(mark), {}, Gone::kCollected);
   touch_dirty(s);
   erase_at(s, index);
 }
@@ -208,7 +212,7 @@ bool Store::collect_entry(Slot& s, uint32_t index) {
   }
   if (changed) {
     TtlMark mark;
-    note_gone(s, e->view(mark), state);
+    note_gone(s, e->view(mark), state, Gone::kCollected);
     touch_dirty(s);
     const std::string key(e->key());
     const bool hidden = e->has(Entry::kHidden);

@@ -127,7 +127,9 @@ NatsLine::NatsLine(Options options, Handlers handlers)
     : options_(std::move(options)), handlers_(std::move(handlers)) {}
 
 std::string NatsLine::advice(natsStatus status, std::string_view text) const {
-  if (status == NATS_CONNECTION_AUTH_FAILED || text.starts_with("Auth")) {
+  // A server that refuses the credentials at the first attempt is struck from libnats' list.
+  if (status == NATS_NO_SERVER || status == NATS_CONNECTION_AUTH_FAILED ||
+      text.starts_with("Auth")) {
     return "check the user and password in geo-nats-url";
   }
   if (status == NATS_NOT_PERMITTED) {

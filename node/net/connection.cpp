@@ -129,6 +129,7 @@ void Connection::schedule() {
 
 void Connection::suspend() {
   suspended_ = true;
+  end_told_ = false;
   if (hung_up_) {
     schedule();  // the peer's end came before: the handler is yet to hear of it
   }
@@ -186,9 +187,6 @@ void Connection::on_events(std::uint32_t events) {
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
     readable_ = true;
     hung_up_ = true;
-    if (suspended_ && !closing()) {
-      handler_->on_peer_closed(*this);
-    }
   }
   if (!scheduled_ && (readable_ || unserved_)) {
     serve();
@@ -202,7 +200,7 @@ void Connection::serve() {
     return;
   }
   if (suspended_) {
-    if (hung_up_) {
+    if (hung_up_ && !std::exchange(end_told_, true)) {
       handler_->on_peer_closed(*this);
     }
     return;

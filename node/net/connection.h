@@ -229,6 +229,7 @@ class Connection final : public EventSource {
   bool readable_ = false;  // the kernel may have input
   bool writable_ = true;   // the kernel may have room
   bool hung_up_ = false;   // the peer's end is known to be near: read to the very end
+  bool end_told_ = false;  // to the handler, since it suspended
   bool ended_ = false;     // the peer's end was read
   bool suspended_ = false;
   bool unserved_ = false;  // own input that the handler has not seen since it last stopped

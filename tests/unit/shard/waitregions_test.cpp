@@ -122,7 +122,7 @@ TEST_F(WaitRegionsTest, ABatchLeavesBeforeTheBeaconThatTellsOfIt) {
     EXPECT_EQ(client.call({"SET", key, "v"}), "OK");
     EXPECT_EQ(client.call({"WAITREGIONS", "1", "1"}), ":0");
   }
-  EXPECT_GT(told_.batches, 0);
+  EXPECT_GT(told_.beacons, 0);
   EXPECT_EQ(told_.ahead_of_their_batch, 0);
 }
 
