@@ -47,6 +47,8 @@ struct KeyRef {
 };
 KeyRef make_ref(DbId db, std::string_view key);
 
+inline constexpr uint8_t kSlotVersion = 5;  // of encode_slot()
+
 // The slots of a shard: [first, last].
 struct SlotRange {
   SlotId first = 0;

@@ -10,7 +10,6 @@ namespace atl::crdt {
 
 namespace {
 
-constexpr uint8_t kSlotVersion = 5;
 constexpr uint8_t kEvicted = 0x01;
 constexpr uint8_t kExact = 0x02;
 constexpr uint8_t kObserved = 0x04;

@@ -59,6 +59,8 @@ void put(wire::Content* out, const Beacon& m) {
   for (const Beacon::Position& p : m.positions) {
     wire::Position* position = b->add_positions();
     position->set_producer(p.producer);
+    position->set_first_slot(p.slots.first);
+    position->set_last_slot(p.slots.last);
     put(position->mutable_seen(), p.seen);
   }
   for (const RegionId r : m.lapsed) b->add_lapsed(r);
@@ -189,7 +191,8 @@ Body read_body(wire::Content& content, Checked& check) {
       out.applied = check.vector(b.applied());
       out.durable = check.vector(b.durable());
       for (const wire::Position& p : b.positions()) {
-        out.positions.push_back({p.producer(), check.coverage(p.seen())});
+        out.positions.push_back(
+            {p.producer(), check.slots(p.first_slot(), p.last_slot()), check.coverage(p.seen())});
       }
       out.want_ack = b.want_ack();
       out.digests_at = b.digests_at();

@@ -22,7 +22,7 @@ using crdt::SlotId;
 using crdt::SlotRange;
 using crdt::Stamp;
 
-inline constexpr uint32_t kProtocolVersion = 4;
+inline constexpr uint32_t kProtocolVersion = 5;
 inline constexpr size_t kBatchesBytesMax = 192 * 1024;
 inline constexpr size_t kSlotsBytesMax = 192 * 1024;
 
@@ -63,6 +63,7 @@ struct Beacon {
   // may hide that it has more of one.
   struct Position {
     uint64_t producer = 0;
+    SlotRange slots;  // to a shard without any of them it says nothing
     crdt::Coverage seen;
   };
   std::vector<Position> positions;

@@ -208,7 +208,9 @@ Replicator::Feed& Replicator::feed_of(const Sender& s, Millis now) {
     });
     it = feeds_.try_emplace(producer).first;
   }
-  if (!store_.knows_producer(producer)) {
+  // After a restart a late message of a run with other shards may have taken a part of its slots.
+  const auto* position = store_.position(producer);
+  if (position == nullptr || position->slots != s.slots) {
     store_.register_producer(producer, s.address.region, s.slots);
     host_.remember_positions();
   }
@@ -241,15 +243,6 @@ void Replicator::listen(const Message& m) {
     for (const crdt::Coverage& c : beacon->applied.items()) clock.observe(c.upto);
     for (const Beacon::Position& p : beacon->positions) clock.observe(p.seen.upto);
   }
-}
-
-// Whether that is another shard of this node, which has a clock of its own.
-bool Replicator::is_sibling(uint64_t producer) const {
-  Address each = options_.self;
-  for (each.shard = 0; each.shard < each.shard_count; ++each.shard) {
-    if (each.shard != options_.self.shard && each.producer() == producer) return true;
-  }
-  return false;
 }
 
 // Whether all that this region knows of its stamps is what it has stamped since its disk was lost.
@@ -446,7 +439,7 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
   // What it has seen of us raises our clock: no stamp of ours may repeat one that it has.
   Stamp seen = m.applied.at(options_.self.region);
   for (const Beacon::Position& p : m.positions) {
-    if (p.seen.region != options_.self.region || is_sibling(p.producer)) continue;
+    if (p.seen.region != options_.self.region || !p.slots.overlaps(options_.slots)) continue;
     seen = std::max(seen, p.seen.upto);
   }
   begin_above(seen, now);
@@ -552,7 +545,9 @@ void Replicator::send_beacon(bool full, Millis now) {
     if (r.lapsed) beacon.lapsed.push_back(id);
   }
   if (full) {
-    for (const auto& p : store_.positions()) beacon.positions.push_back({p.producer, p.coverage()});
+    for (const auto& p : store_.positions()) {
+      beacon.positions.push_back({p.producer, p.slots, p.coverage()});
+    }
     add_digests(beacon, now);
   }
   host_.broadcast(message(std::move(beacon), now));

@@ -305,7 +305,6 @@ class Replicator {
   void remember();
   void listen(const Message& message);
   void stop_listening(Millis now);
-  bool is_sibling(uint64_t producer) const;
   bool began_with_nothing() const;
   void begin_above(Stamp seen, Millis now);
   void complain(const std::string& key, Host::Level level, const std::string& text, Millis now);

@@ -108,7 +108,7 @@ void Replicator::set_gaps(std::vector<crdt::Gap> gaps) {
 void Replicator::check_lost_origins(Feed& feed, const Beacon& m, Millis now) {
   for (const Beacon::Position& p : m.positions) {
     const crdt::Coverage& c = p.seen;
-    if (c.region == options_.self.region) continue;
+    if (c.region == options_.self.region || !p.slots.overlaps(options_.slots)) continue;
     const auto it = regions_.find(c.region);
     if (it == regions_.end() || it->second.paused || it->second.paused_there) continue;
     const Region& r = it->second;
@@ -134,6 +134,7 @@ void Replicator::note_observed(Feed& feed, const Beacon& m) {
   const bool all = std::all_of(positions.begin(), positions.end(), [&](const auto& p) {
     const auto it = regions_.find(p.seen.region);
     if (it == regions_.end() || !it->second.lapsed) return true;
+    if (!p.slots.overlaps(options_.slots)) return true;
     if (coverage_of(p.producer, p.seen.region).upto >= p.seen.upto) return true;
     if (!here) here = store_.coverage(feed.sender.slots.common(options_.slots));
     return here->at(p.seen.region) >= p.seen.upto;

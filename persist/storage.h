@@ -96,11 +96,12 @@ struct Options {
 
 /// What open() found. Everything in it is final when open() returns.
 struct RecoveryReport {
-  bool fresh = false;           ///< There was nothing; a new node id was made.
-  bool clean_shutdown = false;  ///< The previous process closed in order: no tail is missing.
-  bool tail_was_cut = false;    ///< Something torn or damaged was found and cut away.
-  std::string tail_detail;      ///< What, where, and how much, for the log and INFO.
-  std::uint64_t node_id = 0;    ///< Random, made once per directory, never 0.
+  bool fresh = false;               ///< There was nothing; a new node id was made.
+  bool clean_shutdown = false;      ///< The previous process closed in order: no tail is missing.
+  bool tail_was_cut = false;        ///< Something torn or damaged was found and cut away.
+  bool remote_log_was_cut = false;  ///< In the middle of it, perhaps: another crash cuts the end.
+  std::string tail_detail;          ///< What, where, and how much, for the log and INFO.
+  std::uint64_t node_id = 0;        ///< Random, made once per directory, never 0.
   std::uint64_t own_records = 0;
   std::uint64_t own_bytes = 0;
   std::uint64_t remote_records = 0;

@@ -80,6 +80,7 @@ void Dispatcher::call(const Command& command, command::Args args, command::Sessi
       changed = true;
     }
     if (changed) shard_.count_change();
+    if (!in_transaction) shard_.seal_if_large();
   } else {
     spec.handler(context);
   }

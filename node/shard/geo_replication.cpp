@@ -15,6 +15,21 @@ namespace atl::shard {
 namespace {
 
 constexpr std::string_view kTokenPrefix = "atoll1";
+constexpr size_t kWaitingBytesMax = size_t{64} << 20;
+
+// What of a message may be sent again without end; 0: it carries no data.
+size_t data_bytes(const geo::Message& message) {
+  const auto sum = [](const auto& parts) {
+    size_t bytes = 0;
+    for (const auto& part : parts) bytes += part->size();
+    return bytes;
+  };
+  if (const auto* batch = std::get_if<geo::BatchMessage>(&message.body))
+    return batch->bytes->size();
+  if (const auto* reply = std::get_if<geo::PullReply>(&message.body)) return sum(reply->batches);
+  if (const auto* reply = std::get_if<geo::SlotReply>(&message.body)) return sum(reply->slots);
+  return 0;
+}
 
 crdt::Millis steady_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -59,7 +74,7 @@ std::unique_ptr<Replication> make_geo_replication(Node& node) {
   return std::make_unique<GeoReplication>(node);
 }
 
-GeoReplication::GeoReplication(Node& node) : node_(node) {
+GeoReplication::GeoReplication(Node& node) : node_(node), inbox_bytes_(node.shard_count()) {
   if (persist::Storage* storage = node.storage()) {
     node_id_ = storage->report().node_id;
     if (const auto bytes = storage->get_meta(kRegionsMeta)) known_regions_ = decode_regions(*bytes);
@@ -123,12 +138,25 @@ void GeoReplication::stop() {
 void GeoReplication::received(std::shared_ptr<const geo::Message> message,
                               std::optional<uint16_t> shard) {
   if (!running_) return;
+  const size_t size = data_bytes(*message);
   for (size_t i = 0; i < node_.shard_count(); ++i) {
     Shard& each = node_.shard(i);
     const bool concerned =
         shard ? *shard == i : message->sender.slots.overlaps(each.store().options().slots);
     if (!concerned) continue;
-    each.post([this, i, &each, message] {
+    std::atomic<size_t>& waiting = inbox_bytes_[i];
+    if (waiting != 0 && waiting + size > kWaitingBytesMax) {
+      ++dropped_in_;
+      continue;
+    }
+    waiting += size;
+    each.post([this, i, &each, message, size] {
+      inbox_bytes_[i] -= size;
+      // Merged it would have to be logged, and what waits for the disk has no other bound.
+      if (size != 0 && node_.logging() && node_.storage()->congested()) {
+        ++dropped_in_;
+        return;
+      }
       each.begin_turn();
       if (links_[i] != nullptr && each.link() != nullptr) {
         links_[i]->replicator().on_message(*message, each.now());
@@ -284,6 +312,7 @@ std::vector<std::pair<std::string, std::string>> GeoReplication::info() {
   add("geo_nats_bytes_in", stats.bytes_in);
   add("geo_nats_dropped", stats.dropped);
   add("geo_nats_slow_consumer", stats.slow_consumer);
+  add("geo_received_dropped", dropped_in_.load());
   for (const geo::PeerStatus& p : peers) {
     std::string line = "state=" + std::string(geo::peer_state_name(p.state));
     line += ",region_id=" + std::to_string(p.region);

@@ -7,7 +7,9 @@
 // client has just read.
 //
 // *Threads*: GeoReplication as replication_link.h says; messages arrive on libnats' threads and are
-// posted to the shards. *Bounds*: kWaitersMax commands that wait.
+// posted to the shards. *Bounds*: kWaitersMax commands that wait;
+// 64 MB of messages on their way to a shard, and none with data while the log's queue is full:
+// the protocol asks again for what is dropped.
 #pragma once
 
 #include <atomic>
@@ -68,6 +70,11 @@ class GeoReplication : public Replication {
   uint64_t node_id() const { return node_id_; }
   Node& node() { return node_; }
 
+ protected:
+  std::atomic<bool> running_{false};
+  std::vector<GeoLink*> links_;
+  void received(std::shared_ptr<const geo::Message> message, std::optional<uint16_t> shard);
+
  private:
   struct Waiter {
     crdt::Millis until;                                        // steady; INT64_MAX: no limit
@@ -77,7 +84,6 @@ class GeoReplication : public Replication {
     std::function<void(bool met, int64_t count)> done;
   };
 
-  void received(std::shared_ptr<const geo::Message> message, std::optional<uint16_t> shard);
   void malformed(const std::string& reason);
   void connection(bool connected, const std::string& detail);
   void on_every_link(const std::function<void(GeoLink&, crdt::Millis)>& task);
@@ -91,10 +97,11 @@ class GeoReplication : public Replication {
   Node& node_;
   uint64_t node_id_ = 0;
   std::vector<std::pair<crdt::RegionId, std::string>> known_regions_;
-  std::vector<GeoLink*> links_;
+  // Of messages on their way to each shard; what is beyond the bound is lost, as any may be.
+  std::vector<std::atomic<size_t>> inbox_bytes_;
+  std::atomic<uint64_t> dropped_in_{0};
   std::shared_ptr<geo::NatsTransport>
       transport_;  // accessed atomically: shards run before it is there
-  std::atomic<bool> running_{false};
   std::atomic<int> waiting_{0};
   mutable std::mutex mutex_;
   std::vector<Picture> pictures_;

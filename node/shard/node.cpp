@@ -209,7 +209,22 @@ void Node::raise_incarnation(crdt::Stamp first) {
   }
 }
 
+// What is here was stamped as one region's, and would be taken for another's.
+std::optional<std::string> Node::check_region() {
+  if (storage() == nullptr) return std::nullopt;
+  const crdt::RegionId region = shards_.front()->store().region();
+  const std::string bytes(1, static_cast<char>(region));
+  const auto stored = storage()->get_meta(kRegionIdMeta);
+  if (!stored) storage()->put_meta(kRegionIdMeta, bytes);
+  if (!stored || *stored == bytes) return std::nullopt;
+  const std::string written = std::to_string(static_cast<uint8_t>(stored->at(0)));
+  return "The data in '" + config_.snapshot()->dir + "' was written as region " + written +
+         (written == "1" ? " (which a node without region-id is, too)" : "") +
+         ". Start with region-id " + written + ", or with another dir";
+}
+
 std::optional<std::string> Node::recover_shards() {
+  if (auto error = check_region()) return error;
   std::vector<crdt::Store*> stores;
   for (auto& shard : shards_) stores.push_back(&shard->store());
   const auto begin = std::chrono::steady_clock::now();

@@ -141,6 +141,7 @@ class Node {
   std::optional<std::string> begin_continuity();
   std::optional<std::string> open_listener();
   void make_shards();
+  std::optional<std::string> check_region();
   std::optional<std::string> recover_shards();
   void watch_signals();
   void await_signal();

@@ -12,6 +12,9 @@ namespace atl::shard {
 namespace {
 
 constexpr uint8_t kPositionsVersion = 2;
+constexpr const char* kOtherFormat =
+    ". Start the version of Atoll that wrote it, or this one with another dir: other regions fill "
+    "it";
 
 struct StorePart {
   std::vector<crdt::SlotId> damaged;
@@ -77,12 +80,17 @@ void replay_record(crdt::Store& store, const persist::RecordView& record, crdt::
   }
   // The same layout as when it was written: a record concerns one shard only.
   if (record.span.shard_count == count && record.span.shard != index) return;
+  const crdt::BatchReader reader(record.bytes);
+  if (!reader.ok()) {
+    part.error = "the log has a " + reader.error() + kOtherFormat;
+    return;
+  }
   const crdt::SlotRange merged = shard_slots(record.span.shard, record.span.shard_count, all);
   store.replay(record.bytes, merged);
   ++part.records;
   if (!record.producer) return;
-  part.followed.push_back({*record.producer, crdt::Stamp{record.span.from},
-                           crdt::BatchReader(record.bytes).header().self(), merged});
+  part.followed.push_back(
+      {*record.producer, crdt::Stamp{record.span.from}, reader.header().self(), merged});
 }
 
 // `before`: into how many shards the node was divided. `gaps`: what this one had then. The log is
@@ -97,6 +105,12 @@ StorePart recover_store(const RecoverySource& source, crdt::Store& store, crdt::
       range,
       [&](crdt::SlotId slot, std::string_view bytes) {
         std::string why;
+        if (!bytes.starts_with(static_cast<char>(crdt::kSlotVersion))) {
+          part.error = "slot " + std::to_string(slot) + " is stored in format " +
+                       std::to_string(bytes.empty() ? 0 : static_cast<uint8_t>(bytes[0])) +
+                       ", this program knows " + std::to_string(crdt::kSlotVersion) + kOtherFormat;
+          return;
+        }
         if (!store.merge_slot(bytes, crdt::Store::SlotSource::kSnapshot, &why)) {
           part.damaged.push_back(slot);
           return;
@@ -111,13 +125,14 @@ StorePart recover_store(const RecoverySource& source, crdt::Store& store, crdt::
       replay_record(store, record, all, index, count, part);
     });
     // Where a slot is missing, what others wrote to it is too: all of it is asked for again.
-    restore_positions(source, store, all, before, !part.damaged.empty());
+    const bool lacks = !part.damaged.empty() || source.lacks_remote_records();
+    restore_positions(source, store, all, before, lacks);
     for (const auto& each : part.followed)
       store.follow(each.producer, each.from, each.told, each.merged);
     part.followed = {};
     for (const crdt::SlotId slot : part.damaged) store.forget_coverage(slot);
   }
-  part.error = outcome.error;
+  if (part.error.empty()) part.error = outcome.error;
   return part;
 }
 
@@ -188,7 +203,10 @@ class StorageSource : public RecoverySource {
   crdt::Stamp own_stamp_max() const override {
     return crdt::Stamp{storage_.report().own_stamp_max};
   }
-  bool clean_shutdown() const override { return storage_.report().clean_shutdown; }
+  bool clean_shutdown() const override {
+    return storage_.report().clean_shutdown && !storage_.report().tail_was_cut;
+  }
+  bool lacks_remote_records() const override { return storage_.report().remote_log_was_cut; }
 
  private:
   persist::Storage& storage_;

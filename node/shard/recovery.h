@@ -14,6 +14,7 @@
 // Blobs kept beside slots and log, besides those of continuity.h:
 //   "incarnation"  8 bytes: the stamp at which the incarnation began; there only while the data
 //                  on disk is all there ever was, that is between a clean end and the next start
+//   "region-id"    1 byte: the region that all stamps of this one are of
 //   "positions i of n"  per producer of other regions: what shard i of n has merged of it
 //                  (encode_positions). Each shard writes its own: a shard that claims less than is
 //                  in its slots does not answer for it when another region has lost it
@@ -33,6 +34,7 @@
 namespace atl::shard {
 
 inline constexpr std::string_view kIncarnationMeta = "incarnation";
+inline constexpr std::string_view kRegionIdMeta = "region-id";
 std::string positions_meta(size_t shard, size_t shards);
 
 // The slots of one shard of a node that has `all` of them, divided into `shards`.
@@ -54,7 +56,8 @@ class RecoverySource {
   virtual void erase_meta(std::string_view name) = 0;
   virtual crdt::Stamp own_floor() const = 0;
   virtual crdt::Stamp own_stamp_max() const = 0;
-  virtual bool clean_shutdown() const = 0;
+  virtual bool clean_shutdown() const = 0;  // and nothing of what was there then is damaged
+  virtual bool lacks_remote_records() const = 0;
 };
 
 struct RecoveryResult {

@@ -17,6 +17,8 @@ namespace atl::shard {
 
 namespace {
 
+constexpr size_t kUnsealedBytesMax = size_t{16} << 20;
+
 crdt::Store::Options store_options(const Node& node, const config::Settings& settings,
                                    crdt::SlotRange slots) {
   return {.region = settings.region_id != 0 ? settings.region_id : crdt::RegionId{1},
@@ -268,6 +270,10 @@ void Shard::ship() {
 persist::Ticket Shard::seal_if_synchronous() {
   if (!node_.logging() || settings_->appendfsync != config::AppendFsync::kAlways) return 0;
   return seal();
+}
+
+void Shard::seal_if_large() {
+  if (store_.unsealed_bytes() >= kUnsealedBytesMax) seal();
 }
 
 void Shard::log_remote(uint64_t producer, persist::Record&& record) {

@@ -82,6 +82,8 @@ class Shard {
   void ship();
   // seal() where every reply waits for the disk; 0 elsewhere.
   persist::Ticket seal_if_synchronous();
+  // Within a turn, whose commands may repeat a large value without end.
+  void seal_if_large();
   // The latest ticket: what a reply of this shard may depend on.
   persist::Ticket ticket() const { return ticket_; }
   // The log has progressed, or failed, or recovered.
@@ -166,6 +168,7 @@ class Shard {
   persist::Ticket owed_ticket() const;
   void schedule_tick();
   void tick();
+  void settle_alone();
   void expire_cycle();
   void eviction_cycle();
   void snapshot_step();

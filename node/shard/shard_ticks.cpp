@@ -62,7 +62,10 @@ void Shard::schedule_tick() {
 void Shard::tick() {
   const bool may_write = !node_.loading();
   if (may_write && active_expire_) expire_cycle();
-  if (may_write && store_.needs_collection()) store_.collect_step(kExpireCells);
+  if (may_write && store_.needs_collection()) {
+    settle_alone();
+    store_.collect_step(kExpireCells);
+  }
   if (may_write && over_memory()) eviction_cycle();
   if (snapshot_done_) snapshot_step();
   node_.check_pause();
@@ -77,6 +80,13 @@ void Shard::tick() {
     }
   }
   measure_rates();
+}
+
+// Where there never were other regions, nobody else has to see what is collected.
+void Shard::settle_alone() {
+  if (node_.continuity() != nullptr) return;
+  seal();
+  store_.set_stability({store_.clock().last(), {store_.region()}, {}, now()});
 }
 
 void Shard::expire_cycle() {

@@ -244,7 +244,13 @@ std::string History::judge_increments(size_t key, const std::vector<const Op*>& 
   for (const uint32_t id : increments_[key]) {
     const Op& i = ops_[id];
     const bool counts = (increments >> i.bit & 1) != 0;
-    const auto observed = [&](const Op* w) { return observed_increment(*w, i, false); };
+    // By itself, or by a base before it that had: what that reset does not come back.
+    const auto observed = [&](const Op* w) {
+      return observed_increment(*w, i, false) ||
+             std::any_of(bases.begin(), bases.end(), [&](const Op* x) {
+               return x != w && observed_base(*w, *x) && observed_increment(*x, i, false);
+             });
+    };
     const auto surely = [&](const Op* w) { return observed_increment(*w, i, true); };
     if (counts && !winners.empty() && std::all_of(winners.begin(), winners.end(), surely)) {
       return "counts " + text(i) + ", observed by " + text(*winners.front());

@@ -425,8 +425,8 @@ void Shard::slot_joined(SlotId slot) {
 
 void Shard::report(Level level, const std::string& text) {
   if (tracing) {
-    std::fprintf(stderr, "%6ld  region %d.%zu %s %s\n", static_cast<long>(node_.now_), node_.region_,
-                 index_, level == Level::kInfo ? "-" : "!", text.c_str());
+    std::fprintf(stderr, "%6ld  region %d.%zu %s %s\n", static_cast<long>(node_.now_),
+                 node_.region_, index_, level == Level::kInfo ? "-" : "!", text.c_str());
   }
 }
 

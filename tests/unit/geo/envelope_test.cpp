@@ -51,7 +51,7 @@ TEST(Envelope, EveryFieldOfABeaconArrives) {
   b.applied.set({1, Stamp{100}, {}});
   b.applied.set({2, Stamp{200}, {{Stamp{110}, Stamp{120}, true}, {Stamp{150}, Stamp{180}}}});
   b.durable.set({1, Stamp{90}, {}});
-  b.positions.push_back({77, {2, Stamp{199}, {{Stamp{150}, Stamp{180}}}}});
+  b.positions.push_back({77, {3, 9}, {2, Stamp{199}, {{Stamp{150}, Stamp{180}}}}});
   b.lapsed = {9};
   b.want_ack = true;
   b.digests_at = -4;
@@ -72,6 +72,7 @@ TEST(Envelope, EveryFieldOfABeaconArrives) {
   EXPECT_EQ(r.lapsed, b.lapsed);
   ASSERT_EQ(r.positions.size(), 1u);
   EXPECT_EQ(r.positions[0].producer, 77u);
+  EXPECT_EQ(r.positions[0].slots, (crdt::SlotRange{3, 9}));
   EXPECT_EQ(r.positions[0].seen, b.positions[0].seen);
   EXPECT_TRUE(r.want_ack);
   EXPECT_EQ(r.digests_at, -4);

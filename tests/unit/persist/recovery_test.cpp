@@ -248,6 +248,7 @@ TEST_F(RecoveryTest, damaged_remote_record_ends_its_producer) {
   });
   auto storage = open();
   EXPECT_TRUE(storage->report().tail_was_cut);
+  EXPECT_TRUE(storage->report().remote_log_was_cut);
   std::vector<std::string> remote;
   EXPECT_TRUE(storage
                   ->for_each_record([&](const RecordView& view) {

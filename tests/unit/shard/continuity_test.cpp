@@ -10,17 +10,17 @@ namespace {
 // hangs it is not, and the wait ends at its limit.
 TEST(ContinuityTest, SecuredStampIsBelowTheStoredBound) {
   TempDir dir;
-  StuckDisk disk;
+  SwitchedDisk disk;
   const auto storage = open_storage(dir, &disk);
   Continuity continuity(storage.get(), begun_with({Gaps{}}), {.logging = true});
   ASSERT_EQ(continuity.begin(), "");
-  disk.stuck = true;
+  disk.slow = true;
   const crdt::Stamp near = at(5000 + Continuity::kAheadMs / 2);
   EXPECT_TRUE(continuity.secure(near, std::chrono::milliseconds(0)));
   const crdt::Stamp far = at(500'000);
   EXPECT_FALSE(continuity.secure(far, std::chrono::milliseconds(50)));
   EXPECT_LT(continuity.clock_bound(near), far);
-  disk.stuck = false;
+  disk.slow = false;
   EXPECT_TRUE(continuity.secure(far, std::chrono::seconds(10)));
   const auto bound = storage->get_meta(kClockBoundMeta);
   ASSERT_TRUE(bound);
@@ -31,7 +31,7 @@ TEST(ContinuityTest, SecuredStampIsBelowTheStoredBound) {
 // While the disk hangs nothing leaves that carries a stamp above the bound, and the shard serves.
 TEST(ContinuityTest, WhatCannotBeSecuredDoesNotLeave) {
   TempDir dir;
-  StuckDisk disk;
+  SwitchedDisk disk;
   Told told;
   TestNode::Options options = replicated("yes");
   options.emplace_back("appendfsync", "everysec");  // replies do not wait for the disk
@@ -53,14 +53,14 @@ TEST(ContinuityTest, WhatCannotBeSecuredDoesNotLeave) {
   };
   write("a", 0);
   EXPECT_TRUE(eventually([&] { return told.batches == 1; }));
-  disk.stuck = true;
+  disk.slow = true;
   const crdt::Stamp far = write("b", 3'600'000);
   std::this_thread::sleep_for(std::chrono::milliseconds(500));
   EXPECT_EQ(told.batches, 1);
   EXPECT_LT(told.head, far.raw);
   TestClient client(node.port());
   EXPECT_EQ(client.call({"ECHO", "served"}), "served");
-  disk.stuck = false;
+  disk.slow = false;
   EXPECT_TRUE(eventually([&] { return told.head >= far.raw; }));
   write("c", 0);
   EXPECT_TRUE(eventually([&] { return told.batches == 2; }));
@@ -105,18 +105,18 @@ TEST(ContinuityTest, NothingIsStampedBelowWhatWasTold) {
 // No head is ever above the bound on disk: they stand still when the disk does, and go on with it.
 TEST(ContinuityTest, HeadsWaitForTheDisk) {
   TempDir dir;
-  StuckDisk disk;
+  SwitchedDisk disk;
   Told told;
   TestNode node(dir.path(), replicated("yes"), &disk, tapped(told));
   EXPECT_TRUE(heads_move(told));
-  disk.stuck = true;
+  disk.slow = true;
   const int beacons = told.beacons;
   std::this_thread::sleep_for(std::chrono::milliseconds(2 * Continuity::kAheadMs));
   EXPECT_GT(told.beacons, beacons + 20);  // the shards did not wait
   const uint64_t stands = told.head;
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   EXPECT_EQ(told.head, stands);
-  disk.stuck = false;
+  disk.slow = false;
   EXPECT_TRUE(heads_move(told));
   EXPECT_EQ(told.above_the_stored_bound, 0);
 }

@@ -9,7 +9,6 @@
 #include <fstream>
 #include <future>
 
-#include "persist/disk_faults.h"
 #include "tests/unit/shard/harness.h"
 
 namespace atl::shard {
@@ -210,19 +209,6 @@ TEST(DurabilityTest, KillLosesNothingAcknowledged) {
     EXPECT_GE(std::stol(client.call({"GET", "count"})), acknowledged + 1);
   }
 }
-
-// A disk that can be made slow or full.
-class SwitchedDisk final : public persist::DiskFaults {
- public:
-  persist::DiskVerdict decide(persist::DiskOperation operation, std::string_view) override {
-    while (slow && operation == persist::DiskOperation::kSync) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    return full ? persist::DiskVerdict::kNoSpace : persist::DiskVerdict::kProceed;
-  }
-  std::atomic<bool> full{false};
-  std::atomic<bool> slow{false};
-};
 
 // Under `always` no reply leaves before the sync: neither the write's nor that of a read on
 // another connection which saw the write.

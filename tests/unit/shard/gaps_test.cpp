@@ -129,7 +129,7 @@ TEST(GapsTest, DamageOpensAGapFromTheBeginning) {
   for (const bool clean : {false, true}) {
     const Gaps older = {{at(3), at(5), true}};
     const Ended ended({older, older}, true, clean);
-    open_storage(ended.dir)->put_slot(5, "not a slot");
+    open_storage(ended.dir)->put_slot(5, kDamagedSlot);
     const Recovering two = ended.recover_with(2);
     EXPECT_FALSE(two.recovered.tail_complete);
     EXPECT_EQ(two.gaps(0), (Gaps{{{}, two.start}}));

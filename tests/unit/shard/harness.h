@@ -1,6 +1,8 @@
 // A whole node in the test's process, and clients that talk to it over real sockets.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -11,6 +13,7 @@
 
 #include "node/config/config.h"
 #include "node/shard/node.h"
+#include "persist/disk_faults.h"
 
 namespace atl::shard {
 
@@ -25,6 +28,19 @@ class TempDir {
 
  private:
   std::string path_;
+};
+
+// A disk that can be made full, or made to hang when it is to sync.
+class SwitchedDisk final : public persist::DiskFaults {
+ public:
+  persist::DiskVerdict decide(persist::DiskOperation operation, std::string_view) override {
+    while (slow && operation == persist::DiskOperation::kSync) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return full ? persist::DiskVerdict::kNoSpace : persist::DiskVerdict::kProceed;
+  }
+  std::atomic<bool> full{false};
+  std::atomic<bool> slow{false};
 };
 
 class TestNode {

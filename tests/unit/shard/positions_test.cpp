@@ -6,8 +6,6 @@
 namespace atl::shard {
 namespace {
 
-constexpr crdt::SlotRange kAllSlots = {0, crdt::kSlotCount - 1};
-
 crdt::Stamp of_eu(crdt::Millis ms) {
   return crdt::Stamp::make(ms, 0, 2);
 }
@@ -174,7 +172,7 @@ TEST(PositionsTest, ADamagedSlotIsHealedWholeWhateverTheLogHasOfIt) {
     const crdt::SlotId slot = crdt::slot_of("{g}a");
     {
       const auto storage = open_storage(dir);
-      storage->put_slot(slot, "not a slot");
+      storage->put_slot(slot, kDamagedSlot);
       storage->append_remote(77, {{batch.header.from.raw, batch.header.to.raw, 0, 1}, batch.bytes});
     }
     const Recovering node(dir, 1);
@@ -305,7 +303,7 @@ TEST(PositionsTest, DamagedSlotPutsItsShardInDoubt) {
   }
   {
     const auto storage = open_storage(dir);
-    storage->put_slot(5, "not a slot");
+    storage->put_slot(5, kDamagedSlot);
     for (size_t i = 0; i < 2; ++i) {
       storage->put_meta(positions_meta(i, 2),
                         encode_positions({{77, 2, kAllSlots, of_eu(1000), {}}}));

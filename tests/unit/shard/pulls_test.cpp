@@ -56,5 +56,50 @@ TEST(PullsTest, APageEndsWithABatchOfItsOwnShard) {
   EXPECT_EQ(crdt::BatchReader(page.batches[0]).header().to, page.upto);
 }
 
+// While the disk takes nothing, what comes from other regions is not merged once the log's queue is
+// full: it would wait in memory without end.
+TEST(PullsTest, WhatCannotBeLoggedIsNotTaken) {
+  constexpr size_t kQueueBytes = 64 * 1024;
+  TempDir dir;
+  Told told;
+  SwitchedDisk disk;
+  NodeOptions options;
+  options.disk_faults = &disk;
+  options.queue_bytes_max = kQueueBytes;
+  options.replication = tapped(told);
+  TestNode node(dir.path(), replicated("yes"), std::move(options), TestNode::Until::kReady);
+  auto& replication = static_cast<TappedReplication&>(*node.node().replication());
+  crdt::Store eu({.region = 2, .slots = kAllSlots, .replicated = true});
+  geo::Message message;
+  message.sender.address = {2, 77, 0, 1};
+  message.sender.region_name = "eu";
+  message.sender.slots = kAllSlots;
+  message.sender.incarnation = crdt::Stamp::make(1, 0, 2);
+  geo::Beacon first;  // batches count once it is known what was seen of this region
+  first.positions = {{9, kAllSlots, {1, {}, {}}}};
+  message.body = first;
+  replication.received(std::make_shared<geo::Message>(message), std::nullopt);
+  const auto feed = [&](int batches) {
+    for (int i = 0; i < batches; ++i) {
+      eu.set_now(node.node().wall_ms());
+      eu.set(crdt::make_ref(0, "k" + std::to_string(i)), std::string(4000, 'x'), crdt::kNoDeadline);
+      message.body = geo::BatchMessage{std::make_shared<std::string>(eu.seal().bytes)};
+      message.sender.wall_ms = eu.now();
+      replication.received(std::make_shared<geo::Message>(message), std::nullopt);
+    }
+    for (size_t i = 0; i < 2; ++i) on_shard(node.node().shard(i), [] { return true; });
+  };
+  feed(5);
+  persist::Storage* storage = node.node().storage();
+  EXPECT_TRUE(eventually([&] { return !storage->remote_producers().empty(); }));
+  disk.full = true;
+  feed(200);
+  EXPECT_TRUE(storage->congested());
+  EXPECT_LT(storage->queued_bytes(), 2 * kQueueBytes);
+  TestClient client(node.port());
+  EXPECT_NE(info_field(client, "geo", "geo_received_dropped"), "0");
+  disk.full = false;
+}
+
 }  // namespace
 }  // namespace atl::shard

@@ -10,6 +10,9 @@ inline crdt::Stamp at(crdt::Millis ms) {
   return crdt::Stamp::make(ms, 0, 1);
 }
 
+// Of the right format, and nothing more.
+inline const std::string kDamagedSlot = static_cast<char>(crdt::kSlotVersion) + std::string("?");
+
 using Gaps = std::vector<crdt::Gap>;
 inline const std::vector<Gaps> kNone(2);  // of two shards
 

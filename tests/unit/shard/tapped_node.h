@@ -22,7 +22,7 @@ struct Told {
   std::atomic<int> beacons{0};
   std::atomic<int> above_the_stored_bound{0};
   std::atomic<int> batches{0};
-  std::atomic<bool> stopped{false};  // nothing more was told
+  std::atomic<bool> stopped{false};          // nothing more was told
   std::atomic<int> ahead_of_their_batch{0};  // beacons
 };
 
@@ -69,9 +69,12 @@ class TappedReplication final : public GeoReplication {
   TappedReplication(Node& node, const Regions& regions, Told& told)
       : GeoReplication(node), regions_(regions), told_(told) {}
   std::unique_ptr<ReplicationLink> make_link(Shard& shard, const Recovered& recovered) override {
-    return std::make_unique<TappedLink>(*this, shard, recovered, regions_, told_);
+    auto link = std::make_unique<TappedLink>(*this, shard, recovered, regions_, told_);
+    links_[shard.index()] = link.get();
+    return link;
   }
-  void start() override {}
+  using GeoReplication::received;  // as if it had come over the wire
+  void start() override { running_ = true; }
   void stop() override { told_.stopped = true; }
 
  private:
@@ -85,6 +88,7 @@ inline ReplicationFactory tapped(Told& told, const Regions& regions = {}) {
   };
 }
 
+inline constexpr crdt::SlotRange kAllSlots = {0, crdt::kSlotCount - 1};
 inline const Regions kSilentPeer = {{2, "eu"}};
 
 inline TestNode::Options replicated(const std::string& log,
@@ -114,18 +118,6 @@ inline bool heads_move(const Told& told) {
 inline void copy_live(const TempDir& from, const TempDir& to) {
   std::filesystem::copy(from.path(), to.path(), std::filesystem::copy_options::recursive);
 }
-
-// A disk whose syncs can be made to hang.
-class StuckDisk final : public persist::DiskFaults {
- public:
-  persist::DiskVerdict decide(persist::DiskOperation operation, std::string_view) override {
-    while (stuck && operation == persist::DiskOperation::kSync) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    return persist::DiskVerdict::kProceed;
-  }
-  std::atomic<bool> stuck{false};
-};
 
 // Runs `task` on the shard's thread, within a turn.
 template <class Task>
