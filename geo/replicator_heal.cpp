@@ -153,7 +153,7 @@ bool Replicator::is_missing(SlotId slot, const std::vector<Stamp>& changed) cons
 }
 
 void Replicator::compare_digests(Feed& feed, const Beacon& m, Millis now) {
-  // A key that has expired is freed when stability is that much later than its deadline.
+  // A key that has expired is freed when all wall clocks are that much later than its deadline.
   const Millis freed = store_.stability().wall - options_.max_clock_skew;
   if (canary_.no_digest_repair || freed > m.digests_at) return;
   std::optional<std::pair<uint32_t, Millis>> longest;

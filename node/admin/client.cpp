@@ -451,6 +451,7 @@ constexpr CommandSpec kClientCommands[] = {
      .since = "2.4.0",
      .complexity = kContainerComplexity,
      .summary = "A container for client connection commands.",
+     .differences = "PAUSE ALL lets connection and administration commands through.",
      .subcommands = kClientSubcommands},
 };
 static_assert(command::rows_sound(kClientCommands));

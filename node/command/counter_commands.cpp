@@ -185,6 +185,7 @@ constexpr CommandSpec kCounterCommands[] = {
      .since = "2.6.0",
      .complexity = "O(1)",
      .summary = "Increment the float value of a key by the given amount",
+     .differences = "The last of 17 digits of a fraction may differ.",
      .conflict = kSummedReal,
      .args = kIncrbyfloatArgs,
      .handler = incrbyfloat_command},

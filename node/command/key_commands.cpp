@@ -19,8 +19,9 @@ void del_command(Context& ctx) {
 
 void exists_command(Context& ctx) {
   int64_t count = 0;
-  for (const std::string_view key : ctx.args.subspan(1))
+  for (const std::string_view key : ctx.args.subspan(1)) {
     count += counted(ctx, peek(ctx, key)) ? 1 : 0;
+  }
   ctx.out.integer(count);
 }
 

@@ -204,7 +204,7 @@ bool Dispatcher::must_wait(const Command& command, uint32_t flags) const {
   const bool writes = (flags & command::kWrite) != 0;
   if ((attention_ & kLogCongested) != 0 && writes) return true;
   if ((attention_ & kPauseAll) != 0) {
-    // An operator must be able to end the pause; Redis lets nothing else through either.
+    // An operator must be able to end the pause, and to look around meanwhile.
     return command.spec->group != "connection" && (command.spec->flags & command::kAdmin) == 0;
   }
   return (attention_ & kPauseWrites) != 0 && writes;

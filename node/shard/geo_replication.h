@@ -100,8 +100,8 @@ class GeoReplication : public Replication {
   // Of messages on their way to each shard; what is beyond the bound is lost, as any may be.
   std::vector<std::atomic<size_t>> inbox_bytes_;
   std::atomic<uint64_t> dropped_in_{0};
-  std::shared_ptr<geo::NatsTransport>
-      transport_;  // accessed atomically: shards run before it is there
+  // Accessed atomically: shards run before it is there.
+  std::shared_ptr<geo::NatsTransport> transport_;
   std::atomic<int> waiting_{0};
   mutable std::mutex mutex_;
   std::vector<Picture> pictures_;
