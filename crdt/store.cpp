@@ -312,6 +312,7 @@ void Store::set(const KeyRef& ref, std::string_view value, Millis deadline) {
   }
   const Stamp stamp = clock_.next(now_);
   const Stamp replaced = index == Table::kNone ? Stamp{} : s.table.at(index)->stamp();
+  note_replaced(s, replaced);
   Entry* e = put_value(s, ref, index, stamp, value, deadline);
   const BatchWriter::Head h = head(DeltaKind::kSet, ref, stamp);
   if (!options_.replicated) return;
@@ -331,6 +332,7 @@ bool Store::write_through_state(const KeyRef& ref, std::string_view value, Milli
   KeyState state;
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   if (index != Table::kNone) s.table.at(index)->unpack(state);
+  note_replaced(s, state.base);
   const Stamp stamp = clock_.next(now_);
   write_base(state, kind, value, stamp, deadline);
   // What this base does not list of what was evicted, or was collected, is void.
@@ -357,6 +359,7 @@ bool Store::del(const KeyRef& ref) {
   }
   const Stamp stamp = clock_.next(now_);
   const Stamp replaced = e->stamp();
+  note_replaced(s, replaced);
   Entry* tombstone = Entry::create(ref.db, ref.key, {}, static_cast<uint8_t>(BaseKind::kDeleted));
   tombstone->set_stamp(stamp);
   e = put_entry(s, ref, index, tombstone);

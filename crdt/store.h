@@ -396,6 +396,9 @@ class Store {
   void erase_collected(Slot& s, uint32_t index);
   enum class Gone { kCollected, kTakenAway };
   void note_gone(Slot& s, Stamp stamp, Gone how);
+  void note_replaced(Slot& s, Stamp base) {
+    if (base && base <= gaps_until_) note_gone(s, base, Gone::kTakenAway);
+  }
   void note_gone(Slot& s, const StateView& before, const StateView& after, Gone how);
   bool evictable(const Entry& entry, EvictionPool pool) const;
   void evict_at(Slot& s, uint32_t index);
@@ -416,6 +419,7 @@ class Store {
   Stability firm_;  // of stable_, the regions without an open gap
   std::vector<Position> positions_;
   std::vector<Gap> gaps_;          // in this region's own stamps
+  Stamp gaps_until_;               // nothing later is in a gap of any region
   VersionVector observed_;         // what the writers of all that was merged here may have observed
   VersionVector slots_seen_;       // all that slots have, or had, in `repaired` and `observed`
   std::vector<RegionId> regions_;  // dense index of changed_; this region is the first

@@ -61,6 +61,7 @@ void Store::register_producer(uint64_t producer, RegionId region, SlotRange rang
   positions_.insert(positions_.end(), rest.begin(), rest.end());
   positions_.push_back({producer, region, range, start.upto, std::move(start.gaps)});
   changed_ref(options_.slots.first, region);
+  settle_stability();
 }
 
 void Store::restore_position(const Position& position) {
@@ -69,6 +70,7 @@ void Store::restore_position(const Position& position) {
   });
   positions_.push_back(position);
   changed_ref(options_.slots.first, position.region);
+  settle_stability();
 }
 
 void Store::advance(uint64_t producer, const Coverage& told) {
@@ -195,6 +197,10 @@ void Store::settle_stability() {
     return std::any_of(positions_.begin(), positions_.end(),
                        [&](const Position& p) { return p.region == r && p.coverage().open(); });
   });
+  gaps_until_ = gaps_.empty() ? Stamp{} : gaps_.back().until;
+  for (const Position& p : positions_) {
+    if (!p.gaps.empty()) gaps_until_ = std::max(gaps_until_, p.gaps.back().until);
+  }
 }
 
 // ---- Batches ----
@@ -349,6 +355,7 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d) {
   if (e != nullptr && e->kind() == BaseKind::kValue && d.replaced < e->stamp()) {
     note_conflict(ref, is_set ? "SET || SET" : "SET || DEL", d.stamp, e->stamp(), e->base_value());
   }
+  if (e != nullptr) note_replaced(s, e->stamp());
   if (is_set) {
     put_value(s, ref, index, d.stamp, d.value, d.deadline);
   } else {

@@ -185,8 +185,8 @@ constexpr CommandSpec kCounterCommands[] = {
      .since = "2.6.0",
      .complexity = "O(1)",
      .summary = "Increment the float value of a key by the given amount",
-     .differences = "The last of 17 digits of a fraction may differ.",
      .conflict = kSummedReal,
+     .differences = "The last of 17 digits of a fraction may differ.",
      .args = kIncrbyfloatArgs,
      .handler = incrbyfloat_command},
 };

@@ -185,6 +185,39 @@ TEST(SlotGaps, WhatAStateTakesAwayWithinAGapDoesNotComeBack) {
   EXPECT_EQ(b.get("n"), "2");
 }
 
+// Nor what a later write here, or from elsewhere, has replaced, once that is collected.
+TEST(SlotGaps, WhatIsReplacedWithinAGapDoesNotComeBack) {
+  for (const bool here : {true, false}) {
+    Site a(1), b(2), c(3);
+    a.set("k", "old");
+    const Stamp until = Stamp::make(kNow + 100, 0, 1);
+    a.store.clock().observe(until);
+    a.store.set_gaps({{{}, until}});
+    const std::string late = slot_bytes(a, "k");
+    for (Site* site : {&b, &c}) {
+      ASSERT_TRUE(site->store.merge_slot(late, Store::SlotSource::kRegion, nullptr));
+      site->store.register_producer(1, 1, {});
+      site->store.advance(1, {1, until, {{{}, until}}});
+      site->store.set_now(kNow + 1000);
+    }
+    Site& writer = here ? b : c;
+    writer.set("k", "new");
+    if (!here) b.take(c);
+    ASSERT_EQ(b.get("k"), "new");
+    writer.store.set_now(kNow + 2000);
+    ASSERT_TRUE(writer.store.del(make_ref(0, "k")));
+    if (!here) b.take(c);
+    b.store.seal();
+    b.store.advance(1, {1, until, {{{}, until, true}}});
+    b.store.set_now(kNow + 5000);
+    b.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2, 3}});
+    b.store.collect_step(SIZE_MAX);
+    ASSERT_TRUE(b.store.slot_empty(slot_of("k")));
+    ASSERT_TRUE(b.store.merge_slot(late, Store::SlotSource::kRegion, nullptr));
+    EXPECT_EQ(b.get("k"), "(nil)") << here;
+  }
+}
+
 // A flush that its region lost in a crash comes back from a slot, and goes to who has not had it.
 TEST(SlotGaps, ALostFlushThatComesBackIsSentAgain) {
   Site a(1), b(2), c(3);
