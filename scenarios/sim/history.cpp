@@ -215,6 +215,8 @@ std::string History::judge_resurrection(const std::vector<const Op*>& bases, con
   if (base == nullptr) return {};
   for (const Op* x : bases) {
     if (x == base || !x->sure() || !observed_base(*x, *base)) continue;
+    // What replaced it may be evicted where it had been seen, and collected where it never was.
+    if (profile_.evictions && profile_.lapses()) continue;
     // Of what its writer lost, others may have evicted the only copy, or collected what only he
     // knew to be needed by one beyond the horizon.
     if ((profile_.evictions || profile_.lapses()) && x->lost_before) continue;
