@@ -416,7 +416,8 @@ constexpr Option kOptions[] = {
      .origin = Origin::kAtoll,
      .max = 255,
      .help = "Number of the region, 1 to 255, different in every region and never changed: it is "
-             "part of every stamp. 0 for a single region."},
+             "part of every stamp. 0 for a single region, which "
+             "stamps as region 1. A dir is of one region; another is refused."},
     {.section = kGeo,
      .name = "geo-nats-url",
      .kind = Kind::kUrls,
