@@ -124,7 +124,8 @@ std::optional<std::string> Node::open_storage_if_wanted() {
 
 std::string Node::ensure_storage() {
   if (storage() != nullptr) return {};
-  return open_storage().value_or("");
+  if (const auto error = open_storage()) return *error;
+  return check_region().value_or("");
 }
 
 void Node::make_shards() {
@@ -224,6 +225,10 @@ std::optional<std::string> Node::check_region() {
 }
 
 std::optional<std::string> Node::recover_shards() {
+  // Whatever comes of this start, the next one must know.
+  if (storage() != nullptr && storage()->report().tail_was_cut) {
+    storage()->erase_meta(kIncarnationMeta);
+  }
   if (auto error = check_region()) return error;
   std::vector<crdt::Store*> stores;
   for (auto& shard : shards_) stores.push_back(&shard->store());
@@ -294,7 +299,9 @@ void Node::schedule_minute_hand() {
 int Node::run() {
   for (;;) {
     while (!shutdown_asked_) main_io_.run_one();
-    if (const std::optional<int> code = shut_down(shutdown_)) return *code;
+    const ShutdownOptions how = shutdown_;
+    if (const std::optional<int> code = shut_down(how)) return *code;
+    if (shutdown_.force && !how.force) continue;  // asked for meanwhile
     shutdown_asked_ = false;
     for (const auto& refused : std::exchange(shutdown_refused_, {})) refused();
   }

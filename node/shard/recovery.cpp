@@ -58,13 +58,13 @@ void restore_positions(const RecoverySource& source, crdt::Store& store, crdt::S
       for (size_t i = 0; i < before; ++i) {
         const crdt::SlotRange both = shard_slots(i, before, all).common(mine.common(p.slots));
         if (both.first > both.last) continue;
-        bool any = false;
+        size_t reached = 0;
         for (const crdt::Store::Position& q : shards[i]) {
           if (q.region != p.region || !q.slots.overlaps(both)) continue;
           seen.intersect(q.coverage());
-          any = true;
+          reached += q.slots.common(both).size();
         }
-        if (!any) seen.upto = {};
+        if (reached < both.size()) seen = {p.region, {}, {}};
       }
       store.restore_position({p.producer, p.region, p.slots, seen.upto, seen.gaps});
     }
@@ -253,7 +253,8 @@ RecoveryResult recover(RecoverySource* source, const std::vector<crdt::Store*>& 
     if (!result.error.empty()) return result;
     // What is there for this number of shards may be of an earlier run, or claim what is damaged.
     for (size_t i = 0; i < stores.size() && before != 0; ++i) {
-      if (before == stores.size() && result.damaged.empty()) break;
+      const bool lacks = !result.damaged.empty() || source->lacks_remote_records();
+      if (before == stores.size() && !lacks) break;
       source->put_meta(positions_meta(i, stores.size()), encode_positions(stores[i]->positions()));
     }
     incarnation = stored_stamp(*source, kIncarnationMeta);

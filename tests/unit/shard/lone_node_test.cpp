@@ -68,6 +68,23 @@ TEST(LoneNodeTest, DataOfAnotherRegionIsRefused) {
   EXPECT_EQ(why_not(dir, kLogged), "started") << "nothing was changed";
 }
 
+// Nor where a snapshot alone was ever written, by a node that had begun with nothing.
+TEST(LoneNodeTest, ASnapshotsDataOfAnotherRegionIsRefused) {
+  TempDir dir;
+  {
+    TestNode node(dir.path(), {{"threads", "1"}, {"appendonly", "no"}, {"save", ""}});
+    TestClient client(node.port());
+    EXPECT_EQ(client.call({"SET", "k", "v"}), "OK");
+    EXPECT_EQ(client.call({"SAVE"}), "OK");
+  }
+  TestNode::Options second = replicated("yes");
+  for (auto& [name, value] : second) {
+    if (name == "region-id") value = "2";
+  }
+  const std::string why = why_not(dir, second);
+  EXPECT_NE(why.find("was written as region 1"), std::string::npos) << why;
+}
+
 // What this program cannot read is not passed over: the next snapshot would trim it.
 TEST(LoneNodeTest, RecordsAndSlotsOfAnotherFormatAreRefused) {
   TempDir slots, log;

@@ -102,6 +102,20 @@ TEST(PositionsTest, OfAProducerThatChangedItsShardsOneLayoutIsLeft) {
   EXPECT_EQ(position(*node.stores[0], 77), (crdt::Coverage{2, of_eu(80), gap}));
 }
 
+// Where an old shard had heard of a part of a region's slots only, it had nothing of the others;
+// and nothing has no gaps.
+TEST(PositionsTest, OfWhatAnOldShardHadNotWhollyNothingIsLeft) {
+  const Gaps gap = {{{}, of_eu(50), true}};
+  for (const bool part : {true, false}) {
+    Positions second;
+    if (part) second.push_back({78, 2, {8192, 9000}, of_eu(80), gap});
+    TempDir dir;
+    with_positions(dir, {{{77, 2, kAllSlots, of_eu(90), gap}}, second});
+    const Recovering node(dir, 1);
+    EXPECT_EQ(position(*node.stores[0], 77), (crdt::Coverage{2, {}, {}})) << part;
+  }
+}
+
 TEST(PositionsTest, ThoseOfAnEarlierLayoutAreNotFoundAgain) {
   TempDir dir;
   with_positions(dir, {{{77, 2, kAllSlots, of_eu(90), {}}}, {{77, 2, kAllSlots, of_eu(90), {}}}});
