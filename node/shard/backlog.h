@@ -16,10 +16,11 @@ namespace atl::shard {
 
 class Backlog {
  public:
-  // Everything up to `start` is older than the backlog.
-  explicit Backlog(crdt::Stamp start) : floor_(start), upto_(start) {}
+  // Everything up to `start`, where this run began, is older than the backlog.
+  explicit Backlog(crdt::Stamp start) : start_(start), floor_(start), upto_(start) {}
 
   void add(const crdt::Batch& batch, size_t bytes_max);
+  crdt::Stamp start() const { return start_; }
   bool reaches_back(crdt::Stamp from) const { return from >= floor_; }
   // Requires: reaches_back(from).
   geo::LogPage read(crdt::Stamp from, size_t bytes_max) const;
@@ -31,6 +32,7 @@ class Backlog {
   };
   std::deque<Item> items_;
   size_t bytes_ = 0;
+  crdt::Stamp start_;
   crdt::Stamp floor_;
   crdt::Stamp upto_;
 };

@@ -155,7 +155,8 @@ void GeoLink::read_log(crdt::Stamp from, size_t bytes_max, std::function<void(ge
   const ReadOwn read_own = [this](const persist::LogRead& request, auto use) {
     read_storage(request, std::move(use));
   };
-  read_shard_log(read_own, static_cast<persist::ShardId>(shard_.index()), from, bytes_max, done);
+  read_shard_log(read_own, static_cast<persist::ShardId>(shard_.index()), from, backlog_.start(),
+                 bytes_max, done);
 }
 
 void GeoLink::read_storage(const persist::LogRead& request,

@@ -404,7 +404,8 @@ void Shard::read_log(Stamp from, size_t bytes_max, std::function<void(geo::LogPa
     persist::LogPage page = node_.disk_.read_own(request);
     use(page);
   };
-  shard::read_shard_log(read_own, static_cast<persist::ShardId>(index_), from, bytes_max, done);
+  shard::read_shard_log(read_own, static_cast<persist::ShardId>(index_), from, backlog_->start(),
+                        bytes_max, done);
 }
 
 void Shard::log_remote(uint64_t producer, Stamp from, Stamp to, std::string_view bytes) {

@@ -1,6 +1,7 @@
 // What a shard reads back from the node's log for a region that lacks it.
 #include <gtest/gtest.h>
 
+#include "node/shard/log_pages.h"
 #include "tests/unit/shard/tapped_node.h"
 
 namespace atl::shard {
@@ -26,6 +27,16 @@ crdt::Stamp write(Shard& shard, crdt::Stamp after, const std::string& value) {
   });
 }
 
+geo::LogPage read_log(Shard& shard, crdt::Stamp from, size_t bytes_max) {
+  std::promise<geo::LogPage> answer;
+  on_shard(shard, [&] {
+    TappedReplication::link(shard).read_log(
+        from, bytes_max, [&](const geo::LogPage& page) { answer.set_value(page); });
+    return true;
+  });
+  return answer.get_future().get();
+}
+
 // The log is one for all shards. Where another one has filled it, a page must not end with what was
 // read of that one's: this shard's next batch may begin before and end after it, and who was told
 // that there is nothing up to there would pass over the batch's first deltas.
@@ -43,17 +54,52 @@ TEST(PullsTest, APageEndsWithABatchOfItsOwnShard) {
   }
   TestNode node(dir.path(), replicated("yes"), nullptr, tapped(told, kSilentPeer));
   Shard& shard = node.node().shard(0);
-  std::promise<geo::LogPage> answer;
-  on_shard(shard, [&] {
-    TappedReplication::link(shard).read_log(
-        from, kBytesMax, [&](const geo::LogPage& page) { answer.set_value(page); });
-    return true;
-  });
-  const geo::LogPage page = answer.get_future().get();
+  const geo::LogPage page = read_log(shard, from, kBytesMax);
   EXPECT_TRUE(page.reaches_back);
   ASSERT_EQ(page.batches.size(), 1u);
   EXPECT_GE(page.upto, last);
   EXPECT_EQ(crdt::BatchReader(page.batches[0]).header().to, page.upto);
+}
+
+// A crash took the end of a log, of which a slot has something: who knows of it asks for it, and is
+// told that it is not to be had.
+TEST(PullsTest, AfterItsLastBatchTheLogReachesToWhereThisRunBegan) {
+  TempDir dir;
+  Told told;
+  crdt::Stamp last;
+  {
+    TestNode node(dir.path(), replicated("yes"), nullptr, tapped(told, kSilentPeer));
+    last = write(node.node().shard(0), {}, "v");
+  }
+  TestNode node(dir.path(), replicated("yes"), nullptr, tapped(told, kSilentPeer));
+  Shard& shard = node.node().shard(0);
+  const crdt::Stamp start =
+      on_shard(shard, [&] { return TappedReplication::link(shard).replicator().start().first; });
+  ASSERT_GT(start, last);
+  const geo::LogPage page = read_log(shard, last, 1024);
+  EXPECT_TRUE(page.reaches_back);
+  EXPECT_FALSE(page.more);
+  EXPECT_TRUE(page.batches.empty());
+  EXPECT_EQ(page.upto, start);
+}
+
+// What this run has logged may wait for the disk still.
+TEST(PullsTest, OfThisRunTheEndOfTheLogSaysNothing) {
+  constexpr crdt::Millis kStart = 1000;
+  const auto at = [](crdt::Millis ms) { return crdt::Stamp::make(ms, 0, 1); };
+  const ReadOwn nothing = [](const persist::LogRead& request, const auto& use) {
+    persist::LogPage page;
+    page.reaches_back = true;
+    page.scanned_to = request.from;
+    use(page);
+  };
+  for (const crdt::Millis from : {kStart - 1, kStart, kStart + 1}) {
+    std::optional<geo::LogPage> page;
+    read_shard_log(nothing, 0, at(from), at(kStart), 1024,
+                   [&](geo::LogPage answer) { page = std::move(answer); });
+    ASSERT_TRUE(page);
+    EXPECT_EQ(page->upto, at(std::max(from, kStart)));
+  }
 }
 
 // While the disk takes nothing, what comes from other regions is not merged once the log's queue is
