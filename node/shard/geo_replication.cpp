@@ -24,8 +24,9 @@ size_t data_bytes(const geo::Message& message) {
     for (const auto& part : parts) bytes += part->size();
     return bytes;
   };
-  if (const auto* batch = std::get_if<geo::BatchMessage>(&message.body))
+  if (const auto* batch = std::get_if<geo::BatchMessage>(&message.body)) {
     return batch->bytes->size();
+  }
   if (const auto* reply = std::get_if<geo::PullReply>(&message.body)) return sum(reply->batches);
   if (const auto* reply = std::get_if<geo::SlotReply>(&message.body)) return sum(reply->slots);
   return 0;

@@ -127,8 +127,9 @@ StorePart recover_store(const RecoverySource& source, crdt::Store& store, crdt::
     // Where a slot is missing, what others wrote to it is too: all of it is asked for again.
     const bool lacks = !part.damaged.empty() || source.lacks_remote_records();
     restore_positions(source, store, all, before, lacks);
-    for (const auto& each : part.followed)
+    for (const auto& each : part.followed) {
       store.follow(each.producer, each.from, each.told, each.merged);
+    }
     part.followed = {};
     for (const crdt::SlotId slot : part.damaged) store.forget_coverage(slot);
   }

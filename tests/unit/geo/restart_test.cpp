@@ -61,32 +61,6 @@ TEST_F(Restart, AfterAnUncleanRestartThatLostNothingNoSlotIsFetched) {
   EXPECT_EQ(again.joined, 0);
 }
 
-// Messages of the run before come late. If that was divided into other shards, who took them for
-// news would forget the shards that there are.
-TEST_F(Restart, TheShardsOfTheRunBeforeDoNotComeBack) {
-  live(us, eu, 3);
-  us.at(us.now + 1000);
-  ASSERT_FALSE(us.out.empty());
-  Message before = us.out.back().message;
-  before.sender.address.shard_count = 2;
-  before.sender.slots.last = crdt::kSlotCount / 2 - 1;
-  before.sender.incarnation = Stamp::make(before.sender.incarnation.ms() - 1000, 0, 1);
-  for (const bool restarted : {false, true}) {
-    if (restarted) {  // it knows nobody's run
-      Start start;
-      start.first = eu.store.clock().next(eu.now);
-      start.regions = {{1, "us"}};
-      eu.replicator = std::make_unique<Replicator>(eu.store, eu, eu.options, start, eu.now);
-    }
-    eu.replicator->on_message(before, eu.now);
-    us.set("k", "v");
-    live(us, eu, 3);
-    const auto positions = eu.store.positions();
-    ASSERT_EQ(positions.size(), 1u) << restarted;
-    EXPECT_EQ(positions[0].slots, (crdt::SlotRange{0, crdt::kSlotCount - 1})) << restarted;
-  }
-}
-
 TEST_F(Restart, WithoutTheGapTheLostTailIsTakenForDeleted) {
   live(us, eu, 2);
   us.set("{g}early", "1");
@@ -383,26 +357,6 @@ TEST_F(Restart, ARegionThatHearsOfLaterStampsOfItsOwnBeginsAboveThem) {
 
 // Who begins with nothing takes no batch before the sender has told what it has of an earlier life:
 // it tells so at once, not with its next beacon.
-// Shards have clocks of their own: what was stamped later in slots of another one is no news.
-TEST_F(Restart, WhatIsSeenOfAnotherShardsSlotsIsNotItsOwn) {
-  live(us, eu, 3);
-  us.options.slots = {0, 99};
-  Start start;
-  start.first = us.store.clock().next(us.now);
-  us.replicator = std::make_unique<Replicator>(us.store, us, us.options, start, us.now);
-  eu.at(eu.now + 1000);
-  ASSERT_FALSE(eu.out.empty());
-  Message message = eu.out.back().message;
-  const Stamp later = Stamp::make(us.now + 60'000, 0, 1);
-  auto& beacon = std::get<Beacon>(message.body);
-  for (const crdt::SlotRange slots : {crdt::SlotRange{100, 200}, crdt::SlotRange{50, 200}}) {
-    EXPECT_LT(us.store.clock().last(), later) << slots.first;
-    beacon.positions = {{9, slots, {1, later, {}}}};
-    us.replicator->on_message(message, us.now);
-  }
-  EXPECT_GT(us.store.clock().last(), later);
-}
-
 TEST_F(Restart, TheFirstWriteArrivesAsSoonAsBothHaveListened) {
   const auto fresh = [](RegionId id, const char* name, Millis begin) {
     Start start;

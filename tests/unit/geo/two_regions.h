@@ -15,10 +15,11 @@ using crdt::make_ref;
 // A region of one shard with four slots' worth of keys, whose messages wait in a queue.
 struct Region : Host {
   explicit Region(RegionId id, const std::string& name, Start start = {},
-                  Millis begin = 1'700'000'000'000)
-      : now(begin), store({id, {0, crdt::kSlotCount - 1}, 16, 500, true}) {
+                  Millis begin = 1'700'000'000'000, SlotRange slots = {0, crdt::kSlotCount - 1})
+      : now(begin), store({id, slots, 16, 500, true}) {
     options.self = {id, id * 1000u, 0, 1};
     options.region_name = name;
+    options.slots = slots;
     options.digests_per_beacon = crdt::kSlotCount;
     store.set_now(now);
     if (!start.first) start.first = store.clock().next(now);

@@ -174,6 +174,23 @@ TEST(PositionsTest, TheLogOfOneShardSaysNothingOfTheSlotsOfAnother) {
   }
 }
 
+// The same, where nothing but that record would move the position.
+TEST(PositionsTest, TheLogOfOneShardMovesNoPositionOfAnother) {
+  TempDir dir;
+  crdt::Store eu({.region = 2, .slots = kAllSlots, .replicated = true});
+  const crdt::Batch both = batch_of_eu(eu, 100, "a");
+  const crdt::Batch batch = batch_of_eu(eu, 200, "b");
+  const Positions have = {{77, 2, kAllSlots, both.header.to, {}}};
+  with_positions(dir, {have, have});
+  open_storage(dir)->append_remote(
+      77, {{batch.header.from.raw, batch.header.to.raw, 1, 2}, batch.bytes});
+  const Recovering one(dir, 1);
+  EXPECT_EQ(position(*one.stores[0], 77).upto, both.header.to);
+  const Recovering three(dir, 3);
+  EXPECT_EQ(position(*three.stores[1], 77).upto, both.header.to);
+  EXPECT_EQ(position(*three.stores[2], 77).upto, batch.header.to);
+}
+
 // The log tells what came since; of what was in a damaged slot before it tells nothing.
 TEST(PositionsTest, ADamagedSlotIsHealedWholeWhateverTheLogHasOfIt) {
   for (const bool known : {true, false}) {
