@@ -423,11 +423,11 @@ void Replicator::handle(Feed& feed, const PullReply& m, Millis now) {
 }
 
 // The log has nothing up to there. Whether something was lost (its end in a crash, while a slot's
-// snapshot has what stood there) the next batch or beacon tells.
+// snapshot has what stood there) the next batch or beacon tells: nothing is known to be here that
+// was not before.
 void Replicator::pass_over(const Feed& feed, Stamp upto) {
-  const Stamp at = position(feed);
-  if (upto <= at) return;
-  store_.advance(feed.sender.address.producer(), {feed.sender.address.region, upto, {{at, upto}}});
+  if (upto <= position(feed)) return;
+  store_.advance(feed.sender.address.producer(), {feed.sender.address.region, upto, {{{}, upto}}});
 }
 
 // ---- Beacons ----

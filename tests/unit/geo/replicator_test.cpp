@@ -76,6 +76,23 @@ TEST_F(Pair, AHoleInTheLogIsPassedOver) {
   EXPECT_LT(eu.replicator->counters().pulls, 5u);
 }
 
+// Who passes over what nobody can send has no more than before of what lies earlier.
+TEST_F(Pair, AHoleInTheLogLeavesEarlierGapsOpen) {
+  const std::vector<crdt::Gap> lost = {
+      {Stamp::make(us.now - 200, 0, 1), Stamp::make(us.now - 100, 0, 1), true}};
+  us.store.set_gaps(lost);
+  us.set("first", "1");
+  live(us, eu, 2);
+  ASSERT_EQ(eu.store.coverage().of(1).gaps, lost);
+  us.set("lost", "1");
+  us.log.pop_back();
+  us.set("last", "1");
+  us.out.clear();
+  live(us, eu, 4);
+  EXPECT_EQ(eu.get("lost"), "1");
+  EXPECT_EQ(eu.store.coverage().of(1).gaps, lost);
+}
+
 TEST_F(Pair, WithoutPullsAGapStays) {
   eu.replicator->canary().no_pull = true;
   live(us, eu, 2);
