@@ -1,5 +1,4 @@
 #include <fcntl.h>
-#include <rocksdb/db.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -9,9 +8,9 @@
 #include <fstream>
 #include <functional>
 
-#include "persist/engine.h"
 #include "persist/format.h"
 #include "tests/unit/persist/fixture.h"
+#include "tests/unit/persist/meddle.h"
 
 namespace atl::persist {
 namespace {
@@ -51,19 +50,8 @@ class RecoveryTest : public StorageTest {
     fs::rename(copy, dir_);
   }
 
-  /// Changes the database behind the storage's back.
   void meddle(const std::function<void(const Engine::Handles&)>& change) {
-    Engine engine(options_);
-    ASSERT_TRUE(engine.open(rocksdb::WALRecoveryMode::kAbsoluteConsistency).ok());
-    change(engine.handles());
-  }
-
-  static void replace_byte(const Engine::Handles& handles, rocksdb::ColumnFamilyHandle* family,
-                           const std::string& key) {
-    std::string value;
-    ASSERT_TRUE(handles.db->Get({}, family, key, &value).ok());
-    value[value.size() / 2] = static_cast<char>(value[value.size() / 2] ^ 1);
-    ASSERT_TRUE(handles.db->Put({}, family, key, value).ok());
+    persist::meddle(options_, change);
   }
 };
 
