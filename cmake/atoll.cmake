@@ -8,6 +8,7 @@ if(ATOLL_SANITIZE)
   target_compile_options(atoll_flags INTERFACE -fsanitize=${ATOLL_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(atoll_flags INTERFACE -fsanitize=${ATOLL_SANITIZE})
   target_compile_definitions(atoll_flags INTERFACE ATOLL_SANITIZED=1)
+  target_compile_options(atoll_flags INTERFACE -UNDEBUG)
   if(ATOLL_SANITIZE MATCHES "thread")
     # Asio uses fences, about which GCC warns that this sanitizer does not see them.
     target_compile_options(atoll_flags INTERFACE -Wno-tsan)

@@ -97,8 +97,7 @@ TEST(Eviction, WhatAnEvictedWriteMayHaveReplacedIsAMiss) {
 // it.
 TEST(Eviction, WhatCameWithAnEvictedSlotIsObservedByLaterWrites) {
   Site a(1), b(2, {}, kNow + 10);
-  b.set("{g}evicted", "w");
-  evict_all(b);
+  write_and_evict(b, "{g}evicted");
   b.set("{g}k", "old");
   ASSERT_TRUE(a.store.merge_slot(slot_bytes(b, "{g}"), Store::SlotSource::kRegionAndLog, nullptr));
   a.store.set_now(kNow + 100);
@@ -172,7 +171,7 @@ TEST(Eviction, ALapsedRegionBringsNothingOldIntoAnEvictedSlot) {
     b.set("{g}k", "old");
     a.set("{g}evicted", "w");
     evict_all(a);
-    a.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1}});
+    a.set_stability({Stamp::make(kNow + 4000, 0, 255), {1}});
     b.store.set_now(kNow + 5000);
     b.set("{g}new", "v");
     ASSERT_TRUE(a.store.merge_slot(slot_bytes(b, "{g}"), source, nullptr));

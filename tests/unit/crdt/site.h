@@ -23,6 +23,11 @@ struct Site {
     const Batch batch = from.store.seal();
     ASSERT_EQ(store.apply(from.store.region(), batch.bytes), Store::Applied::kApplied);
   }
+  // What was written until now leaves before, and reaches nobody.
+  void set_stability(const Stability& stable) {
+    if (store.has_unsealed()) store.seal();
+    store.set_stability(stable);
+  }
   std::string get(std::string_view key) const {
     const Entry* e = store.peek(make_ref(0, key));
     return e == nullptr ? "(nil)" : std::string(store.value(*e));
@@ -49,6 +54,11 @@ inline void evict_all(Site& site) {
   uint64_t random = 1;
   while (site.store.evict_one(EvictionPool::kAllKeys, EvictionOrder::kRandom, 5, random++)) {
   }
+}
+
+inline void write_and_evict(Site& site, std::string_view key) {
+  site.set(key, "v");
+  evict_all(site);
 }
 
 }  // namespace atl::crdt

@@ -117,7 +117,7 @@ TEST(SlotGaps, WhatWasCollectedWithinAGapStaysAway) {
   b.store.advance(1, {1, until, {{{}, until, true}}});
   ASSERT_FALSE(b.store.coverage().covers(Stamp::make(kNow, 1, 1)));
   b.store.set_now(kNow + 5000);
-  b.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2, 3}});
+  b.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2, 3}});
   b.store.collect_step(SIZE_MAX);
   KeyState state;
   ASSERT_TRUE(b.store.state(make_ref(0, "n"), state));
@@ -146,7 +146,7 @@ TEST(SlotGaps, ASlotBesideAGapTellsWhatWasCollectedThere) {
   b.store.del(make_ref(0, "n"));
   c.take(b);
   b.store.set_now(kNow + 5000);
-  b.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2, 3}});
+  b.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2, 3}});
   b.store.collect_step(SIZE_MAX);
   ASSERT_TRUE(b.store.slot_empty(slot));
   ASSERT_FALSE(b.store.coverage().covers(Stamp::make(kNow, 1, 1)));
@@ -173,7 +173,7 @@ TEST(SlotGaps, WhatAStateTakesAwayWithinAGapDoesNotComeBack) {
   ASSERT_TRUE(c.store.del(make_ref(0, "n")));
   c.store.seal();
   c.store.set_now(kNow + 5000);
-  c.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2, 3}});
+  c.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2, 3}});
   c.store.collect_step(SIZE_MAX);
   ASSERT_TRUE(c.store.slot_empty(slot_of("n")));
   c.add("n", 2);
@@ -210,7 +210,7 @@ TEST(SlotGaps, WhatIsReplacedWithinAGapDoesNotComeBack) {
     b.store.seal();
     b.store.advance(1, {1, until, {{{}, until, true}}});
     b.store.set_now(kNow + 5000);
-    b.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2, 3}});
+    b.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2, 3}});
     b.store.collect_step(SIZE_MAX);
     ASSERT_TRUE(b.store.slot_empty(slot_of("k")));
     ASSERT_TRUE(b.store.merge_slot(late, Store::SlotSource::kRegion, nullptr));

@@ -54,7 +54,7 @@ TEST(Slots, ASlotMergeDeletesWhatTheOtherSideHasDeleted) {
   // b has collected the tombstone; only the absence tells.
   b.store.seal();
   b.store.set_now(kNow + 5000);
-  b.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2}});
+  b.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2}});
   b.store.collect_step(SIZE_MAX);
   ASSERT_EQ(b.store.tombstones(), 0u);
   ASSERT_TRUE(a.store.merge_slot(slot_bytes(b, "{g}"), Store::SlotSource::kRegion, nullptr));
@@ -72,7 +72,7 @@ TEST(Slots, ADeltaCarriesWhatItsWriterHadSeen) {
   b.take(a);
   // Only a collects; then it counts anew.
   a.store.set_now(kNow + 5000);
-  a.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2}});
+  a.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2}});
   a.store.collect_step(SIZE_MAX);
   ASSERT_TRUE(a.store.slot_empty(slot_of("n")));
   a.add("n", 2);
@@ -91,7 +91,7 @@ TEST(Slots, AnExpiredKeyStaysUntilAllWallClocksHavePassedItsDeadline) {
   a.store.seal();
   a.store.set_now(kNow + 400'000);
   for (const Millis wall : {kNow + 100'000, kNow + 200'000, kNow + 300'000}) {
-    a.store.set_stability({Stamp::make(kNow + 350'000, 0, 255), {1}, {}, wall});
+    a.set_stability({Stamp::make(kNow + 350'000, 0, 255), {1}, {}, wall});
     a.store.expire_step(SIZE_MAX);
     a.store.collect_step(SIZE_MAX);
     EXPECT_EQ(a.store.slot_empty(slot_of("k")), wall > kNow + 200'000) << wall - kNow;
@@ -112,7 +112,7 @@ TEST(Slots, AFlushTakesWhatItsWriterHadSeenOfACounterAndFreed) {
   b.store.set_now(kNow + 5000);
   a.take(b);
   b.take(a);
-  a.store.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2}, {}, kNow + 4000});
+  a.set_stability({Stamp::make(kNow + 4000, 0, 255), {1, 2}, {}, kNow + 4000});
   a.store.expire_step(SIZE_MAX);
   a.store.collect_step(SIZE_MAX);
   ASSERT_TRUE(a.store.slot_empty(slot_of("n")));
@@ -150,7 +150,7 @@ TEST(Slots, WhatAFlushHadSeenOfACounterIsKeptUntilTheFlushIsStable) {
   a.store.flush(0);
   b.take(a);
   ASSERT_EQ(b.get("n"), "(nil)");
-  b.store.set_stability({Stamp::make(kNow + 400, 0, 255), {1, 2, 3, 4}});
+  b.set_stability({Stamp::make(kNow + 400, 0, 255), {1, 2, 3, 4}});
   b.store.collect_step(SIZE_MAX);
   c.store.set_now(kNow + 600);
   c.add("n", 7);
@@ -186,8 +186,7 @@ TEST(Slots, DirtySlotsAreTheChangedOnes) {
 // What slots know beyond the shard goes when the shard has caught up.
 TEST(Slots, VectorsOfSlotsGoWhenTheShardHasPassedThem) {
   Site a(1), b(2, {}, kNow + 10);
-  b.set("{g}evicted", "w");
-  evict_all(b);
+  write_and_evict(b, "{g}evicted");
   b.set("{g}k", "v");
   ASSERT_TRUE(a.store.merge_slot(slot_bytes(b, "{g}"), Store::SlotSource::kRegionAndLog, nullptr));
   const auto left_after_collection = [&] {
