@@ -51,6 +51,7 @@ class StabilityModel {
   // What was reached, so that a test can demand that the history was worth its time.
   size_t collected() const { return collected_; }
   size_t crashed() const { return crashes_; }
+  bool repaired() const { return repaired_; }
 
  private:
   static constexpr size_t kEventsMax = 512;
@@ -136,12 +137,14 @@ class StabilityModel {
   void merge(Region& r, const crdt::KeyState& state, const crdt::VersionVector& theirs,
              crdt::Parts parts = crdt::Parts::kAll);
   std::string calm();
+  std::string exchange();
+  std::string agree() const;
 
   crdt::Stamp stamp(Region& r) { return r.clock.next(now_ + r.skew); }
   size_t base_of(const Past& past) const;
   bool counts(const Event& deadline, size_t base) const;
-  Answer expected(const Past& past) const;
-  crdt::Millis expected_deadline(const Past& past, size_t base) const;
+  Answer expected(const Past& past, crdt::Millis or_so = crdt::kNoDeadline) const;
+  crdt::Millis expected_deadline(const Past& past, size_t base, crdt::Millis or_so) const;
   static Answer answer(const crdt::KeyState& state);
   bool overtaken(const Region& r) const;
   std::string check(const Region& r) const;
@@ -155,6 +158,7 @@ class StabilityModel {
   uint64_t write_share_ = 2;  // one step in so many is a write, where it is a write or a read
   size_t collected_ = 0;
   size_t crashes_ = 0;
+  bool repaired_ = false;
 };
 
 }  // namespace atl::tests
