@@ -120,8 +120,11 @@ bool Store::state(const KeyRef& ref, KeyState& out) const {
 }
 
 uint64_t Store::fingerprint(const KeyRef& ref) const {
-  const Entry* e = peek(ref);
-  return e == nullptr ? 0 : e->fingerprint();
+  const Slot& s = slot(ref.slot);
+  const uint32_t i = s.table.find(ref.hash, ref.db, ref.key);
+  if (i == Table::kNone) return s.erased;
+  const Entry& e = *s.table.at(i);
+  return visible(e) ? e.fingerprint() : ~e.fingerprint();
 }
 
 uint64_t Store::scan(SlotId id, DbId db, uint64_t cursor, size_t count,
@@ -178,6 +181,7 @@ void Store::erase_at(Slot& s, uint32_t index) {
   count(s, *e, false);
   memory_bytes_ -= s.table.cell_bytes();
   s.table.erase(index);
+  ++s.erased;
   memory_bytes_ += s.table.cell_bytes();
   Entry::destroy(e);
 }
@@ -615,7 +619,7 @@ Batch Store::seal() {
   observed.unite(slots_seen_);
   for (const Position& p : positions_) observed.unite(p.coverage());
   Batch batch = writer_.seal(sealed_upto_, to, observed);
-  sealed_upto_ = to;
+  sealed_upto_ = streamed_upto_ = to;
   return batch;
 }
 

@@ -122,7 +122,8 @@ class Store {
   Millis deadline(const Entry& entry) const;  // kNoDeadline: none
   // The whole state behind a key, tombstones and expired values included; false: none.
   bool state(const KeyRef& ref, KeyState& out) const;
-  // Changes whenever the key changes in any way; 0 when it is not visible. For WATCH.
+  // Changes whenever the key changes in any way, also if it has come and gone; where there is
+  // nothing of it, perhaps also when another key of its slot goes. For WATCH.
   uint64_t fingerprint(const KeyRef& ref) const;
   uint64_t visible_keys(DbId db) const { return dbs_[db].keys; }
   uint64_t keys_with_deadline(DbId db) const { return dbs_[db].volatile_keys; }
@@ -190,8 +191,8 @@ class Store {
 
   // ---- Positions: what we have of every producer ----
   // A producer is a shard of another region; it covers `slots`. Registering one anew replaces
-  // those of its region whose slots it overlaps (they are an older layout), and starts it where
-  // the slots' coverage says.
+  // those of its region whose slots it overlaps (they are an older layout), and starts it with what
+  // all its slots have; slots that have more keep that.
   void register_producer(uint64_t producer, RegionId region, SlotRange slots);
   bool knows_producer(uint64_t producer) const;
   // The slot range of a producer, and everything of it up to here is merged, but for gaps.
@@ -296,6 +297,7 @@ class Store {
     Table table;
     uint32_t batch = 0;                  // epoch of the last batch with a delta of this slot
     uint32_t garbage = 0;                // entries with something to collect
+    uint32_t erased = 0;                 // entries that have left the table, ever
     Millis next_deadline = kNoDeadline;  // no visible deadline is earlier
     Stamp evicted_birth;                 // greatest birth of an evicted contribution
     Stamp evicted_base;                  // and base
@@ -413,7 +415,8 @@ class Store {
   std::vector<Stamp> begun_;  // the context of the batch, as regions_
   bool uneven_ = false;       // it lacks what only some producers of a region have a gap for
   VersionVector slot_context_;
-  Stamp sealed_upto_;
+  Stamp sealed_upto_;    // where the next batch goes on
+  Stamp streamed_upto_;  // the end of the last batch that was sealed or replayed here
   Stamp last_write_;
   Stability stable_;
   Stability firm_;  // of stable_, the regions without an open gap

@@ -43,8 +43,10 @@ void Store::register_producer(uint64_t producer, RegionId region, SlotRange rang
   if (known != nullptr && known->slots == range && known->region == region) return;
   const SlotRange ours = range.common(options_.slots);
   Coverage start{region, ours.first <= ours.last ? Stamp::max() : Stamp{}, {}};
+  std::vector<Coverage> before;
   for (uint32_t id = ours.first; id <= ours.last; ++id) {
-    start.intersect(coverage_of(static_cast<SlotId>(id), region));
+    before.push_back(coverage_of(static_cast<SlotId>(id), region));
+    start.intersect(before.back());
   }
   std::vector<Position> rest;  // of a layout with fewer shards
   const auto keep = [&](Position p, uint32_t first, uint32_t last) {
@@ -58,6 +60,11 @@ void Store::register_producer(uint64_t producer, RegionId region, SlotRange rang
     if (p.slots.last > range.last) keep(p, range.last + 1u, p.slots.last);
     return true;
   });
+  // Other slots have more: what was here and is collected would come back as news.
+  for (size_t n = 0; n < before.size(); ++n) {
+    const auto id = static_cast<SlotId>(ours.first + n);
+    if (!start.includes(before[n])) learn_coverage(slot(id), id, std::move(before[n]));
+  }
   positions_.insert(positions_.end(), rest.begin(), rest.end());
   positions_.push_back({producer, region, range, start.upto, std::move(start.gaps)});
   changed_ref(options_.slots.first, region);
@@ -110,6 +117,12 @@ void Store::unite(Position& p, Coverage told) {
 void Store::set_gaps(std::vector<Gap> gaps) {
   if (canary_.ignore_gap || gaps == gaps_) return;
   gaps_ = std::move(gaps);
+  // The stream goes on from its own end. A write that was lost from it and came back with a slot
+  // lies behind that: who does not have it must not pass over it.
+  for (const Gap& g : gaps_) {
+    const bool inside = sealed_upto_ > g.after && sealed_upto_ < g.until;
+    if (inside) sealed_upto_ = std::max(g.after, streamed_upto_);
+  }
   settle_stability();
 }
 
@@ -232,9 +245,9 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
     // An overlapping batch repeats what was applied; metadata of it may have been collected since.
     if (d.stamp <= it->upto && !Coverage::within(it->gaps, d.stamp)) continue;
     const bool ours = options_.slots.contains(d.slot);
-    // Nor a batch that is pulled again after a restart, when the log brought back all but the
-    // position.
-    if (ours && d.stamp <= changed(d.slot, header.region)) continue;
+    // Nor one that came with a slot, or that is pulled again after a restart, when the log brought
+    // back all but the position. (The slot's last delta says nothing of earlier ones: of a slot
+    // that was damaged, the log may have no more than the end.)
     if (ours && slot(d.slot).repaired && slot(d.slot).repaired->covers(d.stamp)) continue;
     if (ours) apply_delta(d);
   }
@@ -248,23 +261,26 @@ void Store::replay(std::string_view bytes, SlotRange merged) {
   BatchReader reader(bytes);
   const BatchHeader header = reader.header();
   clock_.observe(header.to);
-  if (header.region == options_.region) sealed_upto_ = std::max(sealed_upto_, header.to);
+  if (header.region == options_.region) {
+    streamed_upto_ = std::max(streamed_upto_, header.to);
+    sealed_upto_ = std::max(sealed_upto_, header.to);
+  }
   observed_.unite(header.context);
   observed_.unite(header.observed);
   Delta d;
+  std::vector<std::pair<SlotId, Stamp>> followed;
   while (reader.next(d)) {
     if (!slots.contains(d.slot)) continue;
     if (d.stamp <= changed(d.slot, header.region)) continue;
     apply_delta(d);
+    if (header.region != options_.region) followed.emplace_back(d.slot, d.stamp);
   }
   raise_changed(bytes, slots);
-  if (header.region == options_.region) return;
-  BatchReader again(bytes);
-  while (again.next(d)) {
-    if (!slots.contains(d.slot)) continue;
+  // What the slot had before says its snapshot.
+  for (const auto& [id, stamp] : followed) {
     Coverage seen = header.self();
-    seen.cut(d.stamp);
-    learn_coverage(slot(d.slot), d.slot, std::move(seen));
+    seen.cut(stamp);
+    learn_coverage(slot(id), id, std::move(seen));
   }
 }
 

@@ -197,7 +197,6 @@ VersionVector Store::context_of(const SlotImage& image) {
   VersionVector seen;
   for (const Stamp stamp : image.changed) {
     Coverage c = image.coverage.of(stamp.region());
-    c.upto = std::max(c.upto, stamp);
     c.cut(stamp);
     seen.set(std::move(c));
   }

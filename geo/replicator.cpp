@@ -60,6 +60,7 @@ Replicator::Replicator(crdt::Store& store, Host& host, const Options& options, c
     regions_.emplace(id, r);
   }
   store_.set_gaps(start.gaps);
+  life_ = began_with_nothing() ? start.gaps.front().until : start.first;
   listening_ = start.listen;
   beacon_at_ = now - options.beacon_interval;
   next_request_ = start.first.raw + 1;  // replies to an earlier run match nothing
@@ -254,15 +255,16 @@ bool Replicator::began_with_nothing() const {
 // has begun: to whoever has seen that, what was written since is a duplicate.
 void Replicator::begin_above(Stamp seen, Millis now) {
   if (seen <= store_.clock().last()) return;
-  const Stamp since = began_with_nothing() ? store_.gaps().front().until : start_.first;
+  if (store_.has_unsealed()) host_.seal();  // what it says of itself is of before the wider gap
   store_.clock().observe(seen);
-  set_gaps({{{}, store_.clock().next(now)}});
+  const Stamp since = std::exchange(life_, store_.clock().next(now));
+  set_gaps({{{}, life_}});
   store_.write_again(since);
 }
 
 void Replicator::stop_listening(Millis now) {
   listening_ = false;
-  start_.first = store_.clock().next(now);
+  life_ = start_.first = store_.clock().next(now);
   next_request_ = start_.first.raw + 1;
   store_.begin_incarnation(start_.first);
   host_.began(start_.first);
@@ -433,6 +435,8 @@ void Replicator::pass_over(const Feed& feed, Stamp upto) {
 // ---- Beacons ----
 
 void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
+  // What it has seen of an earlier life of this region comes first, shard by shard.
+  if (began_with_nothing() && !feed.has && m.positions.empty()) return;
   feed.sealed = std::max(feed.sealed, m.sealed);
   feed.lapsed = m.lapsed;
   const RegionId origin = feed.sender.address.region;
@@ -470,8 +474,9 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
     return;
   }
   crdt::Coverage told = m.applied.of(origin);
-  // A head within a gap is of before the sender began above it.
-  if (!crdt::Coverage::within(told.gaps, m.head)) {
+  // A head within a gap is of before the sender began above it. One before what is here may be of
+  // an earlier run, from before it had the gap.
+  if (m.head >= position(feed) && !crdt::Coverage::within(told.gaps, m.head)) {
     told.cut(m.head);
     told.upto = m.head;
     store_.advance(feed.sender.address.producer(), told);

@@ -319,6 +319,8 @@ class Replicator {
   std::map<uint64_t, Feed> feeds_;  // by producer
   std::vector<Heal> heals_;
   bool listening_ = false;
+  Stamp life_;  // what was stamped later is of this life of the region, and not of one whose disk
+                // was lost
   Millis started_at_ = 0;
   Millis beacon_at_ = 0;
   Millis acked_at_ = 0;

@@ -135,9 +135,9 @@ void Replicator::note_observed(Feed& feed, const Beacon& m) {
     const auto it = regions_.find(p.seen.region);
     if (it == regions_.end() || !it->second.lapsed) return true;
     if (!p.slots.overlaps(options_.slots)) return true;
-    if (coverage_of(p.producer, p.seen.region).upto >= p.seen.upto) return true;
+    if (coverage_of(p.producer, p.seen.region).includes(p.seen)) return true;
     if (!here) here = store_.coverage(feed.sender.slots.common(options_.slots));
-    return here->at(p.seen.region) >= p.seen.upto;
+    return here->of(p.seen.region).includes(p.seen);
   });
   if (!all) return;
   feed.observed_upto = head;

@@ -245,7 +245,7 @@ class LogCheck {
     cuts_.DeleteRange(engine_.handles().log, begin, end);
     RecoveryReport& report = recovered_.report;
     report.tail_was_cut = true;
-    report.remote_log_was_cut |= parsed.producer.has_value();
+    (parsed.producer ? report.remote_log_was_cut : report.own_log_was_cut) = true;
     if (!report.tail_detail.empty()) report.tail_detail += "; ";
     report.tail_detail += fmt::format(
         "{} at stamp {}, shard {}{}: cut there, {} record(s) dropped", why, parsed.to, parsed.shard,

@@ -99,7 +99,8 @@ struct RecoveryReport {
   bool fresh = false;               ///< There was nothing; a new node id was made.
   bool clean_shutdown = false;      ///< The previous process closed in order: no tail is missing.
   bool tail_was_cut = false;        ///< Something torn or damaged was found and cut away.
-  bool remote_log_was_cut = false;  ///< In the middle of it, perhaps: another crash cuts the end.
+  bool own_log_was_cut = false;     ///< In the middle of it, perhaps: another crash cuts the end.
+  bool remote_log_was_cut = false;  ///< The same, of another producer's.
   std::string tail_detail;          ///< What, where, and how much, for the log and INFO.
   std::uint64_t node_id = 0;        ///< Random, made once per directory, never 0.
   std::uint64_t own_records = 0;

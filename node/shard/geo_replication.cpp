@@ -400,7 +400,7 @@ bool GeoReplication::covered(const Waiter& w) const {
   for (const auto& [region, stamp] : w.need) {
     if (region == self) continue;
     for (const Picture& p : pictures_) {
-      if (p.coverage.at(region) < stamp) return false;
+      if (!p.coverage.covers(stamp)) return false;
     }
   }
   return true;

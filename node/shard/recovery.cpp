@@ -181,6 +181,19 @@ std::vector<std::vector<crdt::Gap>> gaps_of(const RecoverySource& source,
   return gaps;
 }
 
+// Damage may lie in what an earlier run wrote, before gaps that were narrowed since: what is cut
+// off is missing all the same.
+void reopen_gaps(const RecoverySource& source, const StorePart& log, StoredGaps& old) {
+  for (size_t i = 0; i < old.shards.size(); ++i) {
+    std::vector<crdt::Gap>& gaps = old.shards[i];
+    const crdt::Stamp end = complete_upto(source, log, old.shards.size(), i);
+    if (gaps.empty() || end >= gaps.back().until) continue;
+    crdt::Coverage seen{gaps.back().until.region(), crdt::Stamp::max(), gaps};
+    seen.except({end, gaps.back().until});
+    gaps = seen.gaps;
+  }
+}
+
 class StorageSource : public RecoverySource {
  public:
   explicit StorageSource(persist::Storage& storage) : storage_(storage) {}
@@ -206,6 +219,9 @@ class StorageSource : public RecoverySource {
   }
   bool clean_shutdown() const override {
     return storage_.report().clean_shutdown && !storage_.report().tail_was_cut;
+  }
+  bool lacks_own_records() const override {
+    return storage_.report().own_log_was_cut || get_meta(kLogCutMeta);
   }
   bool lacks_remote_records() const override { return storage_.report().remote_log_was_cut; }
 
@@ -252,6 +268,11 @@ RecoveryResult recover(RecoverySource* source, const std::vector<crdt::Store*>& 
       if (result.error.empty()) result.error = part.error;
     }
     if (!result.error.empty()) return result;
+    if (source->lacks_own_records()) {
+      reopen_gaps(*source, parts.front(), old);
+      source->put_meta(kGapsMeta, encode_gaps(old));
+      source->erase_meta(kLogCutMeta);
+    }
     // What is there for this number of shards may be of an earlier run, or claim what is damaged.
     for (size_t i = 0; i < stores.size() && before != 0; ++i) {
       const bool lacks = !result.damaged.empty() || source->lacks_remote_records();

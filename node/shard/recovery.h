@@ -15,6 +15,7 @@
 //   "incarnation"  8 bytes: the stamp at which the incarnation began; there only while the data
 //                  on disk is all there ever was, that is between a clean end and the next start
 //   "region-id"    1 byte: the region that all stamps of this one are of
+//   "log-cut"      "1": own records were cut off for damage, and no start has dealt with it yet
 //   "positions i of n"  per producer of other regions: what shard i of n has merged of it
 //                  (encode_positions). Each shard writes its own: a shard that claims less than is
 //                  in its slots does not answer for it when another region has lost it
@@ -35,6 +36,7 @@ namespace atl::shard {
 
 inline constexpr std::string_view kIncarnationMeta = "incarnation";
 inline constexpr std::string_view kRegionIdMeta = "region-id";
+inline constexpr std::string_view kLogCutMeta = "log-cut";
 std::string positions_meta(size_t shard, size_t shards);
 
 // The slots of one shard of a node that has `all` of them, divided into `shards`.
@@ -56,7 +58,8 @@ class RecoverySource {
   virtual void erase_meta(std::string_view name) = 0;
   virtual crdt::Stamp own_floor() const = 0;
   virtual crdt::Stamp own_stamp_max() const = 0;
-  virtual bool clean_shutdown() const = 0;  // and nothing of what was there then is damaged
+  virtual bool clean_shutdown() const = 0;     // and nothing of what was there then is damaged
+  virtual bool lacks_own_records() const = 0;  // not only the end, perhaps
   virtual bool lacks_remote_records() const = 0;
 };
 

@@ -58,6 +58,7 @@ class Disk : public shard::RecoverySource {
   Stamp own_floor() const override { return content_.own_floor; }
   Stamp own_stamp_max() const override;
   bool clean_shutdown() const override { return content_.clean; }
+  bool lacks_own_records() const override { return false; }
   bool lacks_remote_records() const override { return false; }
 
   // As persist::Storage::read_own() answers.

@@ -269,5 +269,21 @@ TEST(SlotGaps, WhatWasWrittenSinceIsWrittenAgain) {
   EXPECT_EQ(c.get("{g}before"), "1");
 }
 
+// A region comes back with other shards. What its old ones had told of some slots only holds for
+// those, and for those it goes on to hold.
+TEST(SlotGaps, AnotherLayoutOfAProducerTakesNothingFromWhatSlotsKnow) {
+  constexpr SlotRange kLow{0, 8191}, kHigh{8192, kSlotCount - 1};
+  const auto at = [](Millis ms) { return Stamp::make(kNow + ms, 0, 1); };
+  Site b(2);
+  b.store.register_producer(11, 1, kLow);
+  b.store.register_producer(12, 1, kHigh);
+  b.store.advance(11, {1, at(90), {}});
+  b.store.advance(12, {1, at(80), {{at(20), at(60), true}}});
+  b.store.register_producer(13, 1, {});
+  EXPECT_EQ(b.store.coverage().of(1), (Coverage{1, at(80), {{at(20), at(60), true}}}));
+  EXPECT_EQ(b.store.coverage(SlotId{5}).of(1), (Coverage{1, at(90), {}}));
+  EXPECT_EQ(b.store.coverage(SlotId{9000}).of(1), b.store.coverage().of(1));
+}
+
 }  // namespace
 }  // namespace atl::crdt

@@ -355,6 +355,146 @@ TEST_F(Restart, ARegionThatHearsOfLaterStampsOfItsOwnBeginsAboveThem) {
   EXPECT_GT(again.gaps.back().back().until, seen);
 }
 
+// A region that lost its disk, and knows neither what its earlier life had stamped nor anybody who
+// has seen it.
+struct Reborn : testing::Test {
+  Reborn() {
+    us.now += 300'000;
+    us.store.set_now(us.now);
+    live(us, eu, 2);
+    us.set("{g}k", "old");
+    live(us, eu, 2);
+    seen = eu.store.coverage().at(1);
+    Start start;
+    start.listen = true;
+    start.gaps = {{{}, Stamp::make(eu.now, 0, 1)}};
+    again = std::make_unique<Region>(1, "us", start, eu.now);
+    while (!again->replicator->ready()) again->at(again->now + 250);
+    again->out.clear();
+  }
+  // All that eu says while `seconds` pass.
+  void hear_eu() {
+    eu.at(eu.now + 1000);
+    for (auto& o : std::exchange(eu.out, {})) again->replicator->on_message(o.message, again->now);
+  }
+  Region us{1, "us"}, eu{2, "eu"};
+  Stamp seen;
+  std::unique_ptr<Region> again;
+};
+
+// What was not sealed when it heard of that life is of before it could know what it lacks of it.
+TEST_F(Reborn, NoBatchOfItsClaimsWhatOnlyTheEarlierLifeHad) {
+  again->store.set(make_ref(0, "{g}mine"), "new", crdt::kNoDeadline);
+  hear_eu();
+  again->seal();
+  ASSERT_GE(again->log.size(), 2u);
+  for (const auto& [to, bytes] : again->log) {
+    EXPECT_FALSE(crdt::BatchReader(bytes).header().self().covers(seen)) << to.raw;
+  }
+}
+
+// What came back of the earlier life keeps its stamps when a third region knows of later ones: it
+// may have what replaced it.
+TEST_F(Reborn, OnlyItsOwnWritesAreStampedAnewHoweverOften) {
+  live(*again, eu, 6);
+  ASSERT_EQ(again->get("{g}k"), "old");
+  ASSERT_FALSE(again->replicator->healing());
+  again->set("{g}mine", "new");
+  const auto base = [&](const std::string& key) {
+    crdt::KeyState state;
+    EXPECT_TRUE(again->store.state(make_ref(0, key), state));
+    return state.base;
+  };
+  const Stamp old = base("{g}k"), mine = base("{g}mine");
+  Message message = eu.out.empty() ? Message{} : eu.out.back().message;
+  eu.at(eu.now + 1000);
+  message = eu.out.back().message;
+  const Stamp later = Stamp::make(again->now + 600'000, 0, 1);
+  std::get<Beacon>(message.body).positions = {{9, {0, crdt::kSlotCount - 1}, {1, later, {}}}};
+  again->replicator->on_message(message, again->now);
+  EXPECT_EQ(base("{g}k"), old);
+  EXPECT_GT(base("{g}mine"), mine);
+  EXPECT_GT(base("{g}mine"), later);
+}
+
+// Beacons that acknowledge come between the full ones, and tell less.
+TEST_F(Reborn, NothingIsTakenFromWhoHasNotToldWhatItHasOfTheEarlierLife) {
+  eu.at(eu.now + 1000);
+  Message message = eu.out.back().message;
+  auto& beacon = std::get<Beacon>(message.body);
+  beacon.positions.clear();
+  beacon.digests.clear();
+  beacon.sealed = beacon.head;
+  again->replicator->on_message(message, again->now);
+  EXPECT_LT(again->store.clock().last(), beacon.head);
+  EXPECT_EQ(again->replicator->counters().pulls, 0u);
+}
+
+// A write that was lost and came back with a slot is in no stream. The next batch does not begin
+// there: a region that has not got it would pass over it.
+TEST_F(Restart, AWriteThatCameBackWithASlotIsNotPassedOver) {
+  live(us, eu, 2);
+  Region ap(3, "ap");
+  live(us, ap, 2);
+  us.set("{g}early", "1");
+  const Stamp known = us.store.sealed_upto();
+  us.out.clear();
+  us.set("{g}lost", "1");
+  const Stamp lost = us.store.last_write();
+  std::string slot;
+  us.store.encode_slot(crdt::slot_of("{g}"), slot);
+  // It crashed, got the write back with the slot, which the snapshot has, and crashed again.
+  Start start;
+  start.first = Stamp::make(us.now + 2000, 0, 1);
+  start.gaps = {{known, start.first}};
+  start.regions = {{2, "eu"}};
+  Region again(1, "us", start, us.now);
+  ASSERT_TRUE(again.store.merge_slot(slot, crdt::Store::SlotSource::kSnapshot, nullptr));
+  again.store.clock().observe(start.first);
+  again.store.set_gaps({});
+  again.store.set_gaps(start.gaps);
+  again.log = {us.log[0]};
+  again.set("{g}last", "1");
+  eu.out.clear();
+  ASSERT_FALSE(eu.store.coverage().covers(lost));
+  live(again, eu, 1);
+  EXPECT_TRUE(eu.get("{g}lost") == "1" || !eu.store.coverage().covers(lost));
+  live(again, eu, 6);
+  EXPECT_EQ(eu.get("{g}lost"), "1");
+  EXPECT_EQ(again.get("{g}lost"), "1");
+  EXPECT_EQ(eu.get("{g}last"), "1");
+}
+
+// What an earlier run told before it lost the end of its log comes late, to a region that does not
+// know any more which run it heard last.
+TEST_F(Restart, ALateBeaconOfTheRunBeforeFillsNoGap) {
+  live(us, eu, 2);
+  us.at(us.now + 1000);
+  const Message late = us.out.back().message;
+  us.out.clear();
+  const Stamp head = std::get<Beacon>(late.body).head;
+  const Stamp known = us.store.sealed_upto();
+  // us begins again, and eu follows.
+  Start start;
+  start.first = Stamp::make(us.now + 2000, 0, 1);
+  start.gaps = {{known, start.first, true}};
+  start.regions = {{2, "eu"}};
+  Region again(1, "us", start, us.now + 2000);
+  again.store.clock().observe(start.first);
+  again.set("k", "v");
+  eu.at(again.now);
+  live(again, eu, 3);
+  ASSERT_FALSE(eu.store.coverage().covers(Stamp{head.raw}));
+  const auto before = eu.store.coverage().of(1).gaps;
+  ASSERT_FALSE(before.empty());
+  Start restart;
+  restart.first = eu.store.clock().next(eu.now);
+  restart.regions = {{1, "us"}};
+  eu.replicator = std::make_unique<Replicator>(eu.store, eu, eu.options, restart, eu.now);
+  eu.replicator->on_message(late, eu.now);
+  EXPECT_EQ(eu.store.coverage().of(1).gaps, before);
+}
+
 // Who begins with nothing takes no batch before the sender has told what it has of an earlier life:
 // it tells so at once, not with its next beacon.
 TEST_F(Restart, TheFirstWriteArrivesAsSoonAsBothHaveListened) {

@@ -69,6 +69,26 @@ TEST_F(Shards, WhatIsSeenOfAnotherShardsSlotsIsNotItsOwn) {
   EXPECT_GT(us.store.clock().last(), later);
 }
 
+// Having heard as late a stamp of a lost region is not to have what came before it.
+TEST_F(Shards, WhatALostRegionWroteIsMissingWhereAGapSaysSo) {
+  live(us, eu, 3);
+  us.options.horizon = 10'000;
+  Start start;
+  start.first = us.store.clock().next(us.now);
+  start.regions = {{2, "eu"}, {3, "ap"}};
+  us.replicator = std::make_unique<Replicator>(us.store, us, us.options, start, us.now);
+  live(us, eu, 20);
+  ASSERT_EQ(us.replicator->peers(us.now).back().state, PeerState::kLapsed);
+  const Stamp heard = Stamp::make(us.now, 0, 3);
+  us.store.register_producer(9, 3, kSlots);
+  us.store.advance(9, {3, heard, {{{}, heard}}});
+  const Beacon::Position told{9, kSlots, {3, heard, {}}};
+  live_while_told(told, 2);
+  const Stamp stable = us.store.stability().upto;
+  live_while_told(told, 4);
+  EXPECT_EQ(us.store.stability().upto, stable);
+}
+
 // Region 3 is gone. Only what eu has of it in slots of this shard concerns the shard: it heals, and
 // collects nothing before it has that too.
 TEST_F(Shards, WhatALostRegionWroteToOtherSlotsIsNotMissingHere) {

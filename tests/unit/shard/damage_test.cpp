@@ -91,5 +91,35 @@ TEST(DamageTest, WhereTheOwnLogIsCutACleanEndWasNone) {
   EXPECT_GT(node.stores[0]->incarnation(), ends[1]);
 }
 
+// Damage in what a run before the last gap wrote. The gap had been narrowed; what is cut off now
+// was not in it.
+TEST(DamageTest, WhereTheOwnLogIsCutBeforeAGapAllBehindIsInDoubt) {
+  TempDir dir;
+  crdt::Store us({.region = 1, .slots = kAllSlots, .replicated = true});
+  std::vector<crdt::Stamp> ends;
+  {
+    const auto storage = open_storage(dir);
+    put_last_run(*storage, {});
+    storage->put_meta(kGapsMeta, encode_gaps({true, {{{at(55), at(60), true}}}}));
+    for (const crdt::Millis ms : {30, 40, 70}) {
+      us.set_now(ms);
+      us.set(crdt::make_ref(0, "k"), "v", crdt::kNoDeadline);
+      const crdt::Batch batch = us.seal();
+      storage->append_own({{batch.header.from.raw, batch.header.to.raw, 0, 1}, batch.bytes});
+      ends.push_back(batch.header.to);
+    }
+  }
+  damage_record(dir, persist::format::own_key(ends[1].raw, 0));
+  {
+    // A start that is refused leaves it to the next.
+    const auto storage = open_storage(dir);
+    EXPECT_TRUE(storage->report().own_log_was_cut);
+    storage->put_meta(kLogCutMeta, "1");
+  }
+  const Recovering node(dir, 1);
+  EXPECT_EQ(node.gaps(0), (Gaps{{ends[0], at(60)}, {at(60), node.start}}));
+  EXPECT_FALSE(open_storage(dir)->get_meta(kLogCutMeta));
+}
+
 }  // namespace
 }  // namespace atl::shard

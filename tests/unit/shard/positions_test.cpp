@@ -218,11 +218,62 @@ TEST(PositionsTest, ADamagedSlotIsHealedWholeWhateverTheLogHasOfIt) {
   }
 }
 
+// As above; then us hears the producer's log, is asked for the slot, or stores it.
+struct DamagedSlot : testing::Test {
+  DamagedSlot() : eu({.region = 2, .slots = kAllSlots, .replicated = true}) {
+    before = batch_of_eu(eu, 100, "{g}a");
+    batch = batch_of_eu(eu, 200, "{g}b");
+    with_positions(dir, {{{77, 2, kAllSlots, before.header.to, {}}}});
+    {
+      const auto storage = open_storage(dir);
+      storage->put_slot(slot, kDamagedSlot);
+      storage->append_remote(77, {{batch.header.from.raw, batch.header.to.raw, 0, 1}, batch.bytes});
+    }
+    node = std::make_unique<Recovering>(dir, 1);
+  }
+  bool has(crdt::Store& store, const std::string& key) {
+    return store.find(crdt::make_ref(0, key)) != nullptr;
+  }
+  TempDir dir;
+  crdt::Store eu;
+  crdt::Batch before, batch;
+  const crdt::SlotId slot = crdt::slot_of("{g}a");
+  std::unique_ptr<Recovering> node;
+};
+
+TEST_F(DamagedSlot, TakesFromTheStreamWhatWasInIt) {
+  crdt::Store& us = *node->stores[0];
+  us.register_producer(77, 2, kAllSlots);
+  EXPECT_EQ(us.apply(77, before.bytes), crdt::Store::Applied::kApplied);
+  EXPECT_EQ(us.apply(77, batch.bytes), crdt::Store::Applied::kApplied);
+  EXPECT_TRUE(has(us, "{g}a"));
+}
+
+TEST_F(DamagedSlot, TakesNothingAwayElsewhere) {
+  crdt::Store ap({.region = 3, .slots = kAllSlots, .replicated = true});
+  ap.register_producer(77, 2, kAllSlots);
+  ASSERT_EQ(ap.apply(77, before.bytes), crdt::Store::Applied::kApplied);
+  std::string bytes;
+  node->stores[0]->encode_slot(slot, bytes);
+  ASSERT_TRUE(ap.merge_slot(bytes, crdt::Store::SlotSource::kRegion, nullptr));
+  EXPECT_TRUE(has(ap, "{g}a"));
+  EXPECT_TRUE(has(ap, "{g}b"));
+}
+
+TEST_F(DamagedSlot, ClaimsNoMoreInTheRunAfter) {
+  std::string bytes;
+  node->stores[0]->encode_slot(slot, bytes);
+  open_storage(dir)->put_slot(slot, std::move(bytes));
+  const Recovering third(dir, 1);
+  EXPECT_FALSE(third.stores[0]->coverage(slot).covers(of_eu(50)));
+}
+
 // What region 2 tells of itself.
 geo::Message beacon_of_eu(crdt::Stamp head, const Gaps& gaps) {
   geo::Beacon beacon;
   beacon.head = head;
   beacon.applied.set({2, head, gaps});
+  beacon.positions = {{9, kAllSlots, {1, {}, {}}}};
   geo::Message message;
   message.sender.address = {2, 77, 0, 1};
   message.sender.region_name = "eu";
