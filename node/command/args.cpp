@@ -2,6 +2,8 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
+#include <cctype>
 #include <climits>
 #include <cstdio>
 
@@ -151,7 +153,10 @@ bool read_set_options(Context& ctx, SetSyntax syntax, size_t first, SetOptions& 
 bool digest_sound(Context& ctx, Condition condition, std::string_view comparand) {
   const bool by_digest =
       condition == Condition::kDigestEqual || condition == Condition::kDigestNotEqual;
-  if (!by_digest || comparand.size() == kDigestChars) return true;
+  const auto is_hex = [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; };
+  const bool sound =
+      comparand.size() == kDigestChars && std::all_of(comparand.begin(), comparand.end(), is_hex);
+  if (!by_digest || sound) return true;
   ctx.out.error("ERR must be exactly 16 hexadecimal characters");
   return false;
 }

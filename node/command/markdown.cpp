@@ -69,7 +69,8 @@ void add_row(const CommandSpec& spec, std::string& out) {
 std::string command_table_markdown() {
   std::map<std::string_view, std::string> groups;
   for (const CommandSpec* spec : all_commands()) {
-    if (spec->subcommands.empty() || spec->handler != nullptr) {
+    const bool has_own = spec->handler != nullptr || !spec->differences.empty();
+    if (spec->subcommands.empty() || has_own) {
       add_row(*spec, groups[spec->group]);
     }
     for (const CommandSpec& sub : spec->subcommands) add_row(sub, groups[sub.group]);

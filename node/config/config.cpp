@@ -26,7 +26,13 @@ std::optional<std::string> set_one(const Config::NameValue& pair, std::set<std::
   if (option == nullptr) {
     return "Unknown option or number of arguments for CONFIG SET - '" + name + "'";
   }
-  if (option->apply == Apply::kAtStart) return refused(name, "can't set immutable config");
+  if (option->apply == Apply::kAtStart) {
+    // Who provisions by CONFIG SET may say what is so already.
+    Settings same = next;
+    const bool changes = assign(*option, {value}, same).has_value() ||
+                         value_text(*option, same) != value_text(*option, next);
+    if (changes) return refused(name, "can't set immutable config");
+  }
   if (!seen.insert(std::string(option->name)).second) return refused(name, "duplicate parameter");
   if (auto fault = assign(*option, {value}, next)) return refused(name, *fault);
   return std::nullopt;

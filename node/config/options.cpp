@@ -211,7 +211,9 @@ constexpr Option kOptions[] = {
      .min = 1,
      .max = 500,
      .unit = "per second",
-     .help = "How often periodic work such as active expiry runs."},
+     .help =
+         "Accepted for compatibility: periodic work runs 10 times a second, and 100 times while "
+         "there is much of it."},
     {.section = kProcess,
      .name = "daemonize",
      .kind = Kind::kYesNo,

@@ -115,6 +115,18 @@ std::optional<LoadError> apply_one(const Directive& directive, std::set<Source>&
   return std::nullopt;
 }
 
+// A file brought over from Redis has many lines to remove: the first is in the error anyway.
+std::string other_unknown(const Directives& directives, const LoadError& first) {
+  std::string names;
+  for (const Directive& d : directives) {
+    const bool is_first = d.file == first.file && d.line == first.line && d.text == first.text;
+    if (is_first || find_option(d.name) != nullptr) continue;
+    names += (names.empty() ? "" : ", ") + d.name;
+    if (d.line != 0) names += " (line " + std::to_string(d.line) + ")";
+  }
+  return names.empty() ? "" : "\nUnknown too: " + names;
+}
+
 std::string absolute_path(const std::string& path) {
   std::error_code failed;
   const auto absolute = std::filesystem::absolute(path, failed).lexically_normal();
@@ -207,7 +219,11 @@ std::optional<LoadError> settle(const Directives& directives, Settings& into) {
   Settings settings = default_settings();
   std::set<Source> saves_of;
   for (const Directive& directive : directives) {
-    if (auto error = apply_one(directive, saves_of, settings)) return error;
+    if (auto error = apply_one(directive, saves_of, settings)) {
+      if (find_option(directive.name) == nullptr)
+        error->reason += other_unknown(directives, *error);
+      return error;
+    }
   }
   if (const auto conflict = find_conflict(settings)) {
     LoadError error{"", 0, "", conflict->reason};

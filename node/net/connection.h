@@ -67,6 +67,9 @@ class ClientGate {
   void leave() { open_.fetch_sub(1, std::memory_order_relaxed); }
   void set_limit(std::int64_t limit) { limit_.store(limit, std::memory_order_relaxed); }
   std::int64_t open() const { return open_.load(std::memory_order_relaxed); }
+  // Clients of other machines are turned away (protected-mode without a password).
+  void set_local_only(bool on) { local_only_.store(on, std::memory_order_relaxed); }
+  bool local_only() const { return local_only_.load(std::memory_order_relaxed); }
   // Ids grow and are never used twice.
   std::uint64_t next_id() { return next_id_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -74,6 +77,7 @@ class ClientGate {
   std::atomic<std::uint64_t> next_id_{1};
   std::atomic<std::int64_t> open_{0};
   std::atomic<std::int64_t> limit_;
+  std::atomic<bool> local_only_{false};
 };
 
 // client-output-buffer-limit of the connection's class; 0: no limit.

@@ -1,6 +1,7 @@
 #include "node/net/listener.h"
 
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -45,7 +46,14 @@ bool parse_address(const std::string& text, int port, Address& address) {
     address.size = sizeof(*v6);
     return true;
   }
-  return false;
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  if (::getaddrinfo(text.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) return false;
+  std::memcpy(&address.storage, found->ai_addr, found->ai_addrlen);
+  address.size = found->ai_addrlen;
+  ::freeaddrinfo(found);
+  return true;
 }
 
 int port_of(const Address& address) {
@@ -74,6 +82,28 @@ std::string local_address(int fd) {
     return "?:0";
   }
   return text_of(address);
+}
+
+bool is_loopback(const Address& address) {
+  if (address.storage.ss_family == AF_INET) {
+    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&address.storage);
+    return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+  }
+  const in6_addr& v6 = reinterpret_cast<const sockaddr_in6*>(&address.storage)->sin6_addr;
+  if (IN6_IS_ADDR_V4MAPPED(&v6)) return v6.s6_addr[12] == IN_LOOPBACKNET;
+  return IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+constexpr std::string_view kFull = "-ERR max number of clients reached\r\n";
+constexpr std::string_view kProtected =
+    "-DENIED Atoll is running in protected mode: no password is set, so only clients of its own "
+    "machine are served. Set one there with CONFIG SET requirepass, or in the configuration file; "
+    "or, where nobody else can reach this port, CONFIG SET protected-mode no.\r\n";
+
+// The socket is new and its buffer empty; if even this fails the client sees the close.
+void turn_away(int fd, std::string_view why) {
+  [[maybe_unused]] const ssize_t sent = ::send(fd, why.data(), why.size(), MSG_NOSIGNAL);
+  ::close(fd);
 }
 
 std::string reason(const char* call, int error) {
@@ -139,7 +169,7 @@ std::optional<std::string> Listener::open_tcp(const std::string& address,
       "Could not create server TCP listening socket " + name + ":" + std::to_string(wanted) + ": ";
   Address target;
   if (!parse_address(name, wanted, target)) {
-    return failed + "not an IPv4 or IPv6 address";
+    return failed + "neither an address nor the name of one";
   }
   const int fd = ::socket(target.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) {
@@ -252,12 +282,14 @@ bool Listener::accept_one(Door& door) {
   if (fd < 0) {
     return false;
   }
+  if (door.path.empty() && gate_.local_only() && !is_loopback(peer)) {
+    ++refused_;
+    turn_away(fd, kProtected);
+    return true;
+  }
   if (!gate_.try_enter()) {
     ++refused_;
-    constexpr std::string_view kFull = "-ERR max number of clients reached\r\n";
-    // The socket is new and its buffer empty; if even this fails the client sees the close.
-    [[maybe_unused]] const ssize_t sent = ::send(fd, kFull.data(), kFull.size(), MSG_NOSIGNAL);
-    ::close(fd);
+    turn_away(fd, kFull);
     return true;
   }
   ++accepted_;

@@ -50,7 +50,7 @@ class Listener {
   // The port bound by the first TCP address, 0 if none.
   int port() const { return port_; }
   std::uint64_t accepted() const { return accepted_; }
-  // Clients turned away by the gate.
+  // Clients turned away: too many, or of another machine while the gate is for local ones.
   std::uint64_t refused() const { return refused_; }
 
  private:

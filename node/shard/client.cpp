@@ -11,7 +11,7 @@ namespace atl::shard {
 Client::Client(Shard& shard, net::Connection& connection) : shard_(shard), connection_(connection) {
   session.id = connection.id();
   session.authenticated = shard.settings().requirepass.empty();
-  parser.set_limits({shard.settings().proto_max_bulk_len, session.authenticated});
+  limit_parser();
   ++shard.stats().connections;
 }
 
@@ -29,6 +29,14 @@ void Client::on_close(net::Connection&, net::CloseReason) {
   monitoring = false;
   Replication* replication = shard_.node().replication();
   if (blocked() && replication != nullptr) replication->forget_waiter(session.id);
+}
+
+bool Client::may_command() const {
+  return session.authenticated || shard_.settings().requirepass.empty();
+}
+
+void Client::limit_parser() {
+  parser.set_limits({shard_.settings().proto_max_bulk_len, may_command()});
 }
 
 bool Client::blocked() const {

@@ -68,6 +68,9 @@ class Client final : public net::ConnectionHandler {
   bool matches(const command::ClientFilter& filter, uint64_t caller) const;
   // A command that may wait without end, as WAITREGIONS.
   bool blocked() const;
+  // It has given the password, or there is none (any more).
+  bool may_command() const;
+  void limit_parser();
 
   command::Session session;
   resp::Protocol protocol = resp::Protocol::kResp2;

@@ -54,8 +54,8 @@ net::InputProgress Dispatcher::on_input(Client& client, std::span<char> input) {
       return progress;
     }
     attention_ = shard_.node().attention();
-    const bool careful = !client.session.authenticated ||
-                         (attention_ & (kPauseWrites | kPauseAll | kLogCongested)) != 0;
+    const bool careful =
+        !client.may_command() || (attention_ & (kPauseWrites | kPauseAll | kLogCongested)) != 0;
     const BatchEnd end = parse_batch(client, input.subspan(progress.consumed),
                                      careful ? 1 : std::min(room, kBatchMax));
     progress.consumed += end.consumed;
@@ -171,7 +171,7 @@ std::string Dispatcher::check(Client& client, const Command& command, command::A
   if (!command::arity_ok(spec, args.size()) || spec.handler == nullptr) [[unlikely]] {
     return command::arity_error(spec);
   }
-  if (!client.session.authenticated && (spec.flags & command::kNoAuth) == 0) [[unlikely]] {
+  if (!client.may_command() && (spec.flags & command::kNoAuth) == 0) [[unlikely]] {
     return std::string(kNoAuthError);
   }
   const bool exec = command.special == Special::kExec;
@@ -282,7 +282,9 @@ void Dispatcher::resume_paused() {
   }
 }
 
-void Dispatcher::feed_monitors(Client& client, command::Args args) {
+void Dispatcher::show_monitors(Client& client, const Command& command, command::Args args) {
+  if ((attention_ & kMonitored) == 0) return;
+  if ((command.spec->flags & (command::kSkipMonitor | command::kAdmin)) != 0) return;
   const auto now = std::chrono::duration_cast<std::chrono::microseconds>(
       std::chrono::system_clock::now().time_since_epoch());
   auto line = std::make_shared<const std::string>(

@@ -100,7 +100,7 @@ class Dispatcher {
   void enqueue(Client& client, const Command& command, command::Args args);
   void stall(Client& client, command::Args args, Waiting why);
   void wait(Client& client, Waiting why);
-  void feed_monitors(Client& client, command::Args args);
+  void show_monitors(Client& client, const Command& command, command::Args args);
 
   // routing.cpp: where it runs
   void route(Client& client, const Command& command, command::Args args, const crdt::KeyRef* ref);

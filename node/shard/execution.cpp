@@ -22,18 +22,19 @@ void Dispatcher::run(Client& client, const Command& command, command::Args args,
   current_ = &client;
   current_command_ = &command;
   client.last_command = &command;
-  if ((attention_ & kMonitored) != 0 && command.special != Special::kExec &&
-      (command.spec->flags & (command::kSkipMonitor | command::kAdmin)) == 0) {
-    feed_monitors(client, args);
-  }
-  if (command.special == Special::kWatch) {
-    run_watch(client, args, out, keyspace);
-  } else if (command.special == Special::kExec) {
+  const bool exec = command.special == Special::kExec;
+  if (!exec) show_monitors(client, command, args);
+  if (exec || command.special == Special::kWatch) {
     const uint64_t began = clock_;
-    run_transaction(client, out, keyspace);
+    if (exec) {
+      run_transaction(client, out, keyspace);
+    } else {
+      run_watch(client, args, out, keyspace);
+    }
     clock_ = cycles_now();
     account(command, args, out, client.connection().peer_address(), client.session.name,
             clock_ - began);
+    if (exec) show_monitors(client, command, args);
   } else {
     call(command, args, client.session, out, keyspace, ref, false,
          client.connection().peer_address());
@@ -151,7 +152,7 @@ void Dispatcher::run_transaction(Client& client, resp::Writer& out, command::Key
     call(*queued.command, queued.args->view(), client.session, element, keyspace, nullptr, true,
          client.connection().peer_address());
     out.set_protocol(element.protocol());
-    if ((attention_ & kMonitored) != 0) feed_monitors(client, queued.args->view());
+    show_monitors(client, *queued.command, queued.args->view());
   }
 }
 

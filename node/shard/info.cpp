@@ -68,7 +68,7 @@ std::unique_ptr<ShardReport> report_of(Shard& shard) {
   shard.for_each_client([&](Client& client) {
     const net::ConnectionStats figures = client.connection().stats();
     ++report->clients;
-    if (client.waiting == Waiting::kAnswer) ++report->blocked;
+    if (client.blocked()) ++report->blocked;
     if (!client.watches.empty()) ++report->watching;
     report->max_input = std::max<uint64_t>(report->max_input, figures.query_bytes);
     report->max_output = std::max<uint64_t>(report->max_output, figures.output_memory);

@@ -51,6 +51,10 @@ persist::Fsync fsync_of(config::AppendFsync policy) {
   return persist::Fsync::kNo;
 }
 
+bool serves_local_clients_only(const config::Settings& settings) {
+  return settings.protected_mode && settings.requirepass.empty();
+}
+
 }  // namespace
 
 void register_all_commands() {
@@ -141,6 +145,7 @@ void Node::make_shards() {
 
 std::optional<std::string> Node::open_listener() {
   const auto settings = config_.snapshot();
+  gate_.set_local_only(serves_local_clients_only(*settings));
   std::vector<net::Reactor*> reactors;
   for (auto& shard : shards_) reactors.push_back(&shard->reactor());
   listener_ = std::make_unique<net::Listener>(
@@ -228,6 +233,7 @@ std::optional<std::string> Node::recover_shards() {
   // Whatever comes of this start, the next one must know.
   if (storage() != nullptr && storage()->report().tail_was_cut) {
     storage()->erase_meta(kIncarnationMeta);
+    if (storage()->report().own_log_was_cut) storage()->put_meta(kLogCutMeta, "1");
   }
   if (auto error = check_region()) return error;
   std::vector<crdt::Store*> stores;
@@ -326,6 +332,7 @@ void Node::post_main(std::function<void()> task) {
 void Node::apply_settings(const config::Change& change) {
   const std::shared_ptr<const config::Settings> after = change.after;
   gate_.set_limit(after->maxclients);
+  gate_.set_local_only(serves_local_clients_only(*after));
   clock_offset_ms_ = after->debug_clock_offset.count();
   if (change.has("loglevel")) set_log_level(after->loglevel);
   if (change.has("appendfsync") && storage() != nullptr) {
@@ -337,7 +344,12 @@ void Node::apply_settings(const config::Change& change) {
     });
   }
   for (auto& shard : shards_) {
-    shard->post([s = shard.get(), after] { s->apply_settings(after); });
+    // What the client that set it sends next finds it in force, if this shard serves that.
+    if (shard->is_this_thread()) {
+      shard->apply_settings(after);
+    } else {
+      shard->post([s = shard.get(), after] { s->apply_settings(after); });
+    }
   }
   update_disk_attention();
 }

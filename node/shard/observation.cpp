@@ -151,6 +151,7 @@ std::string monitor_line(int64_t unix_us, int db, std::string_view address, comm
   std::snprintf(head, sizeof head, "+%lld.%06lld [%d ", static_cast<long long>(unix_us / 1000000),
                 static_cast<long long>(unix_us % 1000000), db);
   std::string line = head;
+  if (address.starts_with('/')) line += "unix:";
   line += address;
   line += ']';
   for (const std::string_view arg : without_secrets(args)) {

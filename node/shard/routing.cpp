@@ -90,7 +90,7 @@ std::unique_ptr<Forward> Dispatcher::make_forward(Client& client, const Command&
 
 void Dispatcher::forward(Client& client, const Command& command, command::Args args,
                          ShardIndex target) {
-  if ((attention_ & kMonitored) != 0) feed_monitors(client, args);
+  show_monitors(client, command, args);
   auto message = make_forward(client, command);
   message->args.assign(args);
   message->sequence = client.replies.expect_one(client.discards());
@@ -99,7 +99,7 @@ void Dispatcher::forward(Client& client, const Command& command, command::Args a
 
 void Dispatcher::scatter(Client& client, const Command& command, command::Args args,
                          const std::vector<uint32_t>& keys, const std::vector<ShardIndex>& owners) {
-  if ((attention_ & kMonitored) != 0) feed_monitors(client, args);
+  show_monitors(client, command, args);
   std::vector<ShardIndex> targets;
   std::vector<std::vector<uint32_t>> picked;
   std::vector<uint16_t> part_of_key;

@@ -34,6 +34,8 @@ crdt::Millis steady_ms() {
       .count();
 }
 
+thread_local const Shard* on_this_thread = nullptr;
+
 }  // namespace
 
 Shard::Shard(Node& node, ShardIndex index, crdt::SlotRange slots,
@@ -73,7 +75,7 @@ void Shard::set_link(std::unique_ptr<ReplicationLink> link) {
 }
 
 void Shard::apply_settings(std::shared_ptr<const config::Settings> settings) {
-  settings_ = std::move(settings);
+  replaced_settings_ = std::exchange(settings_, std::move(settings));
   net::ReactorSettings& net = reactor_.settings();
   net.idle_timeout = settings_->timeout;
   net.tcp_keepalive = settings_->tcp_keepalive;
@@ -84,7 +86,7 @@ void Shard::apply_settings(std::shared_ptr<const config::Settings> settings) {
   net.log = [](std::string_view line) { spdlog::warn("{}", line); };
   for_each_client([&](Client& client) {
     client.connection().set_output_limits(net.output_limits);
-    client.parser.set_limits({settings_->proto_max_bulk_len, client.session.authenticated});
+    client.limit_parser();
   });
   // The new policy may sync much later, and nobody is to wait for that.
   if (settings_->appendfsync != config::AppendFsync::kAlways && !holding_.empty()) {
@@ -98,10 +100,15 @@ void Shard::apply_settings(std::shared_ptr<const config::Settings> settings) {
 }
 
 void Shard::run() {
+  on_this_thread = this;
   pthread_setname_np(pthread_self(), ("atoll-shard-" + std::to_string(index_)).c_str());
   measured_at_ = std::chrono::steady_clock::now();
   schedule_tick();
   reactor_.run();
+}
+
+bool Shard::is_this_thread() const {
+  return on_this_thread == this;
 }
 
 void Shard::stop_loop() {

@@ -63,6 +63,7 @@ class Shard {
 
   // ---- Mail: any thread ----
   void post(std::function<void()> task);
+  bool is_this_thread() const;
   void mail(std::vector<std::unique_ptr<Forward>> forwards);
   void mail(std::shared_ptr<Barrier> barrier);
 
@@ -177,6 +178,7 @@ class Shard {
   Node& node_;
   const ShardIndex index_;
   std::shared_ptr<const config::Settings> settings_;
+  std::shared_ptr<const config::Settings> replaced_settings_;  // who runs now may refer to them
   boost::asio::io_context io_{1};
   net::Reactor reactor_;
   crdt::Store store_;

@@ -46,7 +46,10 @@ TEST(SetIf, ComparesTheDigest) {
   for (char& c : shouted) c = static_cast<char>(std::toupper(c));
   EXPECT_EQ(client.run("SET k v IFDEQ " + shouted), "+OK");
   EXPECT_EQ(client.run("SET k w IFDEQ " + digest), "nil");
-  EXPECT_EQ(client.run("SET k w IFDEQ 123"), "-ERR must be exactly 16 hexadecimal characters");
+  for (const char* wrong : {"123", "zzzzzzzzzzzzzzzz"}) {
+    EXPECT_EQ(client.run(std::string("SET k w IFDEQ ") + wrong),
+              "-ERR must be exactly 16 hexadecimal characters");
+  }
   EXPECT_EQ(client.run("GET k"), "\"v\"");
 }
 

@@ -83,6 +83,14 @@ TEST(ConfigSet, BadValuesOfEveryKind) {
   }
 }
 
+// Aim: who provisions by CONFIG SET may say what is so already.
+TEST(ConfigSet, AStartOnlyOptionMayBeSetToWhatItIs) {
+  Config config;
+  EXPECT_FALSE(config.set({{"port", "6379"}, {"appendonly", "NO"}}));
+  EXPECT_TRUE(config.set({{"appendonly", "yes"}}));
+  EXPECT_TRUE(config.set({{"port", "6379"}, {"port", "6379"}})) << "twice";
+}
+
 // Aim: what can only be set at start is judged by the same rules.
 TEST(ConfigSet, StartOnlyOptionsAreJudgedAtLoad) {
   const std::vector<Trial> trials = {

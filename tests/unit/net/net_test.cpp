@@ -2,6 +2,8 @@
 // lines: "echo" by default, and a few words that make the connection do what is tested.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -115,14 +117,15 @@ class LineHandler : public ConnectionHandler {
 // A blocking client.
 class Client {
  public:
-  explicit Client(int port, int receive_buffer = 0) : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
+  explicit Client(int port, int receive_buffer = 0, in_addr to = {htonl(INADDR_LOOPBACK)})
+      : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
     if (receive_buffer > 0) {
       ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
     }
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(static_cast<std::uint16_t>(port));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_addr = to;
     connect(reinterpret_cast<sockaddr*>(&address), sizeof(address));
   }
   explicit Client(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
@@ -621,6 +624,51 @@ TEST_F(NetTest, PostsAndSocketsShareTheLoop) {
   on_thread([](Reactor&) {});
 }
 
+// An address of this machine by which it is not local to itself; none where it has no network.
+std::optional<in_addr> outward_address() {
+  ifaddrs* all = nullptr;
+  if (::getifaddrs(&all) != 0) return std::nullopt;
+  std::optional<in_addr> found;
+  for (const ifaddrs* each = all; each != nullptr; each = each->ifa_next) {
+    if (each->ifa_addr == nullptr || each->ifa_addr->sa_family != AF_INET) continue;
+    if ((each->ifa_flags & IFF_LOOPBACK) != 0 || (each->ifa_flags & IFF_UP) == 0) continue;
+    found = reinterpret_cast<const sockaddr_in*>(each->ifa_addr)->sin_addr;
+  }
+  ::freeifaddrs(all);
+  return found;
+}
+
+TEST_F(NetTest, ALocalGateTurnsOtherMachinesAway) {
+  const auto outward = outward_address();
+  if (!outward) GTEST_SKIP() << "this machine has the loopback interface only";
+  start();
+  Listener wide({&loops_[0]->reactor}, gate_, [](std::string_view) {});
+  on_thread([&](Reactor&) { ASSERT_FALSE(wide.open({.bind = {"*"}, .any_port = true})); });
+  for (const bool local_only : {true, false}) {
+    gate_.set_local_only(local_only);
+    Client inside(wide.port());
+    inside.send("ping\n");
+    EXPECT_EQ(inside.receive(5), "ping\n");
+    Client outside(wide.port(), 0, *outward);
+    outside.send("ping\n");
+    if (local_only) {
+      EXPECT_TRUE(outside.receive(400).starts_with("-DENIED "));
+    } else {
+      EXPECT_EQ(outside.receive(5), "ping\n");
+    }
+  }
+  EXPECT_EQ(wide.refused(), 1u);
+  on_thread([&](Reactor&) { wide.close(); });
+}
+
+TEST_F(NetTest, ListenerResolvesNames) {
+  start();
+  Listener named({&loops_[0]->reactor}, gate_, [](std::string_view) {});
+  on_thread([&](Reactor&) { ASSERT_FALSE(named.open({.bind = {"localhost"}, .any_port = true})); });
+  EXPECT_GT(named.port(), 0);
+  on_thread([&](Reactor&) { named.close(); });
+}
+
 TEST_F(NetTest, ListenerSaysWhyItCannotBind) {
   start();
   Listener second({&loops_[0]->reactor}, gate_, [](std::string_view) {});
@@ -630,7 +678,7 @@ TEST_F(NetTest, ListenerSaysWhyItCannotBind) {
                 ": bind: Address already in use");
   EXPECT_EQ(second.open({.bind = {"nowhere"}, .port = port_}),
             "Could not create server TCP listening socket nowhere:" + port +
-                ": not an IPv4 or IPv6 address");
+                ": neither an address nor the name of one");
   EXPECT_EQ(second.open({.bind = {"203.0.113.77"}, .port = port_}),
             "Could not create server TCP listening socket 203.0.113.77:" + port +
                 ": bind: Cannot assign requested address");

@@ -119,6 +119,71 @@ TEST_P(ShardTest, WatchSeesOtherConnections) {
   EXPECT_EQ(one.call({"EXEC"}), "[mine]");
 }
 
+// A lock that was taken and given back since is not as free as it was.
+TEST_P(ShardTest, WatchSeesWhatCameAndWent) {
+  TestNode node(dir_.path(), with());
+  TestClient one(node.port()), two(node.port());
+  const std::vector<std::vector<Words>> passing = {
+      {{"SET", "q", "1"}, {"DEL", "q"}},
+      {{"SET", "q", "1"}, {"GETDEL", "q"}},
+      {{"SET", "q", "1"}, {"FLUSHALL"}},
+      {{"SET", "q", "1"}, {"PEXPIREAT", "q", "1"}},
+      {{"INCR", "q"}, {"SET", "q", "1", "PXAT", "1"}},
+  };
+  for (const auto& commands : passing) {
+    EXPECT_EQ(one.call({"WATCH", "q"}), "OK");
+    two.pipeline(commands);
+    EXPECT_EQ(two.call({"EXISTS", "q"}), ":0");
+    one.call({"MULTI"});
+    one.call({"PING"});
+    EXPECT_EQ(one.call({"EXEC"}), "(nil)") << commands[1][0];
+    EXPECT_EQ(one.call({"WATCH", "q"}), "OK");
+    one.call({"MULTI"});
+    one.call({"PING"});
+    EXPECT_EQ(one.call({"EXEC"}), "[PONG]") << commands[1][0];
+  }
+}
+
+// What a client sets is in force for what it sends next, on whichever shard.
+TEST_P(ShardTest, ASettingHoldsForTheNextCommand) {
+  TestNode node(dir_.path(), with());
+  TestClient client(node.port());
+  for (int i = 0; i < 8; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    const Words set = {"SET", key, "1"}, grow = {"SETRANGE", key, "2000000", "x"};
+    EXPECT_EQ(client.pipeline({{"CONFIG", "SET", "proto-max-bulk-len", "1mb"}, set, grow})[2],
+              "-ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    EXPECT_EQ(client.pipeline({{"CONFIG", "SET", "proto-max-bulk-len", "512mb"}, grow})[1],
+              ":2000001");
+  }
+  EXPECT_EQ(client.pipeline({{"CONFIG", "SET", "requirepass", "pw"}, {"AUTH", "pw"}}),
+            (std::vector<std::string>{"OK", "OK"}));
+}
+
+// Without a password (any more) nobody has to give one.
+TEST_P(ShardTest, APasswordThatIsTakenAwayLocksNobodyOut) {
+  TestNode node(dir_.path(), with({{"requirepass", "pw"}}));
+  TestClient admin(node.port()), other(node.port());
+  EXPECT_TRUE(other.call({"GET", "a"}).starts_with("-NOAUTH"));
+  EXPECT_EQ(admin.call({"AUTH", "pw"}), "OK");
+  EXPECT_EQ(admin.call({"CONFIG", "SET", "requirepass", ""}), "OK");
+  EXPECT_TRUE(eventually([&] { return other.call({"GET", "a"}) == "(nil)"; }));
+  Words many(1 + 20, "k");
+  many[0] = "EXISTS";
+  EXPECT_EQ(other.call(many), ":0") << "nor are there narrow limits";
+  EXPECT_EQ(admin.call({"CONFIG", "SET", "requirepass", "pw"}), "OK");
+  EXPECT_TRUE(eventually([&] { return other.call({"GET", "a"}).starts_with("-NOAUTH"); }));
+}
+
+TEST_P(ShardTest, WhoAsksForInfoIsNotBlocked) {
+  TestNode node(dir_.path(), with());
+  TestClient client(node.port());
+  EXPECT_EQ(info_field(client, "clients", "blocked_clients"), "0");
+  client.call({"WATCH", "k"});
+  EXPECT_NE(client.call({"INFO", "commandstats"}).find("cmdstat_watch:calls=1,"),
+            std::string::npos);
+}
+
 // Transfers between keys of all shards, by MULTI, and reads of all keys at once: the sum holds at
 // every moment. Without the barrier a reader sees money in flight.
 TEST_P(ShardTest, TransfersConserveTheSum) {
@@ -308,6 +373,12 @@ TEST_P(ShardTest, MonitorSeesEveryConnection) {
     EXPECT_NE(line.find("\"SET\" \"m" + std::to_string(i) + "\" \"a\\nb\""), std::string::npos)
         << line;
     EXPECT_NE(line.find(" [0 127.0.0.1:"), std::string::npos) << line;
+  }
+  TestClient other(node.port());
+  other.pipeline({{"MULTI"}, {"GET", "m0"}, {"CONFIG", "GET", "port"}, {"EXEC"}, {"PING"}});
+  for (const char* shown : {"\"MULTI\"", "\"GET\" \"m0\"", "\"EXEC\"", "\"PING\""}) {
+    const std::string line = watcher.read();
+    EXPECT_TRUE(line.ends_with(shown)) << line;
   }
 }
 
