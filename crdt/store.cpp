@@ -120,11 +120,13 @@ bool Store::state(const KeyRef& ref, KeyState& out) const {
 }
 
 uint64_t Store::fingerprint(const KeyRef& ref) const {
-  const Slot& s = slot(ref.slot);
-  const uint32_t i = s.table.find(ref.hash, ref.db, ref.key);
-  if (i == Table::kNone) return s.erased;
-  const Entry& e = *s.table.at(i);
-  return visible(e) ? e.fingerprint() : ~e.fingerprint();
+  if (const Entry* e = peek(ref)) return e->fingerprint();
+  return appeared_.empty() ? 0 : appeared_[ref.hash % kAppearances];
+}
+
+uint64_t Store::watch(const KeyRef& ref) {
+  if (appeared_.empty() && peek(ref) == nullptr) appeared_.resize(kAppearances);
+  return fingerprint(ref);
 }
 
 uint64_t Store::scan(SlotId id, DbId db, uint64_t cursor, size_t count,
@@ -166,6 +168,7 @@ void Store::count(Slot& s, const Entry& e, bool add) {
   if (exists && !e.has(Entry::kHidden)) {
     dbs_[e.db()].keys += one;
     if (e.deadline() != kNoDeadline) dbs_[e.db()].volatile_keys += one;
+    if (add && !appeared_.empty()) ++appeared_[hash_key(e.db(), e.key()) % kAppearances];
   }
   if (!exists && e.kind() == BaseKind::kDeleted) tombstones_ += one;
   if (e.has_pending()) pending_ += one;
@@ -181,7 +184,6 @@ void Store::erase_at(Slot& s, uint32_t index) {
   count(s, *e, false);
   memory_bytes_ -= s.table.cell_bytes();
   s.table.erase(index);
-  ++s.erased;
   memory_bytes_ += s.table.cell_bytes();
   Entry::destroy(e);
 }

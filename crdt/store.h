@@ -122,9 +122,11 @@ class Store {
   Millis deadline(const Entry& entry) const;  // kNoDeadline: none
   // The whole state behind a key, tombstones and expired values included; false: none.
   bool state(const KeyRef& ref, KeyState& out) const;
-  // Changes whenever the key changes in any way, also if it has come and gone; where there is
-  // nothing of it, perhaps also when another key of its slot goes. For WATCH.
+  // Changes whenever the key changes in any way. Of one that is not visible, once watch() was
+  // called for any: also when it has come and gone since (or, one in kAppearances, another one has
+  // come).
   uint64_t fingerprint(const KeyRef& ref) const;
+  uint64_t watch(const KeyRef& ref);  // the fingerprint, for WATCH
   uint64_t visible_keys(DbId db) const { return dbs_[db].keys; }
   uint64_t keys_with_deadline(DbId db) const { return dbs_[db].volatile_keys; }
   // Visits visible entries of one slot and database, from `cursor` (0 at first); returns the next
@@ -297,7 +299,6 @@ class Store {
     Table table;
     uint32_t batch = 0;                  // epoch of the last batch with a delta of this slot
     uint32_t garbage = 0;                // entries with something to collect
-    uint32_t erased = 0;                 // entries that have left the table, ever
     Millis next_deadline = kNoDeadline;  // no visible deadline is earlier
     Stamp evicted_birth;                 // greatest birth of an evicted contribution
     Stamp evicted_base;                  // and base
@@ -415,8 +416,10 @@ class Store {
   std::vector<Stamp> begun_;  // the context of the batch, as regions_
   bool uneven_ = false;       // it lacks what only some producers of a region have a gap for
   VersionVector slot_context_;
-  Stamp sealed_upto_;    // where the next batch goes on
-  Stamp streamed_upto_;  // the end of the last batch that was sealed or replayed here
+  static constexpr size_t kAppearances = 4096;
+  std::vector<uint32_t> appeared_;  // visible entries put, by hash; empty until somebody watches
+  Stamp sealed_upto_;               // where the next batch goes on
+  Stamp streamed_upto_;             // the end of the last batch that was sealed or replayed here
   Stamp last_write_;
   Stability stable_;
   Stability firm_;  // of stable_, the regions without an open gap

@@ -60,7 +60,8 @@ void Store::register_producer(uint64_t producer, RegionId region, SlotRange rang
     if (p.slots.last > range.last) keep(p, range.last + 1u, p.slots.last);
     return true;
   });
-  // Other slots have more: what was here and is collected would come back as news.
+  // Some slots had more than all have together: what was here of that, and is collected, would come
+  // back as news.
   for (size_t n = 0; n < before.size(); ++n) {
     const auto id = static_cast<SlotId>(ours.first + n);
     if (!start.includes(before[n])) learn_coverage(slot(id), id, std::move(before[n]));

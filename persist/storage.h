@@ -96,10 +96,12 @@ struct Options {
 
 /// What open() found. Everything in it is final when open() returns.
 struct RecoveryReport {
-  bool fresh = false;               ///< There was nothing; a new node id was made.
-  bool clean_shutdown = false;      ///< The previous process closed in order: no tail is missing.
-  bool tail_was_cut = false;        ///< Something torn or damaged was found and cut away.
-  bool own_log_was_cut = false;     ///< In the middle of it, perhaps: another crash cuts the end.
+  bool fresh = false;           ///< There was nothing; a new node id was made.
+  bool clean_shutdown = false;  ///< The previous process closed in order: no tail is missing.
+  bool tail_was_cut = false;    ///< Something torn or damaged was found and cut away.
+  /// Damaged records were cut off with all behind them, perhaps of runs before the last. (What a
+  /// crash leaves half written does not count.)
+  bool own_log_was_cut = false;
   bool remote_log_was_cut = false;  ///< The same, of another producer's.
   std::string tail_detail;          ///< What, where, and how much, for the log and INFO.
   std::uint64_t node_id = 0;        ///< Random, made once per directory, never 0.

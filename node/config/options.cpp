@@ -101,7 +101,8 @@ constexpr Option kOptions[] = {
      .standard = "127.0.0.1 -::1",
      .apply = Apply::kAtStart,
      .max = 16,
-     .help = "Addresses to listen on; a leading '-' skips an address that this machine lacks, "
+     .help = "Addresses, or names of IPv4 ones, to listen on; a leading '-' skips an address that "
+             "this machine lacks, "
              "* means all IPv4 and ::* all IPv6 addresses."},
     {.section = kNetwork,
      .name = "unixsocket",

@@ -220,8 +220,8 @@ std::optional<LoadError> settle(const Directives& directives, Settings& into) {
   std::set<Source> saves_of;
   for (const Directive& directive : directives) {
     if (auto error = apply_one(directive, saves_of, settings)) {
-      if (find_option(directive.name) == nullptr)
-        error->reason += other_unknown(directives, *error);
+      const bool unknown = find_option(directive.name) == nullptr;
+      if (unknown) error->reason += other_unknown(directives, *error);
       return error;
     }
   }

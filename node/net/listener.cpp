@@ -48,6 +48,7 @@ bool parse_address(const std::string& text, int port, Address& address) {
   }
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
+  hints.ai_family = AF_INET;
   addrinfo* found = nullptr;
   if (::getaddrinfo(text.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) return false;
   std::memcpy(&address.storage, found->ai_addr, found->ai_addrlen);

@@ -21,7 +21,8 @@
 namespace atl::net {
 
 struct ListenOptions {
-  // IPv4 or IPv6 addresses; "*" and "::*" for any; a leading '-' lets an address be absent.
+  // IPv4 or IPv6 addresses or names of IPv4 ones; "*" and "::*" for any; a leading '-' lets an
+  // address be absent.
   std::vector<std::string> bind = {"*", "-::*"};
   int port = 6379;        // 0: no TCP (unless any_port)
   bool any_port = false;  // the system chooses; see Listener::port()

@@ -127,7 +127,7 @@ void Dispatcher::run_watch(Client& client, command::Args args, resp::Writer& out
     const crdt::KeyRef ref = crdt::make_ref(client.session.db, key);
     const auto same = [&](const Watch& w) { return w.db == ref.db && w.key == key; };
     if (std::any_of(client.watches.begin(), client.watches.end(), same)) continue;
-    client.watches.push_back({ref.db, std::string(key), keyspace.store(ref.slot).fingerprint(ref)});
+    client.watches.push_back({ref.db, std::string(key), keyspace.store(ref.slot).watch(ref)});
   }
   out.ok();
 }

@@ -344,11 +344,12 @@ void Node::apply_settings(const config::Change& change) {
     });
   }
   for (auto& shard : shards_) {
-    // What the client that set it sends next finds it in force, if this shard serves that.
+    // What the client that set it sends next finds it in force: here at once, and elsewhere that
+    // comes after this.
     if (shard->is_this_thread()) {
       shard->apply_settings(after);
-    } else {
-      shard->post([s = shard.get(), after] { s->apply_settings(after); });
+    } else {  // which may have later ones already
+      shard->post([this, s = shard.get()] { s->apply_settings(config_.snapshot()); });
     }
   }
   update_disk_attention();

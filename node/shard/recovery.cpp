@@ -268,7 +268,7 @@ RecoveryResult recover(RecoverySource* source, const std::vector<crdt::Store*>& 
       if (result.error.empty()) result.error = part.error;
     }
     if (!result.error.empty()) return result;
-    if (source->lacks_own_records()) {
+    if (source->lacks_own_records() && before != 0) {
       reopen_gaps(*source, parts.front(), old);
       source->put_meta(kGapsMeta, encode_gaps(old));
       source->erase_meta(kLogCutMeta);

@@ -59,7 +59,7 @@ class RecoverySource {
   virtual crdt::Stamp own_floor() const = 0;
   virtual crdt::Stamp own_stamp_max() const = 0;
   virtual bool clean_shutdown() const = 0;     // and nothing of what was there then is damaged
-  virtual bool lacks_own_records() const = 0;  // not only the end, perhaps
+  virtual bool lacks_own_records() const = 0;  // perhaps of runs before the last
   virtual bool lacks_remote_records() const = 0;
 };
 

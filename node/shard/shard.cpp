@@ -75,7 +75,7 @@ void Shard::set_link(std::unique_ptr<ReplicationLink> link) {
 }
 
 void Shard::apply_settings(std::shared_ptr<const config::Settings> settings) {
-  replaced_settings_ = std::exchange(settings_, std::move(settings));
+  settings_ = std::move(settings);
   net::ReactorSettings& net = reactor_.settings();
   net.idle_timeout = settings_->timeout;
   net.tcp_keepalive = settings_->tcp_keepalive;

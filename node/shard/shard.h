@@ -178,7 +178,6 @@ class Shard {
   Node& node_;
   const ShardIndex index_;
   std::shared_ptr<const config::Settings> settings_;
-  std::shared_ptr<const config::Settings> replaced_settings_;  // who runs now may refer to them
   boost::asio::io_context io_{1};
   net::Reactor reactor_;
   crdt::Store store_;

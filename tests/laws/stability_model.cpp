@@ -345,7 +345,7 @@ std::string StabilityModel::calm() {
   std::string wrong = exchange();
   // What one that crashed got back, others may have seen replaced, whose word on it was out before:
   // such a TTL the digests find.
-  if (wrong.empty() && crashes_ != 0 && !agree().empty()) {
+  if (wrong.empty() && crashes_ != 0 && !agree().empty() && values_agree()) {
     repaired_ = true;
     for (Region& r : regions_) {
       for (Region& q : regions_) {
@@ -390,6 +390,14 @@ std::string StabilityModel::exchange() {
     }
   }
   return "";
+}
+
+bool StabilityModel::values_agree() const {
+  const Answer first = answer(regions_[0].now.state);
+  return std::all_of(regions_.begin(), regions_.end(), [&](const Region& r) {
+    const Answer each = answer(r.now.state);
+    return each.exists == first.exists && each.value == first.value;
+  });
 }
 
 std::string StabilityModel::agree() const {

@@ -139,6 +139,7 @@ class StabilityModel {
   std::string calm();
   std::string exchange();
   std::string agree() const;
+  bool values_agree() const;
 
   crdt::Stamp stamp(Region& r) { return r.clock.next(now_ + r.skew); }
   size_t base_of(const Past& past) const;

@@ -372,7 +372,7 @@ struct Reborn : testing::Test {
     while (!again->replicator->ready()) again->at(again->now + 250);
     again->out.clear();
   }
-  // All that eu says while `seconds` pass.
+  // What eu says in its next second.
   void hear_eu() {
     eu.at(eu.now + 1000);
     for (auto& o : std::exchange(eu.out, {})) again->replicator->on_message(o.message, again->now);
@@ -406,9 +406,8 @@ TEST_F(Reborn, OnlyItsOwnWritesAreStampedAnewHoweverOften) {
     return state.base;
   };
   const Stamp old = base("{g}k"), mine = base("{g}mine");
-  Message message = eu.out.empty() ? Message{} : eu.out.back().message;
   eu.at(eu.now + 1000);
-  message = eu.out.back().message;
+  Message message = eu.out.back().message;
   const Stamp later = Stamp::make(again->now + 600'000, 0, 1);
   std::get<Beacon>(message.body).positions = {{9, {0, crdt::kSlotCount - 1}, {1, later, {}}}};
   again->replicator->on_message(message, again->now);
@@ -484,7 +483,7 @@ TEST_F(Restart, ALateBeaconOfTheRunBeforeFillsNoGap) {
   again.set("k", "v");
   eu.at(again.now);
   live(again, eu, 3);
-  ASSERT_FALSE(eu.store.coverage().covers(Stamp{head.raw}));
+  ASSERT_FALSE(eu.store.coverage().covers(head));
   const auto before = eu.store.coverage().of(1).gaps;
   ASSERT_FALSE(before.empty());
   Start restart;

@@ -175,6 +175,38 @@ TEST_P(ShardTest, APasswordThatIsTakenAwayLocksNobodyOut) {
   EXPECT_TRUE(eventually([&] { return other.call({"GET", "a"}).starts_with("-NOAUTH"); }));
 }
 
+// What is collected, or happens to other keys, is no change of a key that is absent.
+TEST_P(ShardTest, WatchOfAnAbsentKeyMindsNoOther) {
+  TestNode node(dir_.path(), with());
+  TestClient one(node.port()), two(node.port());
+  two.pipeline({{"SET", "{q}gone", "1"}, {"DEL", "{q}gone"}, {"SET", "{q}old", "1", "PX", "1"}});
+  std::this_thread::sleep_for(std::chrono::milliseconds(15));
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(one.call({"WATCH", "{q}gone", "{q}old", "{q}never"}), "OK");
+    const std::string other = "{q}other" + std::to_string(i);
+    two.pipeline({{"SET", other, "1"}, {"DEL", other}});
+    std::this_thread::sleep_for(std::chrono::milliseconds(15));
+    one.call({"MULTI"});
+    one.call({"PING"});
+    EXPECT_EQ(one.call({"EXEC"}), "[PONG]") << i;
+  }
+}
+
+// The gate is for local clients while there is no password, whatever is set at run time.
+TEST_P(ShardTest, ProtectedModeFollowsTheSettings) {
+  TestNode node(dir_.path(), with());
+  TestClient client(node.port());
+  const auto after = [&](const char* option, const char* value) {
+    EXPECT_EQ(client.call({"CONFIG", "SET", option, value}), "OK");
+    return node.node().gate().local_only();
+  };
+  EXPECT_TRUE(node.node().gate().local_only());
+  EXPECT_FALSE(after("protected-mode", "no"));
+  EXPECT_TRUE(after("protected-mode", "yes"));
+  EXPECT_FALSE(after("requirepass", "pw"));
+  EXPECT_TRUE(after("requirepass", ""));
+}
+
 TEST_P(ShardTest, WhoAsksForInfoIsNotBlocked) {
   TestNode node(dir_.path(), with());
   TestClient client(node.port());
