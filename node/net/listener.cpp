@@ -85,16 +85,6 @@ std::string local_address(int fd) {
   return text_of(address);
 }
 
-bool is_loopback(const Address& address) {
-  if (address.storage.ss_family == AF_INET) {
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&address.storage);
-    return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-  }
-  const in6_addr& v6 = reinterpret_cast<const sockaddr_in6*>(&address.storage)->sin6_addr;
-  if (IN6_IS_ADDR_V4MAPPED(&v6)) return v6.s6_addr[12] == IN_LOOPBACKNET;
-  return IN6_IS_ADDR_LOOPBACK(&v6);
-}
-
 constexpr std::string_view kFull = "-ERR max number of clients reached\r\n";
 constexpr std::string_view kProtected =
     "-DENIED Atoll is running in protected mode: no password is set, so only clients of its own "
@@ -113,6 +103,16 @@ std::string reason(const char* call, int error) {
 
 }  // namespace
 
+bool is_loopback(const sockaddr& address) {
+  if (address.sa_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+    return ntohl(v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+  }
+  const in6_addr& v6 = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
+  if (IN6_IS_ADDR_V4MAPPED(&v6)) return v6.s6_addr[12] == IN_LOOPBACKNET;
+  return IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
 Listener::Listener(std::vector<Reactor*> reactors, ClientGate& gate,
                    std::function<void(std::string_view)> log)
     : reactors_(std::move(reactors)), gate_(gate), log_(std::move(log)) {}
@@ -123,6 +123,7 @@ Listener::~Listener() {
 
 std::optional<std::string> Listener::open(const ListenOptions& options) {
   close();
+  is_local_ = options.is_local;
   std::optional<std::string> error;
   if (options.port > 0 || options.any_port) {
     for (const std::string& address : options.bind) {
@@ -283,7 +284,7 @@ bool Listener::accept_one(Door& door) {
   if (fd < 0) {
     return false;
   }
-  if (door.path.empty() && gate_.local_only() && !is_loopback(peer)) {
+  if (door.path.empty() && gate_.local_only() && !is_local_(*peer.get())) {
     ++refused_;
     turn_away(fd, kProtected);
     return true;

@@ -6,6 +6,8 @@
 // queued at a thread that is busy wait though others are free. Accepting is rare next to serving.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -20,6 +22,9 @@
 
 namespace atl::net {
 
+// Of an IPv4 or IPv6 address.
+bool is_loopback(const sockaddr& address);
+
 struct ListenOptions {
   // IPv4 or IPv6 addresses or names of IPv4 ones; "*" and "::*" for any; a leading '-' lets an
   // address be absent.
@@ -29,6 +34,8 @@ struct ListenOptions {
   int backlog = 511;
   std::string unixsocket = {};   // path; empty: none
   unsigned unixsocket_mode = 0;  // unixsocketperm; 0: as the umask says
+  // Whom a gate for local clients lets in.
+  bool (*is_local)(const sockaddr& peer) = is_loopback;
 };
 
 // Threads: the one of reactors.front(), which accepts. Owns: the listening sockets. The reactors
@@ -74,6 +81,7 @@ class Listener {
   ClientGate& gate_;
   std::function<void(std::string_view)> log_;
   std::vector<std::shared_ptr<Door>> doors_;
+  bool (*is_local_)(const sockaddr& peer) = is_loopback;
   std::size_t next_ = 0;
   std::uint64_t accepted_ = 0;
   std::uint64_t refused_ = 0;

@@ -9,6 +9,17 @@ namespace {
 struct Shards : testing::Test {
   static constexpr SlotRange kSlots{0, 99};
   static constexpr Millis kBegin = 1'700'000'000'000;
+  // us knows of region 3, and has not heard of it for longer than it waits.
+  void let_ap_lapse() {
+    live(us, eu, 3);
+    us.options.horizon = 10'000;
+    Start start;
+    start.first = us.store.clock().next(us.now);
+    start.regions = {{2, "eu"}, {3, "ap"}};
+    us.replicator = std::make_unique<Replicator>(us.store, us, us.options, start, us.now);
+    live(us, eu, 20);
+    ASSERT_EQ(us.replicator->peers(us.now).back().state, PeerState::kLapsed);
+  }
   // All that eu says tells of this besides.
   void live_while_told(const Beacon::Position& told, int seconds) {
     for (int i = 0; i < seconds * 4; ++i) {
@@ -71,14 +82,7 @@ TEST_F(Shards, WhatIsSeenOfAnotherShardsSlotsIsNotItsOwn) {
 
 // Having heard as late a stamp of a lost region is not to have what came before it.
 TEST_F(Shards, WhatALostRegionWroteIsMissingWhereAGapSaysSo) {
-  live(us, eu, 3);
-  us.options.horizon = 10'000;
-  Start start;
-  start.first = us.store.clock().next(us.now);
-  start.regions = {{2, "eu"}, {3, "ap"}};
-  us.replicator = std::make_unique<Replicator>(us.store, us, us.options, start, us.now);
-  live(us, eu, 20);
-  ASSERT_EQ(us.replicator->peers(us.now).back().state, PeerState::kLapsed);
+  let_ap_lapse();
   const Stamp heard = Stamp::make(us.now, 0, 3);
   us.store.register_producer(9, 3, kSlots);
   us.store.advance(9, {3, heard, {{{}, heard}}});
@@ -92,14 +96,7 @@ TEST_F(Shards, WhatALostRegionWroteIsMissingWhereAGapSaysSo) {
 // Region 3 is gone. Only what eu has of it in slots of this shard concerns the shard: it heals, and
 // collects nothing before it has that too.
 TEST_F(Shards, WhatALostRegionWroteToOtherSlotsIsNotMissingHere) {
-  live(us, eu, 3);
-  us.options.horizon = 10'000;
-  Start start;
-  start.first = us.store.clock().next(us.now);
-  start.regions = {{2, "eu"}, {3, "ap"}};
-  us.replicator = std::make_unique<Replicator>(us.store, us, us.options, start, us.now);
-  live(us, eu, 20);
-  ASSERT_EQ(us.replicator->peers(us.now).back().state, PeerState::kLapsed);
+  let_ap_lapse();
   const Stamp later = Stamp::make(us.now + 60'000, 0, 3);
   const uint64_t heals = us.replicator->counters().heals;
   for (const bool concerned : {false, true}) {

@@ -25,6 +25,20 @@ void put_last_run(persist::Storage& storage, crdt::Stamp of_eu) {
   storage.put_meta(positions_meta(0, 1), encode_positions({{kProducer, 2, kAllSlots, of_eu, {}}}));
 }
 
+// A batch at each of these times. Returns where they end.
+std::vector<crdt::Stamp> log_own(persist::Storage& storage, const std::vector<crdt::Millis>& at) {
+  crdt::Store us({.region = 1, .slots = kAllSlots, .replicated = true});
+  std::vector<crdt::Stamp> ends;
+  for (const crdt::Millis ms : at) {
+    us.set_now(ms);
+    us.set(crdt::make_ref(0, "k"), "v", crdt::kNoDeadline);
+    const crdt::Batch batch = us.seal();
+    storage.append_own({{batch.header.from.raw, batch.header.to.raw, 0, 1}, batch.bytes});
+    ends.push_back(batch.header.to);
+  }
+  return ends;
+}
+
 // How far the next run has the other region.
 crdt::Stamp position_found(const TempDir& dir) {
   const Recovering node(dir, 1);
@@ -70,19 +84,12 @@ TEST(DamageTest, WhereASlotWasDamagedNoLaterRunClaimsWhatWasInIt) {
 // It ended in order, and something of it is gone all the same: others may have that.
 TEST(DamageTest, WhereTheOwnLogIsCutACleanEndWasNone) {
   TempDir dir;
-  crdt::Store us({.region = 1, .slots = kAllSlots, .replicated = true});
   std::vector<crdt::Stamp> ends;
   {
     const auto storage = open_storage(dir);
     put_last_run(*storage, {});
     storage->put_meta(kIncarnationMeta, encode_stamp(at(10)));
-    for (const crdt::Millis ms : {40, 50}) {
-      us.set_now(ms);
-      us.set(crdt::make_ref(0, "k"), "v", crdt::kNoDeadline);
-      const crdt::Batch batch = us.seal();
-      storage->append_own({{batch.header.from.raw, batch.header.to.raw, 0, 1}, batch.bytes});
-      ends.push_back(batch.header.to);
-    }
+    ends = log_own(*storage, {40, 50});
   }
   damage_record(dir, persist::format::own_key(ends[1].raw, 0));
   const Recovering node(dir, 1);
@@ -95,19 +102,12 @@ TEST(DamageTest, WhereTheOwnLogIsCutACleanEndWasNone) {
 // was not in it.
 TEST(DamageTest, WhereTheOwnLogIsCutBeforeAGapAllBehindIsInDoubt) {
   TempDir dir;
-  crdt::Store us({.region = 1, .slots = kAllSlots, .replicated = true});
   std::vector<crdt::Stamp> ends;
   {
     const auto storage = open_storage(dir);
     put_last_run(*storage, {});
     storage->put_meta(kGapsMeta, encode_gaps({true, {{{at(55), at(60), true}}}}));
-    for (const crdt::Millis ms : {30, 40, 70}) {
-      us.set_now(ms);
-      us.set(crdt::make_ref(0, "k"), "v", crdt::kNoDeadline);
-      const crdt::Batch batch = us.seal();
-      storage->append_own({{batch.header.from.raw, batch.header.to.raw, 0, 1}, batch.bytes});
-      ends.push_back(batch.header.to);
-    }
+    ends = log_own(*storage, {30, 40, 70});
   }
   damage_record(dir, persist::format::own_key(ends[1].raw, 0));
   {
