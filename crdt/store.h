@@ -181,8 +181,9 @@ class Store {
   Applied apply(uint64_t producer, std::string_view batch, SlotId* slot_gap = nullptr);
 
   // Replays a batch from the log, own or other, without deltas of its own. Deltas that the slot's
-  // snapshot already holds are passed over. Requires: positions are restored only afterwards; what
-  // this store had seen when it merged the batch is what the slots have seen so far, and no more.
+  // snapshot already holds are passed over. What begins beyond what the slot has is merged, but
+  // nothing is claimed of it. Requires: positions are restored only afterwards; what this store had
+  // seen when it merged the batch is what the slots have seen so far, and no more.
   // `merged`: the slots of the shard that logged it; in others it was merged elsewhere, or not yet.
   void replay(std::string_view batch, SlotRange merged = {});
   // After a replay, once per batch of others in its order: moves the producer's position if the

@@ -1,6 +1,7 @@
 // The store: merging what other regions wrote, and what this region knows of them.
 #include <algorithm>
 #include <cassert>
+#include <set>
 
 #include "crdt/store.h"
 
@@ -262,7 +263,8 @@ void Store::replay(std::string_view bytes, SlotRange merged) {
   BatchReader reader(bytes);
   const BatchHeader header = reader.header();
   clock_.observe(header.to);
-  if (header.region == options_.region) {
+  const bool own = header.region == options_.region;
+  if (own) {
     streamed_upto_ = std::max(streamed_upto_, header.to);
     sealed_upto_ = std::max(sealed_upto_, header.to);
   }
@@ -270,14 +272,19 @@ void Store::replay(std::string_view bytes, SlotRange merged) {
   observed_.unite(header.observed);
   Delta d;
   std::vector<std::pair<SlotId, Stamp>> followed;
+  std::set<SlotId> lacking;  // slots of which an earlier delta is missing
   while (reader.next(d)) {
     if (!slots.contains(d.slot)) continue;
-    if (d.stamp <= changed(d.slot, header.region)) continue;
+    // Of others the slot may have a late delta and lack earlier ones, if it was damaged once.
+    const auto& seen = slot(d.slot).repaired;
+    if (own ? d.stamp <= changed(d.slot, header.region) : seen && seen->covers(d.stamp)) continue;
+    if (!own && d.has_prev && d.prev > coverage_of(d.slot, header.region).upto) {
+      lacking.insert(d.slot);
+    }
     apply_delta(d);
-    if (header.region != options_.region) followed.emplace_back(d.slot, d.stamp);
+    if (!own && !lacking.contains(d.slot)) followed.emplace_back(d.slot, d.stamp);
   }
   raise_changed(bytes, slots);
-  // What the slot had before says its snapshot.
   for (const auto& [id, stamp] : followed) {
     Coverage seen = header.self();
     seen.cut(stamp);

@@ -138,12 +138,12 @@ void quit(Context& ctx) {
 }
 
 void reset(Context& ctx) {
-  ctx.node.reset_connection(ctx);
   ctx.session.db = 0;
   ctx.session.name.clear();
   ctx.session.no_touch = false;
   ctx.session.no_evict = false;
   ctx.session.authenticated = !ctx.node.password_required();
+  ctx.node.reset_connection(ctx);
   ctx.out.set_protocol(resp::Protocol::kResp2);
   ctx.out.simple("RESET");
 }

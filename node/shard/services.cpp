@@ -214,6 +214,7 @@ void Services::reset_connection(command::Context&) {
   client.skip_next = client.skip_this = false;
   if (client.monitoring) node().add_monitors(-1);
   client.monitoring = false;
+  client.limit_parser();
 }
 
 std::string Services::authenticate(std::string_view user, std::string_view password) {

@@ -173,6 +173,8 @@ TEST_P(ShardTest, APasswordThatIsTakenAwayLocksNobodyOut) {
   EXPECT_EQ(other.call(many), ":0") << "nor are there narrow limits";
   EXPECT_EQ(admin.call({"CONFIG", "SET", "requirepass", "pw"}), "OK");
   EXPECT_TRUE(eventually([&] { return other.call({"GET", "a"}).starts_with("-NOAUTH"); }));
+  EXPECT_EQ(admin.call({"RESET"}), "RESET");
+  EXPECT_EQ(admin.call(many), "-ERR Protocol error: unauthenticated multibulk length");
 }
 
 // What is collected, or happens to other keys, is no change of a key that is absent.

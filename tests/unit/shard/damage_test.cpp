@@ -107,15 +107,13 @@ TEST(DamageTest, WhereTheOwnLogIsCutBeforeAGapAllBehindIsInDoubt) {
     const auto storage = open_storage(dir);
     put_last_run(*storage, {});
     storage->put_meta(kGapsMeta, encode_gaps({true, {{{at(55), at(60), true}}}}));
+    storage->put_meta(kRegionIdMeta, std::string(1, 2));
     ends = log_own(*storage, {30, 40, 70});
   }
   damage_record(dir, persist::format::own_key(ends[1].raw, 0));
-  {
-    // A start that is refused leaves it to the next.
-    const auto storage = open_storage(dir);
-    EXPECT_TRUE(storage->report().own_log_was_cut);
-    storage->put_meta(kLogCutMeta, "1");
-  }
+  // A start that is refused leaves it to the next.
+  EXPECT_THROW(TestNode(dir.path(), replicated("yes")), std::runtime_error);
+  open_storage(dir)->put_meta(kRegionIdMeta, std::string(1, 1));
   const Recovering node(dir, 1);
   EXPECT_EQ(node.gaps(0), (Gaps{{ends[0], at(60)}, {at(60), node.start}}));
   EXPECT_FALSE(open_storage(dir)->get_meta(kLogCutMeta));

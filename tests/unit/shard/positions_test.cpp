@@ -268,6 +268,22 @@ TEST_F(DamagedSlot, ClaimsNoMoreInTheRunAfter) {
   EXPECT_FALSE(third.stores[0]->coverage(slot).covers(of_eu(50)));
 }
 
+TEST_F(DamagedSlot, ReplaysWhatTheStreamBroughtBelowItsLastDelta) {
+  std::string bytes;
+  node->stores[0]->encode_slot(slot, bytes);
+  {
+    const auto storage = open_storage(dir);
+    storage->put_slot(slot, std::move(bytes));
+    for (const crdt::Batch* each : {&before, &batch}) {
+      storage->append_remote(77, {{each->header.from.raw, each->header.to.raw, 0, 1}, each->bytes});
+    }
+  }
+  const Recovering third(dir, 1);
+  EXPECT_TRUE(third.stores[0]->coverage(slot).covers(batch.header.to));
+  EXPECT_TRUE(has(*third.stores[0], "{g}a"));
+  EXPECT_TRUE(has(*third.stores[0], "{g}b"));
+}
+
 // What region 2 tells of itself.
 geo::Message beacon_of_eu(crdt::Stamp head, const Gaps& gaps) {
   geo::Beacon beacon;
