@@ -276,6 +276,7 @@ TEST(DurabilityTest, FullDiskRefusesWritesUntilThereIsRoom) {
       return reply.starts_with("-MISCONF Errors writing to the AOF file: ");
     })) << reply;
     EXPECT_EQ(client.call({"GET", "before"}), "1");
+    EXPECT_TRUE(client.call({"PING"}).starts_with("-MISCONF"));
     EXPECT_EQ(info_field(client, "persistence", "aof_last_write_status"), "err");
     disk.full = false;
     EXPECT_TRUE(eventually([&] { return client.call({"SET", "after", "1"}) == "OK"; }));
