@@ -30,10 +30,11 @@ void hear(TestNode& node, bool all) {
       beacon.head = crdt::Stamp::make(shard.now(), 0, 2);
       beacon.applied.set({2, beacon.head, {}});
       if (all) beacon.applied.set({1, shard.store().sealed_upto(), {}});
+      beacon.positions = {{9, kAllSlots, {1, beacon.applied.at(1), {}}}};
       geo::Message message;
       message.sender.address = {2, 77, 0, 1};
       message.sender.region_name = "eu";
-      message.sender.slots = {0, crdt::kSlotCount - 1};
+      message.sender.slots = kAllSlots;
       message.sender.incarnation = crdt::Stamp::make(1, 0, 2);
       message.sender.wall_ms = shard.now();
       message.body = beacon;
@@ -58,6 +59,7 @@ TEST(StoppingTest, ARegionThatIsThereGetsWhatWasWritten) {
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   ASSERT_FALSE(told.stopped);
   hear(*node, true);
+  EXPECT_EQ(code.wait_for(std::chrono::seconds(20)), std::future_status::ready);
   EXPECT_EQ(code.get(), 0);
   EXPECT_TRUE(told.stopped);
 }
