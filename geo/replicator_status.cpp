@@ -89,7 +89,7 @@ std::vector<PeerStatus> Replicator::peers(Millis now) const {
     }
     p.position = least == Stamp::max() ? Stamp{} : least;
     const bool heals = std::any_of(heals_.begin(), heals_.end(),
-                                   [&](const Heal& h) { return h.from.region == id; });
+                                   [who = id](const Heal& h) { return h.from.region == who; });
     const bool silent = r.heard_at < 0 || now - r.heard_at > away_after();
     if (r.paused || r.paused_there) {
       p.state = PeerState::kPaused;
