@@ -339,6 +339,10 @@ bool BatchReader::validate(std::string_view bytes, std::string* error) {
     if (wrong == nullptr && d.stamp.ms() > kLatestMs) wrong = "a stamp of the far future";
   }
   if (wrong == nullptr && reader.ok() && !reader.in_.done()) wrong = "bytes after the last delta";
+  // Whoever applied it would stand before the gap, and ask for it again for ever.
+  if (wrong == nullptr && reader.ok() && reader.header().self().upto < reader.header().to) {
+    wrong = "batch ends in a gap of its region";
+  }
   if (wrong == nullptr && reader.ok()) return true;
   if (error != nullptr) *error = wrong != nullptr ? wrong : reader.error();
   return false;

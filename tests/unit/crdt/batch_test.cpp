@@ -236,6 +236,20 @@ TEST(Batch, IsRefusedWithAMalformedDelta) {
             "a key of another slot");
 }
 
+TEST(Batch, IsRefusedIfItEndsInAGapOfItsRegion) {
+  VersionVector lost;
+  lost.set({3, at(20), {{at(5), at(20)}}});
+  const auto ends = [&](Stamp to) {
+    BatchWriter w(3);
+    w.begin(lost);
+    return BatchReader::validate(w.seal(at(0), to, {}).bytes, nullptr);
+  };
+  EXPECT_TRUE(ends(at(5)));
+  EXPECT_FALSE(ends(at(6)));
+  EXPECT_FALSE(ends(at(19)));
+  EXPECT_TRUE(ends(at(20)));
+}
+
 // Such a stamp would win against everything that can be written, for ever.
 TEST(Batch, IsRefusedWithAStampOfTheFarFuture) {
   for (const bool beyond : {false, true}) {
