@@ -298,7 +298,12 @@ TEST_F(StorageTest, concurrent_shards) {
     for (ShardId shard = 0; shard < 4; ++shard) {
       shards.emplace_back([&storage, shard] { append_run(*storage, 1, kRecords, shard); });
     }
-    for (int i = 0; i < 50; ++i) EXPECT_EQ(read(*storage, {.shard = ShardId{2}}).error, "");
+    LogRead request{.shard = ShardId{2}};
+    for (int i = 0; i < 50; ++i) {
+      const LogPage page = read(*storage, request);
+      EXPECT_EQ(page.error, "");
+      request.from = page.scanned_to;
+    }
     for (std::thread& shard : shards) shard.join();
     ASSERT_TRUE(storage->wait_durable(storage->flush_now(), kLong));
     EXPECT_EQ(storage->queued_bytes(), 0U);
