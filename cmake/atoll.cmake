@@ -9,13 +9,14 @@ if(ATOLL_SANITIZE)
   target_link_options(atoll_flags INTERFACE -fsanitize=${ATOLL_SANITIZE})
   target_compile_definitions(atoll_flags INTERFACE ATOLL_SANITIZED=1)
   target_compile_options(atoll_flags INTERFACE -UNDEBUG)
-  if(ATOLL_LIBFUZZER)
-    target_compile_options(atoll_flags INTERFACE -fsanitize=fuzzer-no-link)
-  endif()
   if(ATOLL_SANITIZE MATCHES "thread")
     # Asio uses fences, about which GCC warns that this sanitizer does not see them.
     target_compile_options(atoll_flags INTERFACE -Wno-tsan)
   endif()
+endif()
+
+if(ATOLL_LIBFUZZER)
+  target_compile_options(atoll_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 # atoll_library(NAME DIR... LINK lib...): one static library from every .cpp of the folders.

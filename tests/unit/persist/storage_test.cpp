@@ -299,13 +299,20 @@ TEST_F(StorageTest, concurrent_shards) {
       shards.emplace_back([&storage, shard] { append_run(*storage, 1, kRecords, shard); });
     }
     LogRead request{.shard = ShardId{2}};
-    for (int i = 0; i < 50; ++i) {
+    std::vector<Stamp> seen;
+    const auto read_on = [&] {
       const LogPage page = read(*storage, request);
       EXPECT_EQ(page.error, "");
+      for (const auto& record : page.records) seen.push_back(record.span.to);
       request.from = page.scanned_to;
-    }
+      return !page.records.empty();
+    };
+    for (int i = 0; i < 50; ++i) read_on();
     for (std::thread& shard : shards) shard.join();
     ASSERT_TRUE(storage->wait_durable(storage->flush_now(), kLong));
+    while (read_on()) {
+    }
+    EXPECT_EQ(seen, up_to(kRecords));
     EXPECT_EQ(storage->queued_bytes(), 0U);
   }
   auto storage = open();
