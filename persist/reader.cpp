@@ -13,8 +13,7 @@ namespace atl::persist {
 namespace {
 
 constexpr std::size_t kReadaheadBytes = 256 * 1024;
-// A page for one shard steps over the others' records; this bounds how far.
-constexpr std::size_t kScanPerPage = 16;
+constexpr const char* kClosing = "the storage is closing";
 
 }  // namespace
 
@@ -70,7 +69,7 @@ void Reader::run() {
       lock.unlock();
       LogPage page;
       if (closing) {
-        page.error = "the storage is closing";
+        page.error = kClosing;
       } else {
         page = page_for(read.request);
       }
@@ -109,7 +108,6 @@ LogPage Reader::page_for(const LogRead& request) const {
   page.scanned_to = request.from;
   if (request.from == std::numeric_limits<Stamp>::max()) return page;
   std::size_t taken = 0;
-  std::size_t scanned = 0;
   for (it->Seek(format::own_key(request.from + 1, 0)); it->Valid(); it->Next()) {
     std::string why;
     const rocksdb::Slice key = it->key();
@@ -120,15 +118,17 @@ LogPage Reader::page_for(const LogRead& request) const {
       return page;
     }
     const RecordSpan& span = record->view.span;
-    const bool full = taken >= request.max_bytes || scanned / kScanPerPage >= request.max_bytes;
+    if (request.shard && *request.shard != span.shard) {
+      if (!stopping_) continue;
+      page.error = kClosing;
+      return page;
+    }
     // Several shards may share a stamp: a page ends between stamps, never within one.
-    if (full && span.to != page.scanned_to) {
+    if (taken >= request.max_bytes && span.to != page.scanned_to) {
       page.more = true;
       return page;
     }
     page.scanned_to = span.to;
-    scanned += record->view.bytes.size() + format::kHeaderBytes;
-    if (request.shard && *request.shard != span.shard) continue;
     taken += record->view.bytes.size() + format::kHeaderBytes;
     page.records.push_back({span, std::string(record->view.bytes)});
   }

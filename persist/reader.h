@@ -54,7 +54,7 @@ class Reader {
   std::condition_variable wake_;
   std::deque<Read> reads_;
   std::deque<Range> ranges_;
-  bool stopping_ = false;
+  std::atomic<bool> stopping_ = false;  // written under mutex_
   std::thread thread_;
 };
 

@@ -128,7 +128,7 @@ struct LogPage {
   std::string error;          ///< Not empty: the read failed, the other fields mean nothing.
   bool reaches_back = false;  ///< Every own record after the requested `from` is still there.
   Stamp floor = 0;            ///< own_floor() at the time of the read.
-  Stamp scanned_to = 0;       ///< Ask from here for the next page.
+  Stamp scanned_to = 0;       ///< The last record's `to`, or `from`: the next page's `from`.
   bool more = false;          ///< There was more than max_bytes.
   std::vector<Record> records;
 };
@@ -137,7 +137,8 @@ struct LogRead {
   Stamp from = 0;  ///< Records with `to` above it.
   std::size_t max_bytes = std::size_t{1} << 20;
   /// Only this shard's. A cursor must name the shard: between shards a record with a lower stamp
-  /// may be written later, and a cursor over all of them would step over it.
+  /// may be written later, and a cursor over all of them would step over it. A page steps over the
+  /// others' records, however many lie between, and says nothing of where they end.
   std::optional<ShardId> shard = std::nullopt;
 };
 

@@ -1,8 +1,8 @@
 // A shard's part of the node's log, page by page, for regions that lack it.
 //
 // The log is one for all shards. A page says nothing of a shard between that one's batches: its
-// next batch may begin before and end after what was read of other shards. So a page that is not
-// the last ends with a batch of its own shard, however many pages of others lie before it.
+// next batch may begin before and end after what was read of other shards, and may be written after
+// them. So a page that is not the last ends with a batch of its own shard.
 //
 // The last page reaches to where this run began: what earlier runs logged was all written then. An
 // earlier one may have lost the end of its log in a crash, of which a snapshot still has something:

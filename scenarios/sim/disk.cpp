@@ -83,16 +83,16 @@ persist::LogPage Disk::read_own(const persist::LogRead& request) const {
   page.floor = content_.own_floor.raw;
   page.reaches_back = request.from >= page.floor;
   page.scanned_to = request.from;
-  size_t scanned = 0;
+  size_t taken = 0;
   for (const LogRecord& r : content_.own) {
-    if (r.to.raw <= request.from) continue;
-    if (scanned >= request.max_bytes && r.to.raw != page.scanned_to) {
+    if (r.to.raw <= request.from || r.shard != request.shard) continue;
+    if (taken >= request.max_bytes) {
       page.more = true;
       break;
     }
     page.scanned_to = r.to.raw;
-    scanned += r.bytes.size();
-    if (r.shard == request.shard) page.records.push_back({span_of(r), r.bytes});
+    taken += r.bytes.size();
+    page.records.push_back({span_of(r), r.bytes});
   }
   return page;
 }
