@@ -8,7 +8,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <boost/asio/post.hpp>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -144,15 +143,19 @@ std::optional<std::string> Listener::open(const ListenOptions& options) {
     return error;
   }
   for (const auto& door : doors_) {
-    wait(door);
+    if (const int failed = reactor().watch(door->fd, *door, EPOLLIN); failed != 0) {
+      error = "Cannot watch a listening socket: " + reason("epoll_ctl", failed);
+      close();
+      return error;
+    }
   }
   return std::nullopt;
 }
 
 void Listener::close() {
   for (const auto& door : doors_) {
-    boost::system::error_code ignored;
-    door->socket.close(ignored);
+    reactor().unwatch(door->fd, *door);
+    ::close(std::exchange(door->fd, -1));
     door->retry.cancel();
     if (!door->path.empty()) {
       ::unlink(door->path.c_str());
@@ -243,26 +246,26 @@ std::optional<std::string> Listener::open_unix(const ListenOptions& options) {
   return std::nullopt;
 }
 
+Listener::Door::Door(Listener& owner, Reactor& reactor, int socket, std::string where)
+    : listener(owner), fd(socket), retry(reactor.timers()), path(std::move(where)) {}
+
+// A door may be closed while something of it is still posted.
+void Listener::Door::on_events(std::uint32_t) {
+  if (fd >= 0) {
+    listener.accept_some(shared_from_this());
+  }
+}
+
 void Listener::add_door(int fd, std::string path) {
-  boost::asio::io_context& io = reactors_.front()->io();
-  doors_.push_back(std::make_shared<Door>(Door{boost::asio::posix::stream_descriptor(io, fd),
-                                               boost::asio::steady_timer(io), std::move(path)}));
+  doors_.push_back(std::make_shared<Door>(*this, reactor(), fd, std::move(path)));
 }
 
-void Listener::wait(const std::shared_ptr<Door>& door) {
-  door->socket.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                          [this, door](const boost::system::error_code& error) {
-                            if (!error && door->socket.is_open()) {
-                              accept_some(door);
-                            }
-                          });
-}
-
+// A door reports new clients once: whoever stops before the last of them sees to the rest.
 void Listener::accept_some(const std::shared_ptr<Door>& door) {
   for (int i = 0; i < kAcceptsPerWake; ++i) {
     if (!accept_one(*door)) {
       if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        break;
+        return;
       }
       if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO) {
         continue;
@@ -272,15 +275,14 @@ void Listener::accept_some(const std::shared_ptr<Door>& door) {
       return;
     }
   }
-  wait(door);
+  reactor().post([door] { door->on_events(EPOLLIN); });
 }
 
 // Returns false with errno set if nothing was accepted.
 bool Listener::accept_one(Door& door) {
   Address peer;
   peer.size = sizeof(peer.storage);
-  const int fd =
-      ::accept4(door.socket.native_handle(), peer.get(), &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  const int fd = ::accept4(door.fd, peer.get(), &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd < 0) {
     return false;
   }
@@ -307,10 +309,9 @@ bool Listener::accept_one(Door& door) {
 }
 
 void Listener::pause(const std::shared_ptr<Door>& door) {
-  door->retry.expires_after(kRetryAfter);
-  door->retry.async_wait([this, door](const boost::system::error_code& error) {
-    if (!error && door->socket.is_open()) {
-      wait(door);
+  reactor().arm(door->retry, kRetryAfter, [door](const boost::system::error_code& error) {
+    if (!error) {
+      door->on_events(EPOLLIN);
     }
   });
 }
@@ -322,9 +323,7 @@ void Listener::deal(AcceptedSocket socket) {
     reactor->adopt(std::move(socket));
     return;
   }
-  boost::asio::post(reactor->io(), [reactor, socket = std::move(socket)]() mutable {
-    reactor->adopt(std::move(socket));
-  });
+  reactor->post([reactor, socket = std::move(socket)] { reactor->adopt(socket); });
 }
 
 }  // namespace atl::net

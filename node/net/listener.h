@@ -8,8 +8,6 @@
 
 #include <sys/socket.h>
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <memory>
@@ -62,8 +60,13 @@ class Listener {
   std::uint64_t refused() const { return refused_; }
 
  private:
-  struct Door {
-    boost::asio::posix::stream_descriptor socket;
+  // A listening socket.
+  struct Door : EventSource, std::enable_shared_from_this<Door> {
+    Door(Listener& owner, Reactor& reactor, int socket, std::string path);
+    void on_events(std::uint32_t events) override;
+
+    Listener& listener;
+    int fd;  // -1: closed
     boost::asio::steady_timer retry;
     std::string path;  // of a Unix socket, else empty
   };
@@ -71,7 +74,7 @@ class Listener {
   std::optional<std::string> open_tcp(const std::string& address, const ListenOptions& options);
   std::optional<std::string> open_unix(const ListenOptions& options);
   void add_door(int fd, std::string path);
-  void wait(const std::shared_ptr<Door>& door);
+  Reactor& reactor() { return *reactors_.front(); }
   void accept_some(const std::shared_ptr<Door>& door);
   bool accept_one(Door& door);
   void pause(const std::shared_ptr<Door>& door);

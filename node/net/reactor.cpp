@@ -2,17 +2,19 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
 #include <cerrno>
 #include <system_error>
 #include <utility>
 
 namespace atl::net {
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kTick{100};
 // Every connection is looked at once in this many ticks.
@@ -47,14 +49,27 @@ void tune(const AcceptedSocket& socket, std::chrono::seconds keepalive) {
 
 }  // namespace
 
+Reactor::Alarm::Alarm() : fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (fd < 0) {
+    throw std::system_error(errno, std::generic_category(), "eventfd");
+  }
+}
+
+Reactor::Alarm::~Alarm() {
+  ::close(fd);
+}
+
 Reactor::Reactor(boost::asio::io_context& io)
     : io_(io),
       work_(io.get_executor()),
       epoll_fd_(open_epoll()),
-      epoll_wait_(io, epoll_fd_),
       ticker_(io),
-      now_(std::chrono::steady_clock::now()),
+      now_(Clock::now()),
       scratch_(std::make_unique_for_overwrite<char[]>(kScratchBytes)) {
+  if (const int error = watch(alarm_.fd, alarm_, EPOLLIN); error != 0) {
+    ::close(epoll_fd_);
+    throw std::system_error(error, std::generic_category(), "epoll_ctl");
+  }
   schedule_tick();
 }
 
@@ -67,64 +82,118 @@ Reactor::~Reactor() {
     doomed_.pop_back();
     bury(*connection);
   }
+  ::close(epoll_fd_);
 }
 
 void Reactor::run() {
-  while (!stopped_.load(std::memory_order_relaxed) && !io_.stopped()) {
-    serve_sockets();
-    const bool busy = ready_events_ >= kBusyEvents;
-    if (busy) {
-      serve_asio();
-    }
-    finish_turn();
-    if (busy) {
-      continue;
-    }
-    if (continuing_.empty() && touched_.empty()) {
-      sleep();
-    } else {
-      serve_asio();
-    }
+  while (!stopped_.load(std::memory_order_relaxed)) {
+    turn();
   }
 }
 
 void Reactor::stop() {
   stopped_.store(true, std::memory_order_relaxed);
-  boost::asio::post(io_, [] {});
+  post([] {});
 }
 
-bool Reactor::turn() {
-  const bool served = serve_sockets();
-  const bool posted = serve_asio();
-  finish_turn();
-  return served || posted || !continuing_.empty() || !touched_.empty();
-}
-
-bool Reactor::serve_sockets() {
-  now_ = std::chrono::steady_clock::now();
-  ++totals_.turns;
-  working_.swap(continuing_);
-  const bool continued = !working_.empty();
-  for (Connection* connection : working_) {
-    connection->serve();
+void Reactor::post(std::function<void()> task) {
+  {
+    const std::lock_guard lock(posts_mutex_);
+    posts_.push_back(std::move(task));
   }
-  working_.clear();
-  ready_events_ = std::max(0, ::epoll_wait(epoll_fd_, events_.data(), kEventsPerTurn, 0));
+  posted_.store(true);
+  if (asleep_.load()) {
+    wake();
+  }
+}
+
+void Reactor::wake() {
+  ::eventfd_write(alarm_.fd, 1);  // fails only where the sum of all overflows: after centuries
+}
+
+void Reactor::turn() {
+  continue_left();
+  await_events();
   for (int i = 0; i < ready_events_; ++i) {
     const epoll_event& event = events_[static_cast<std::size_t>(i)];
     if (event.data.ptr != nullptr) {
       static_cast<EventSource*>(event.data.ptr)->on_events(event.events);
     }
   }
-  return continued || ready_events_ > 0;
+  serve_posts();
+  if (now_ >= next_deadline_) {
+    serve_timers();
+  }
+  finish_turn();
 }
 
-bool Reactor::serve_asio() {
-  int count = 0;
-  while (count < kPostsPerTurn && io_.poll_one() > 0) {
-    ++count;
+void Reactor::continue_left() {
+  ++totals_.turns;
+  working_.swap(continuing_);
+  for (Connection* connection : working_) {
+    connection->serve();
   }
-  return count > 0;
+  working_.clear();
+}
+
+void Reactor::await_events() {
+  std::chrono::nanoseconds patience{0};
+  if (continuing_.empty() && touched_.empty() && doomed_.empty()) {
+    patience = sleep_allowed();
+  }
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(patience);
+  const timespec timeout{seconds.count(), (patience - seconds).count()};
+  ready_events_ = ::epoll_pwait2(epoll_fd_, events_.data(), kEventsPerTurn, &timeout, nullptr);
+  if (ready_events_ < 0 && errno != EINTR) {
+    // A kernel before 5.11: milliseconds, of which one too many is better than one too few.
+    const auto whole = std::chrono::ceil<std::chrono::milliseconds>(patience);
+    ready_events_ =
+        ::epoll_wait(epoll_fd_, events_.data(), kEventsPerTurn, static_cast<int>(whole.count()));
+  }
+  ready_events_ = std::max(0, ready_events_);
+  asleep_.store(false, std::memory_order_relaxed);
+  now_ = Clock::now();
+}
+
+std::chrono::nanoseconds Reactor::sleep_allowed() {
+  asleep_.store(true);
+  if (posted_.load()) {
+    return {};
+  }
+  return std::clamp<std::chrono::nanoseconds>(next_deadline_ - Clock::now(), {}, kTick);
+}
+
+void Reactor::serve_posts() {
+  if (!posted_.load(std::memory_order_relaxed)) {
+    return;
+  }
+  posted_.store(false);
+  {
+    const std::lock_guard lock(posts_mutex_);
+    taken_posts_.swap(posts_);
+  }
+  for (const auto& task : taken_posts_) {
+    task();
+  }
+  taken_posts_.clear();
+}
+
+void Reactor::serve_timers() {
+  while (io_.poll_one() > 0) {
+  }
+}
+
+void Reactor::expect(Clock::time_point at) {
+  deadlines_.push_back(at);
+  next_deadline_ = std::min(next_deadline_, at);
+}
+
+void Reactor::forget(Clock::time_point at) {
+  deadlines_.erase(std::find(deadlines_.begin(), deadlines_.end(), at));
+  next_deadline_ = Clock::time_point::max();
+  for (const Clock::time_point each : deadlines_) {
+    next_deadline_ = std::min(next_deadline_, each);
+  }
 }
 
 void Reactor::finish_turn() {
@@ -140,25 +209,6 @@ void Reactor::finish_turn() {
     Connection* const connection = doomed_.back();
     doomed_.pop_back();
     bury(*connection);
-  }
-}
-
-// Arming makes Asio look at our descriptor afresh, so an event that came since the last
-// epoll_wait() ends the sleep at once.
-void Reactor::sleep() {
-  if (!armed_) {
-    armed_ = true;
-    epoll_wait_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                           [this](const boost::system::error_code& error) {
-                             if (error != boost::asio::error::operation_aborted) {
-                               armed_ = false;
-                             }
-                           });
-  }
-  io_.run_one();
-  now_ = std::chrono::steady_clock::now();
-  if (armed_) {
-    serve_asio();  // woken by something else, so more of it may be waiting
   }
 }
 
@@ -222,8 +272,7 @@ void Reactor::bury(Connection& connection) {
 }
 
 void Reactor::schedule_tick() {
-  ticker_.expires_after(kTick);
-  ticker_.async_wait([this](const boost::system::error_code& error) {
+  arm(ticker_, kTick, [this](const boost::system::error_code& error) {
     if (!error) {
       tick();
       schedule_tick();
@@ -232,7 +281,6 @@ void Reactor::schedule_tick() {
 }
 
 void Reactor::tick() {
-  now_ = std::chrono::steady_clock::now();
   const std::size_t count = connections_.size();
   const std::size_t share = (count + kTicksPerRound - 1) / kTicksPerRound;
   for (std::size_t i = 0; i < share; ++i) {

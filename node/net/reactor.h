@@ -1,32 +1,39 @@
-// The event loop of one thread: Boost.Asio for timers, posts and acceptors, and an epoll
-// descriptor of our own for the client sockets.
+// The event loop of one thread: an epoll descriptor of our own for client sockets, listening
+// sockets and whoever wakes the thread up, and Boost.Asio for timers.
 //
-// Why not Asio's sockets: at pipeline 1 the reactor costs as much as the work. Asio's reactor reads
-// speculatively, so every request pays a fruitless recv(), a handler allocation and a queue pass. A
-// descriptor of our own is registered edge-triggered once per socket and never touched again: no
-// epoll_ctl per suspended read or blocked write, no re-polling of idle sockets by level-triggered
-// epoll_wait, and all sockets that are ready are served in one turn whose replies leave together.
-// io_uring through Asio was measured at 2.4 times the CPU of redis-server at pipeline 1.
-// Measured against a bare epoll loop that answers +OK and parses nothing (50 clients, 64-byte SET,
-// server CPU per request, one run): 1.11 of it at pipeline 1, 1.21 at 16, 1.16 at 64. Asking Asio
-// in every eighth busy turn only was no clear gain at pipeline 1, within the noise of 10 %.
+// Why not Asio's sockets: at pipeline 1 its reactor costs as much as the work. It reads
+// speculatively, so every request pays a fruitless recv(), a handler allocation and a queue pass.
+// Here a socket is registered once, edge-triggered, and never touched again: no epoll_ctl per
+// suspended read or blocked write, no re-polling of idle sockets, and all sockets that are ready
+// are served in one turn whose replies leave together.
+//
+// Why not sleep in Asio either, with our descriptor inside its epoll: with 50 clients at pipeline 1
+// a turn serves 1.5 requests, so a thread sleeps at nearly every one of them. Each sleep then took
+// three system calls (ours, epoll_ctl to arm, Asio's) and every packet woke the thread through two
+// nested epolls. One epoll_wait a turn saves about 1 us of 10 of server CPU a request at
+// pipeline 1. Asio's timers do not end that sleep, so they are armed here (arm()), and posts are
+// ours (post()).
+//
+// Tried and dropped: io_uring through Asio, 2.4 times the CPU of redis-server at pipeline 1; a nap
+// of 5 to 50 us before epoll_wait, so that more requests share a turn: in a bare echo loop that was
+// 1.02 to 1.48 of the CPU without, since a timer costs what the wake-up costs.
 //
 // One turn:
 //
-//   epoll_wait(ours, 0) -> sockets with input: recv, handler    (bounded per connection)
-//   io_context.poll_one() x N -> timers, posts                   (bounded per turn)
+//   connections with work left over: handler                     (bounded per connection)
+//   epoll_wait, which sleeps where nothing is left to do
+//   sockets with input: recv, handler                            (bounded per connection)
+//   posts, timers that are due
 //   turn-end hook -> the shard seals its log batch
 //   flush: every touched connection's replies, one send each
 //   connections that closed are destroyed
-//
-// The thread sleeps inside io_context::run_one(), in which our descriptor takes part as a
-// stream_descriptor that is waited for, armed only before sleeping. Nothing sleeps while work is
-// left over from a turn; posts and sockets each get their bounded share of every turn.
 //
 // Invariants
 //  1. No connection is destroyed but at the end of a turn, so events and handlers never dangle.
 //  2. Replies appended anywhere in a turn leave at its end, after the turn-end hook.
 //  3. A turn does a bounded amount of work per connection.
+//  4. No post is slept over: who posts looks at asleep_ after it has set posted_, who goes to sleep
+//     looks at posted_ after it has set asleep_.
 #pragma once
 
 #include <sys/epoll.h>
@@ -35,13 +42,13 @@
 #include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -82,17 +89,14 @@ struct NetTotals {
   std::uint64_t output_limit_closes = 0;
 };
 
-// Threads: everything but stop() and io() belongs to the thread that calls run().
-// Owns: its connections. Bounds: kEventsPerTurn sockets and kPostsPerTurn Asio handlers a turn.
+// Threads: everything but stop() and post() belongs to the thread that calls run().
+// Owns: its connections. Bounds: kEventsPerTurn sockets a turn, and what was posted before it.
 class Reactor {
  public:
   using SessionFactory = std::function<std::unique_ptr<ConnectionHandler>(Connection&)>;
 
   static constexpr int kEventsPerTurn = 512;
-  static constexpr int kPostsPerTurn = 256;
   static constexpr std::size_t kScratchBytes = 64 * 1024;
-  // With fewer sockets ready than this the next turn asks Asio first, which may sleep.
-  static constexpr int kBusyEvents = 4;
 
   // Throws std::system_error if the process is out of descriptors.
   explicit Reactor(boost::asio::io_context& io);
@@ -104,8 +108,23 @@ class Reactor {
   void run();
   // From any thread; run() returns after the current turn.
   void stop();
-  // One turn that does not sleep, for callers with a loop of their own. Returns if work was done.
-  bool turn();
+  // Runs `task` on this thread, in this turn or the next. From any thread.
+  void post(std::function<void()> task);
+
+  // Has `timer`, one of timers(), call handler(error) after this time, as async_wait() would. A
+  // timer that is armed in another way may be late: the thread sleeps until the earliest of these.
+  template <class Handler>
+  void arm(boost::asio::steady_timer& timer, std::chrono::steady_clock::duration after,
+           Handler handler) {
+    timer.expires_after(after);
+    expect(timer.expiry());
+    timer.async_wait([this, at = timer.expiry(), handler = std::move(handler)](
+                         const boost::system::error_code& error) mutable {
+      forget(at);
+      handler(error);
+    });
+  }
+  boost::asio::io_context& timers() { return io_; }
 
   void set_session_factory(SessionFactory factory) { factory_ = std::move(factory); }
   // Runs once in every turn, before replies are flushed; may append replies and hold output.
@@ -120,12 +139,11 @@ class Reactor {
   void for_each(const std::function<void(Connection&)>& visit) const;
   std::size_t connection_count() const { return connections_.size(); }
 
-  // Lets another descriptor (an eventfd of a message ring) take part in the turns, edge-triggered.
+  // Lets another descriptor (a listening socket) take part in the turns, edge-triggered.
   // Returns 0 or errno. The source must live until unwatch(), after which it gets no event.
   int watch(int fd, EventSource& source, std::uint32_t events);
   void unwatch(int fd, EventSource& source);
 
-  boost::asio::io_context& io() { return io_; }
   // The time at which the turn began.
   std::chrono::steady_clock::time_point now() const { return now_; }
   const NetTotals& totals() const { return totals_; }
@@ -133,21 +151,42 @@ class Reactor {
  private:
   friend class Connection;
 
-  bool serve_sockets();
-  bool serve_asio();
+  // Wakes the thread up. Its descriptor is never read: edge-triggered, every write is an event.
+  struct Alarm : EventSource {
+    Alarm();
+    ~Alarm() override;
+    void on_events(std::uint32_t) override {}
+    int fd;
+  };
+
+  void turn();
+  void continue_left();
+  void await_events();
+  std::chrono::nanoseconds sleep_allowed();
+  void serve_posts();
+  void serve_timers();
   void finish_turn();
-  void sleep();
+  void wake();
+  void expect(std::chrono::steady_clock::time_point at);
+  void forget(std::chrono::steady_clock::time_point at);
   void bury(Connection& connection);
   void schedule_tick();
   void tick();
 
   boost::asio::io_context& io_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
-  int epoll_fd_;
-  boost::asio::posix::stream_descriptor epoll_wait_;  // owns epoll_fd_
+  const int epoll_fd_;
+  Alarm alarm_;
   boost::asio::steady_timer ticker_;
-  bool armed_ = false;
+  std::vector<std::chrono::steady_clock::time_point> deadlines_;  // of armed timers, a handful
+  std::chrono::steady_clock::time_point next_deadline_ =
+      std::chrono::steady_clock::time_point::max();
   std::atomic<bool> stopped_{false};
+  std::atomic<bool> asleep_{false};
+  std::atomic<bool> posted_{false};
+  std::mutex posts_mutex_;
+  std::vector<std::function<void()>> posts_;
+  std::vector<std::function<void()>> taken_posts_;
   int ready_events_ = 0;
   std::chrono::steady_clock::time_point now_;
   ReactorSettings settings_;

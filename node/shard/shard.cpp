@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
 #include <cassert>
 #include <utility>
 
@@ -143,7 +142,7 @@ void Shard::deliver(Mail mail) {
     if (inbox_scheduled_) return;
     inbox_scheduled_ = true;
   }
-  boost::asio::post(io_, [this] { open_mail(); });
+  reactor_.post([this] { open_mail(); });
 }
 
 void Shard::open_mail() {
@@ -242,11 +241,11 @@ void Shard::arm_seal_timer() {
   if (seal_timer_armed_) return;
   seal_timer_armed_ = true;
   const crdt::Millis left = unsealed_since_ + settings_->geo_flush_interval.count() - steady_ms();
-  seal_timer_.expires_after(std::chrono::milliseconds(std::max<crdt::Millis>(left, 1)));
-  seal_timer_.async_wait([this](const boost::system::error_code& error) {
-    seal_timer_armed_ = false;
-    if (!error) begin_turn();  // the end of this turn seals
-  });
+  reactor_.arm(seal_timer_, std::chrono::milliseconds(std::max<crdt::Millis>(left, 1)),
+               [this](const boost::system::error_code& error) {
+                 seal_timer_armed_ = false;
+                 if (!error) begin_turn();  // the end of this turn seals
+               });
 }
 
 persist::Ticket Shard::seal() {

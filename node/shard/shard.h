@@ -98,7 +98,6 @@ class Shard {
   ShardIndex index() const { return index_; }
   crdt::Store& store() { return store_; }
   net::Reactor& reactor() { return reactor_; }
-  boost::asio::io_context& io() { return io_; }
   Services& services() { return *services_; }
   Dispatcher& dispatcher() { return dispatcher_; }
   ShardStats& stats() { return stats_; }

@@ -50,13 +50,13 @@ Choice choice_of(config::EvictionPolicy policy) {
 void Shard::schedule_tick() {
   const bool busy = link_ != nullptr || snapshot_done_ != nullptr || store_.needs_collection() ||
                     node_.attention() != 0 || over_memory();
-  ticker_.expires_after(std::chrono::milliseconds(busy ? kBusyTickMs : kIdleTickMs));
-  ticker_.async_wait([this](const boost::system::error_code& error) {
-    if (error) return;
-    begin_turn();
-    tick();
-    schedule_tick();
-  });
+  reactor_.arm(ticker_, std::chrono::milliseconds(busy ? kBusyTickMs : kIdleTickMs),
+               [this](const boost::system::error_code& error) {
+                 if (error) return;
+                 begin_turn();
+                 tick();
+                 schedule_tick();
+               });
 }
 
 void Shard::tick() {

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <boost/asio/post.hpp>
 #include <chrono>
 #include <cstring>
 #include <functional>
@@ -242,7 +241,7 @@ class NetTest : public testing::Test {
   void on_thread(const std::function<void(Reactor&)>& work, std::size_t loop = 0) {
     std::promise<void> done;
     Reactor& reactor = loops_[loop]->reactor;
-    boost::asio::post(reactor.io(), [&] {
+    reactor.post([&] {
       work(reactor);
       done.set_value();
     });

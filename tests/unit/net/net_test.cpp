@@ -209,7 +209,7 @@ TEST_F(NetTest, EndThatComesWithARequestLosesNoReply) {
   client.send("first\n");
   EXPECT_EQ(client.receive(6), "first\n");
   std::promise<void> go_on;
-  boost::asio::post(loops_[0]->io, [&] { go_on.get_future().wait(); });
+  loops_[0]->reactor.post([&] { go_on.get_future().wait(); });
   client.send("second\nsuspend\n");
   client.half_close();
   go_on.set_value();
@@ -317,10 +317,10 @@ TEST_F(NetTest, PostsAndSocketsShareTheLoop) {
   std::function<void()> again = [&] {
     ++chain;
     if (!stop) {
-      boost::asio::post(loops_[0]->io, again);
+      loops_[0]->reactor.post(again);
     }
   };
-  boost::asio::post(loops_[0]->io, again);
+  loops_[0]->reactor.post(again);
   for (int i = 0; i < 100; ++i) {
     on_thread([](Reactor&) {});
   }
