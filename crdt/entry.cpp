@@ -18,24 +18,40 @@ void* allocate(size_t bytes) {
   return p;
 }
 
+bool counts(const Wide& w, const Contribution& c) {
+  return c.last > c.seen_last && (c.seen_last || c.birth > w.base_floor);
+}
+
 }  // namespace
 
 Entry* Entry::create(DbId db, std::string_view key, std::string_view value, uint8_t flags) {
-  const size_t head = ((flags & kHasDeadline) ? 8u : 0u) + ((flags & kHasTtlStamp) ? 8u : 0u) +
-                      ((flags & kIsWide) ? 8u : 0u);
+  if (key.size() > UINT8_MAX || value.size() > UINT16_MAX) flags |= kIsLong;
+  const size_t head = head_bytes(flags);
   auto* e = static_cast<Entry*>(allocate(sizeof(Entry) + head + key.size() + value.size()));
   e->stamp_ = {};
-  e->key_len_ = static_cast<uint32_t>(key.size());
-  e->value_len_ = static_cast<uint32_t>(value.size());
-  e->access_ = 0;
-  e->flags_ = flags;
+  e->access_and_flags_ = uint32_t{flags} << kAccessBits;
+  e->key_len_ = 0;
   e->db_ = db;
-  e->mark_ = 0;
   char* at = e->tail();
   if (head != 0) std::memset(at, 0, head);
+  if ((flags & kIsLong) != 0) {
+    e->put_word(0, static_cast<uint32_t>(key.size()));
+  } else {
+    e->key_len_ = static_cast<uint8_t>(key.size());
+  }
+  e->set_value_size(value.size());
   std::memcpy(at + head, key.data(), key.size());
   if (!value.empty()) std::memcpy(at + head + key.size(), value.data(), value.size());
   return e;
+}
+
+void Entry::set_value_size(size_t size) {
+  if (has(kIsLong)) {
+    value_len_ = 0;
+    put_word(4, static_cast<uint32_t>(size));
+  } else {
+    value_len_ = static_cast<uint16_t>(size);
+  }
 }
 
 Entry* Entry::create_value(DbId db, std::string_view key, std::string_view value, Stamp stamp,
@@ -44,17 +60,16 @@ Entry* Entry::create_value(DbId db, std::string_view key, std::string_view value
   if (deadline != kNoDeadline) flags |= kHasDeadline;
   Entry* e = create(db, key, value, flags);
   e->stamp_ = stamp;
-  if (deadline != kNoDeadline) std::memcpy(e->tail(), &deadline, sizeof deadline);
+  if (deadline != kNoDeadline) e->put_word(e->deadline_offset(), deadline);
   return e;
 }
 
 bool Entry::exists() const {
-  if (kind() == BaseKind::kValue) return true;
+  if (kind() == BaseKind::kValue || has(kIsCounter)) return true;
   const Wide* w = wide();
   if (w == nullptr) return false;
-  return std::any_of(w->contributions.begin(), w->contributions.end(), [&](const auto& c) {
-    return c.last > c.seen_last && (c.seen_last || c.birth > w->base_floor);
-  });
+  return std::any_of(w->contributions.begin(), w->contributions.end(),
+                     [&](const Contribution& c) { return counts(*w, c); });
 }
 
 Millis Entry::deadline() const {
@@ -76,14 +91,36 @@ bool Entry::has_pending() const {
                      [&](const TtlMark& m) { return nothing_yet || waits(m, kind(), stamp_); });
 }
 
+std::optional<int64_t> Entry::sum_with(int64_t total) const {
+  std::optional<int64_t> base = 0;
+  if (kind() == BaseKind::kValue) base = parse_integer(base_value());
+  int64_t sum = 0;
+  if (!base || __builtin_add_overflow(*base, total, &sum)) return std::nullopt;
+  return sum;
+}
+
+Stamp Entry::last_of(RegionId region) const {
+  Stamp last;
+  const auto note = [&](Stamp s) {
+    if (s.region() == region && s > last) last = s;
+  };
+  note(stamp_);
+  note(inline_ttl_stamp());
+  if (has(kIsCounter)) note(counter_last());
+  if (const Wide* w = wide()) {
+    for (const Contribution& c : w->contributions) note(c.last);
+    for (const TtlMark& m : w->ttl) note(m.stamp);
+  }
+  return last;
+}
+
 uint64_t Entry::fingerprint() const {
-  uint64_t h = stamp_.raw * 0x9e3779b97f4a7c15ull + inline_ttl_stamp().raw + 1;
+  constexpr uint64_t kPrime = 0x9e3779b97f4a7c15ull;
+  uint64_t h = stamp_.raw * kPrime + static_cast<uint64_t>(deadline());
+  if (has(kIsCounter)) h = (h ^ counter_last().raw) * kPrime;
   if (const Wide* w = wide()) {
     for (const Contribution& c : w->contributions) {
-      h = (h ^ c.last.raw) * 0x9e3779b97f4a7c15ull;
-    }
-    for (const TtlMark& m : w->ttl) {
-      h = (h ^ (m.stamp.raw + (m.live ? 1 : 0))) * 0x9e3779b97f4a7c15ull;
+      if (counts(*w, c)) h = (h ^ c.last.raw) * kPrime;
     }
   }
   return h == 0 ? 1 : h;
@@ -105,77 +142,92 @@ size_t Entry::alloc_bytes() const {
 
 bool Entry::try_assign(std::string_view value, Millis deadline) {
   const bool wants_deadline = deadline != kNoDeadline;
-  if (has(kIsWide) || has(kHasTtlStamp) || has(kHasDeadline) != wants_deadline) return false;
-  if (value.size() != value_len_) {
-    const size_t need = sizeof(Entry) + head_bytes() + key_len_ + value.size();
+  if (!is_plain() || has(kHasTtlStamp) || has(kHasDeadline) != wants_deadline) return false;
+  if (value.size() != value_size()) {
+    const size_t need = sizeof(Entry) + head_bytes() + key_size() + value.size();
     const size_t have = malloc_usable_size(this);
-    if (need > have || need * 2 < have) return false;
-    value_len_ = static_cast<uint32_t>(value.size());
+    if (need > have || need * 2 < have || !fits_value_size(value.size())) return false;
+    set_value_size(value.size());
   }
-  if (wants_deadline) std::memcpy(tail(), &deadline, sizeof deadline);
-  std::memmove(tail() + head_bytes() + key_len_, value.data(), value.size());
-  flags_ = static_cast<uint8_t>((flags_ & ~kKindMask) | static_cast<uint8_t>(BaseKind::kValue));
+  if (wants_deadline) put_word(deadline_offset(), deadline);
+  std::memmove(tail() + head_bytes() + key_size(), value.data(), value.size());
+  clear_flag(kKindMask);
+  set_flag(static_cast<uint8_t>(BaseKind::kValue));
   return true;
 }
 
+namespace {
+
+bool is_inline(const KeyState& s, const TtlMark& mark) {
+  if (!mark.live || mark.deadline == kNoDeadline || mark.base != s.base) return false;
+  if (s.kind == BaseKind::kValue) return !mark.counter;
+  return s.kind == BaseKind::kNone && mark.counter && !s.contributions.empty();
+}
+
+bool is_inline(const Contribution& c) {
+  return !c.total.is_float && !c.seen_last && !c.closed;
+}
+
+}  // namespace
+
 Entry* Entry::pack(DbId db, std::string_view key, const KeyState& s) {
   uint8_t flags = static_cast<uint8_t>(s.kind);
-  bool wide = !s.contributions.empty() || s.base_floor || s.ttl.size() > 1;
-  const TtlMark* only = nullptr;
-  if (s.ttl.size() == 1) {
-    const TtlMark& mark = s.ttl.front();
-    const bool plain = mark.live && !mark.counter && mark.base == s.base &&
-                       s.kind == BaseKind::kValue && mark.deadline != kNoDeadline;
-    if (plain) {
-      only = &mark;
-    } else {
-      wide = true;
-    }
-  }
-  if (only != nullptr && !wide) {
-    flags |= kHasDeadline;
-    if (only->stamp != s.base) flags |= kHasTtlStamp;
-  }
-  if (wide) flags |= kIsWide;
-  Entry* e = create(db, key, s.value, flags);
-  e->stamp_ = s.base;
-  if (only != nullptr && !wide) {
-    std::memcpy(e->tail(), &only->deadline, 8);
-    if (flags & kHasTtlStamp) std::memcpy(e->tail() + 8, &only->stamp, 8);
-  }
-  if (wide) {
+  const bool narrow = !s.base_floor && s.contributions.size() <= 1 && s.ttl.size() <= 1 &&
+                      (s.contributions.empty() || is_inline(s.contributions[0])) &&
+                      (s.ttl.empty() || is_inline(s, s.ttl[0]));
+  if (!narrow) {
+    Entry* e = create(db, key, s.value, flags | kIsWide);
+    e->stamp_ = s.base;
     auto* w = new Wide{s.contributions, s.base_floor, s.ttl};
     w->contributions.shrink_to_fit();
-    std::memcpy(e->tail() + e->wide_offset(), &w, sizeof w);
+    e->put_word(e->wide_offset(), w);
+    return e;
+  }
+  const TtlMark* mark = s.ttl.empty() ? nullptr : s.ttl.data();
+  if (mark != nullptr) flags |= kHasDeadline;
+  if (mark != nullptr && mark->stamp != s.base) flags |= kHasTtlStamp;
+  if (!s.contributions.empty()) flags |= kIsCounter;
+  Entry* e = create(db, key, s.value, flags);
+  e->stamp_ = s.base;
+  if (mark != nullptr) e->put_word(e->deadline_offset(), mark->deadline);
+  if ((flags & kHasTtlStamp) != 0) e->put_word(e->deadline_offset() + 8, mark->stamp);
+  if (!s.contributions.empty()) {
+    const Contribution& c = s.contributions[0];
+    e->put_word(e->wide_offset(), c.birth);
+    e->set_counter(c.last, c.total.integer);
   }
   return e;
 }
 
 void Entry::unpack(KeyState& s) const {
-  s.kind = kind();
-  s.base = stamp_;
-  s.value.assign(base_value());
-  s.contributions.clear();
-  s.base_floor = {};
-  s.ttl.clear();
-  if (const Wide* w = wide()) {
-    s.contributions = w->contributions;
-    s.base_floor = w->base_floor;
-    s.ttl = w->ttl;
-  } else if (has(kHasDeadline)) {
-    s.ttl.push_back(TtlMark{inline_ttl_stamp(), inline_deadline(), stamp_});
-  }
+  InlineParts parts;
+  const StateView v = view(parts);
+  s.kind = v.kind;
+  s.base = v.base;
+  s.value.assign(v.value);
+  s.base_floor = v.base_floor;
+  s.contributions.assign(v.contributions.begin(), v.contributions.end());
+  s.ttl.assign(v.ttl.begin(), v.ttl.end());
 }
 
-StateView Entry::view(TtlMark& plain_mark) const {
+StateView Entry::view(InlineParts& parts) const {
   StateView v{kind(), stamp_, base_value(), {}, {}, {}};
   if (const Wide* w = wide()) {
     v.base_floor = w->base_floor;
     v.contributions = w->contributions;
     v.ttl = w->ttl;
-  } else if (has(kHasDeadline)) {
-    plain_mark = {inline_ttl_stamp(), inline_deadline(), stamp_};
-    v.ttl = {&plain_mark, 1};
+    return v;
+  }
+  if (has(kHasDeadline)) {
+    parts.mark = {inline_ttl_stamp(), inline_deadline(), stamp_, kind() != BaseKind::kValue};
+    v.ttl = {&parts.mark, 1};
+  }
+  if (has(kIsCounter)) {
+    parts.contribution = {};
+    parts.contribution.birth = counter_birth();
+    parts.contribution.last = counter_last();
+    parts.contribution.total.integer = counter_total();
+    v.contributions = {&parts.contribution, 1};
   }
   return v;
 }
@@ -183,7 +235,7 @@ StateView Entry::view(TtlMark& plain_mark) const {
 // ---- AccessPolicy ----
 
 uint32_t AccessPolicy::initial(Millis now) const {
-  if (!lfu) return static_cast<uint32_t>(now / 1000);
+  if (!lfu) return static_cast<uint32_t>(now / 1000) & 0xffffff;
   return (static_cast<uint32_t>(now / 60000) & 0xffff) << 8 | 5;
 }
 
@@ -198,7 +250,7 @@ uint8_t AccessPolicy::frequency(uint32_t access, Millis now) const {
 }
 
 uint32_t AccessPolicy::touched(uint32_t access, Millis now, uint32_t random) const {
-  if (!lfu) return static_cast<uint32_t>(now / 1000);
+  if (!lfu) return static_cast<uint32_t>(now / 1000) & 0xffffff;
   uint32_t count = frequency(access, now);
   if (count < 255) {
     const uint32_t above = count > 5 ? count - 5 : 0;
@@ -210,7 +262,9 @@ uint32_t AccessPolicy::touched(uint32_t access, Millis now, uint32_t random) con
 
 int64_t AccessPolicy::idle_seconds(uint32_t access, Millis now) const {
   if (lfu) return 0;
-  return std::max<int64_t>(0, now / 1000 - static_cast<int64_t>(access));
+  // A clock that was set back makes an entry new, not half a year old.
+  const auto idle = (static_cast<uint32_t>(now / 1000) - access) & 0xffffff;
+  return idle > 0xf00000 ? 0 : idle;
 }
 
 }  // namespace atl::crdt

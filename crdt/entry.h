@@ -1,12 +1,15 @@
 // An entry: one key with its value and CRDT metadata, in one allocation.
 //
-// Most keys are a base that nobody wrote concurrently: 24 bytes of header, 8 more with a TTL,
-// then key and value. What is concurrent (counter contributions, TTL marks of several regions)
-// lives in a Wide block behind a pointer, and goes away when it has become stable.
+// Most keys are a base that nobody wrote concurrently: 16 bytes of header, 8 more with a TTL, then
+// key and value. A counter that one region increments, the most frequent other form, has its one
+// contribution inline. What is concurrent (contributions of several regions, or observed by a base;
+// TTL marks of several regions) lives in a Wide block behind a pointer, and goes away when it has
+// become stable.
 //
-//     | base stamp 8 | key len 4 | value len 4 | access 4 | flags 1 | db 1 | mark 2 |
-//     | deadline 8, if kHasDeadline | ttl stamp 8, if kHasTtlStamp | Wide* 8, if kIsWide |
-//     | key | value |
+//     | base stamp 8 | access 3 | flags 1 | key length 1 | db 1 | value length 2 |
+//     | key length 4, value length 4, if kIsLong | deadline 8, if kHasDeadline
+//     | ttl stamp 8, if kHasTtlStamp | Wide* 8, if kIsWide | birth 8, last 8, total 8, if
+//     kIsCounter | key | value |
 //
 // A deadline without a ttl stamp was set together with the value (SET EX): its stamp is the
 // base stamp.
@@ -23,6 +26,12 @@
 
 namespace atl::crdt {
 
+// What an entry that is not wide holds, in the general form.
+struct InlineParts {
+  TtlMark mark;
+  Contribution contribution;
+};
+
 struct Wide {
   std::vector<Contribution> contributions;
   Stamp base_floor;
@@ -37,6 +46,8 @@ class Entry {
     kHasTtlStamp = 0x08,
     kIsWide = 0x10,
     kHidden = 0x20,  // found expired: no longer counted, kept while it may be extended
+    kIsLong = 0x40,  // lengths that the header has no room for
+    kIsCounter = 0x80,
   };
 
   // Allocates. The value is copied; no deadline, not wide. Never null (memory exhaustion aborts).
@@ -48,23 +59,41 @@ class Entry {
 
   Stamp stamp() const { return stamp_; }
   void set_stamp(Stamp s) { stamp_ = s; }
-  BaseKind kind() const { return static_cast<BaseKind>(flags_ & kKindMask); }
-  uint8_t flags() const { return flags_; }
-  bool has(uint8_t flag) const { return (flags_ & flag) != 0; }
-  void set_flag(uint8_t flag) { flags_ |= flag; }
-  void clear_flag(uint8_t flag) { flags_ &= static_cast<uint8_t>(~flag); }
+  BaseKind kind() const { return static_cast<BaseKind>(flags() & kKindMask); }
+  uint8_t flags() const { return static_cast<uint8_t>(access_and_flags_ >> kAccessBits); }
+  bool has(uint8_t flag) const { return (flags() & flag) != 0; }
+  void set_flag(uint8_t flag) { access_and_flags_ |= uint32_t{flag} << kAccessBits; }
+  void clear_flag(uint8_t flag) { access_and_flags_ &= ~(uint32_t{flag} << kAccessBits); }
   DbId db() const { return db_; }
-  uint16_t mark() const { return mark_; }
-  void set_mark(uint16_t m) { mark_ = m; }
-  uint32_t access() const { return access_; }
-  void set_access(uint32_t a) { access_ = a; }
+  uint32_t access() const { return access_and_flags_ & kAccessMask; }  // see AccessPolicy
+  void set_access(uint32_t a) {
+    access_and_flags_ = (access_and_flags_ & ~kAccessMask) | (a & kAccessMask);
+  }
+  // A base and perhaps its TTL, and nothing that counts on top of it.
+  bool is_plain() const { return !has(kIsWide | kIsCounter); }
 
-  std::string_view key() const { return {tail() + head_bytes(), key_len_}; }
+  std::string_view key() const { return {tail() + head_bytes(), key_size()}; }
   // The base's value bytes, contributions apart.
-  std::string_view base_value() const { return {tail() + head_bytes() + key_len_, value_len_}; }
-  Millis inline_deadline() const { return has(kHasDeadline) ? word<Millis>(0) : kNoDeadline; }
-  Stamp inline_ttl_stamp() const { return has(kHasTtlStamp) ? word<Stamp>(8) : stamp_; }
+  std::string_view base_value() const { return {tail() + head_bytes() + key_size(), value_size()}; }
+  Millis inline_deadline() const {
+    return has(kHasDeadline) ? word<Millis>(deadline_offset()) : kNoDeadline;
+  }
+  Stamp inline_ttl_stamp() const {
+    return has(kHasTtlStamp) ? word<Stamp>(deadline_offset() + 8) : stamp_;
+  }
   Wide* wide() const { return has(kIsWide) ? word<Wide*>(wide_offset()) : nullptr; }
+
+  // The contribution of an entry that is kIsCounter: of one region, an integer, and observed by no
+  // base.
+  Stamp counter_birth() const { return word<Stamp>(wide_offset()); }
+  Stamp counter_last() const { return word<Stamp>(wide_offset() + 8); }
+  int64_t counter_total() const { return word<int64_t>(wide_offset() + 16); }
+  // What the key would show with this total; nullopt: no integer, or out of range.
+  std::optional<int64_t> sum_with(int64_t total) const;
+  void set_counter(Stamp last, int64_t total) {
+    put_word(wide_offset() + 8, last);
+    put_word(wide_offset() + 16, total);
+  }
 
   // Whether the key holds a value, expiry apart; the deadline in force.
   bool exists() const;
@@ -72,8 +101,14 @@ class Entry {
   // TTL marks wait here for a base that has not arrived.
   bool has_pending() const;
   // Something about the entry only serves merging and can be collected once it is stable.
-  bool has_garbage() const { return has(kIsWide) || has(kHidden) || kind() != BaseKind::kValue; }
-  // Changes with every write to the key, whatever it was.
+  bool has_garbage() const {
+    const bool lasting =
+        kind() == BaseKind::kValue || (kind() == BaseKind::kNone && has(kIsCounter));
+    return has(kIsWide | kHidden) || !lasting;
+  }
+  // The latest stamp of this region that a write has left here; 0: none.
+  Stamp last_of(RegionId region) const;
+  // Changes with every write to the key that changes anything, and not when metadata is collected.
   uint64_t fingerprint() const;
 
   size_t alloc_bytes() const;  // what the allocator took, the Wide block included
@@ -86,15 +121,30 @@ class Entry {
   // and layout are clear.
   static Entry* pack(DbId db, std::string_view key, const KeyState& state);
   void unpack(KeyState& state) const;
-  // Without copying. *Lifetime*: until the entry changes. `plain_mark` holds the one mark of an
-  // entry whose TTL is inline.
-  StateView view(TtlMark& plain_mark) const;
+  // Without copying. *Lifetime*: until the entry changes. `parts` holds what an entry has inline.
+  StateView view(InlineParts& parts) const;
 
  private:
-  size_t wide_offset() const {
-    return (has(kHasDeadline) ? 8u : 0u) + (has(kHasTtlStamp) ? 8u : 0u);
+  static constexpr uint32_t kAccessBits = 24;
+  static constexpr uint32_t kAccessMask = (1u << kAccessBits) - 1;
+  static constexpr uint8_t kHasHead = kHasDeadline | kHasTtlStamp | kIsWide | kIsLong | kIsCounter;
+
+  static size_t head_bytes(uint8_t flags) {
+    if ((flags & kHasHead) == 0) return 0;
+    return ((flags & kIsLong) ? 8u : 0u) + ((flags & kHasDeadline) ? 8u : 0u) +
+           ((flags & kHasTtlStamp) ? 8u : 0u) + ((flags & kIsWide) ? 8u : 0u) +
+           ((flags & kIsCounter) ? 24u : 0u);
   }
-  size_t head_bytes() const { return wide_offset() + (has(kIsWide) ? 8u : 0u); }
+  size_t head_bytes() const { return head_bytes(flags()); }
+  size_t deadline_offset() const { return has(kIsLong) ? 8 : 0; }
+  // Of the Wide block's address, or of the contribution.
+  size_t wide_offset() const {
+    return head_bytes(flags() & static_cast<uint8_t>(~(kIsWide | kIsCounter)));
+  }
+  size_t key_size() const { return has(kIsLong) ? word<uint32_t>(0) : key_len_; }
+  size_t value_size() const { return has(kIsLong) ? word<uint32_t>(4) : value_len_; }
+  bool fits_value_size(size_t size) const { return has(kIsLong) || size <= UINT16_MAX; }
+  void set_value_size(size_t size);
   const char* tail() const { return reinterpret_cast<const char*>(this + 1); }
   char* tail() { return reinterpret_cast<char*>(this + 1); }
   template <class T>
@@ -103,19 +153,22 @@ class Entry {
     __builtin_memcpy(&v, tail() + offset, sizeof v);
     return v;
   }
+  template <class T>
+  void put_word(size_t offset, T v) {
+    __builtin_memcpy(tail() + offset, &v, sizeof v);
+  }
 
   Stamp stamp_;
-  uint32_t key_len_;
-  uint32_t value_len_;
-  uint32_t access_;
-  uint8_t flags_;
+  uint32_t access_and_flags_;  // flags in the highest byte
+  uint8_t key_len_;            // this and value_len_: unless kIsLong
   DbId db_;
-  uint16_t mark_;
+  uint16_t value_len_;
 };
-static_assert(sizeof(Entry) == 24);
+static_assert(sizeof(Entry) == 16);
 
-// The access clock of entries, for eviction and OBJECT IDLETIME/FREQ. LRU keeps seconds; LFU
-// keeps minutes (16 bits) and a logarithmic counter (8 bits), as Redis does.
+// The access clock of entries, 24 bits for eviction and OBJECT IDLETIME/FREQ, as in Redis. LRU
+// keeps seconds, which come round after 194 days; LFU keeps minutes (16 bits) and a logarithmic
+// counter (8 bits).
 struct AccessPolicy {
   bool lfu = false;
   int lfu_log_factor = 10;

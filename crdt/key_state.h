@@ -168,6 +168,19 @@ void write_deadline(KeyState& state, Millis deadline, Stamp stamp);
 void encode_state(const StateView& state, std::string& out);
 bool decode_state(Reader& in, KeyState& state);
 
+// A state with one contribution that is an integer and that no base has observed, and no TTL: what
+// INCR makes of a key.
+struct CounterState {
+  BaseKind kind = BaseKind::kNone;
+  Stamp base;
+  std::string_view value;  // *Lifetime*: the encoded bytes'
+  Stamp birth;
+  Stamp last;
+  int64_t total = 0;
+};
+// False if the state is of another form. Requires: the bytes decode.
+bool decode_counter(std::string_view bytes, CounterState& state);
+
 // Order- and history-independent fingerprint of what all regions must agree on: the base and
 // whatever is not fully observed. Equal states of equal vectors have equal digests even when one
 // region has collected metadata and the other has not. Requires exists().

@@ -174,4 +174,19 @@ bool decode_state(Reader& in, KeyState& s) {
   return in.ok();
 }
 
+bool decode_counter(std::string_view bytes, CounterState& s) {
+  Reader in(bytes);
+  const uint8_t flags = in.u8();
+  if ((flags & (kHasFloor | kHasContributions | kHasTtl)) != kHasContributions) return false;
+  s.kind = static_cast<BaseKind>(flags & kKind);
+  if (flags & kHasBase) s.base = in.stamp();
+  if (s.kind == BaseKind::kValue) s.value = in.bytes();
+  if (in.varint() != 1) return false;
+  if (in.u8() != 0) return false;  // a float, observed or closed
+  s.birth = in.stamp();
+  s.last = Stamp::from_tick(s.birth.tick() + in.varint(), s.birth.region());
+  s.total = in.svarint();
+  return in.ok();
+}
+
 }  // namespace atl::crdt

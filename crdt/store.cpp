@@ -5,10 +5,17 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <charconv>
 #include <cmath>
 #include <limits>
 
 namespace atl::crdt {
+
+namespace {
+
+constexpr size_t kIntegerBytesMax = 20;  // of an int64 in decimal
+
+}  // namespace
 
 Store::Store(const Options& options)
     : options_(options),
@@ -30,7 +37,9 @@ Store::~Store() {
 // ---- Reading ----
 
 bool Store::visible(const Entry& entry) const {
-  if (!entry.has(Entry::kIsWide | Entry::kHasDeadline)) return entry.kind() == BaseKind::kValue;
+  if (!entry.has(Entry::kIsWide | Entry::kHasDeadline | Entry::kIsCounter)) {
+    return entry.kind() == BaseKind::kValue;
+  }
   return entry.exists() && entry.deadline() > now_;
 }
 
@@ -40,7 +49,6 @@ void Store::prefetch(std::span<const KeyRef> keys) const {
   for (const KeyRef& ref : keys) {
     const size_t n = static_cast<size_t>(ref.slot - options_.slots.first);
     __builtin_prefetch(&slots_[n]);
-    __builtin_prefetch(&slots_[n].repaired);
     __builtin_prefetch(&changed_[n * regions_.size()]);
   }
   for (const KeyRef& ref : keys) slot(ref.slot).table.prefetch(ref.hash);
@@ -100,10 +108,17 @@ uint32_t Store::next_random() {
 }
 
 std::string_view Store::value(const Entry& entry) const {
-  const Wide* w = entry.wide();
-  if (w == nullptr || w->contributions.empty()) return entry.base_value();
-  TtlMark mark;
-  scratch_ = visible_value(entry.view(mark));
+  if (entry.is_plain()) return entry.base_value();
+  if (entry.has(Entry::kIsCounter)) {
+    if (const auto sum = entry.sum_with(entry.counter_total())) {
+      scratch_.resize(kIntegerBytesMax);
+      const auto written = std::to_chars(scratch_.data(), scratch_.data() + scratch_.size(), *sum);
+      scratch_.resize(static_cast<size_t>(written.ptr - scratch_.data()));
+      return scratch_;
+    }
+  }
+  InlineParts parts;
+  scratch_ = visible_value(entry.view(parts));
   return scratch_;
 }
 
@@ -197,7 +212,6 @@ Entry* Store::put_entry(Slot& s, const KeyRef& ref, uint32_t index, Entry* fresh
   } else {
     Entry* old = s.table.at(index);
     fresh->set_access(old->access());
-    fresh->set_mark(old->mark());
     count(s, *old, false);
     s.table.replace(index, fresh);
     Entry::destroy(old);
@@ -271,10 +285,10 @@ const VersionVector* Store::delta_context(DeltaKind kind, const Slot& s, SlotId 
   for (size_t i = 1; i < regions_.size(); ++i) {
     ahead |= i < begun_.size() ? changed[i] > begun_[i] : changed[i].raw != 0;
   }
-  if (!ahead && s.repaired == nullptr && !(s.exact && uneven_)) return nullptr;
+  if (!ahead && s.repaired() == nullptr && !(s.exact && uneven_)) return nullptr;
   slot_context_ = writer_.context();
   for (size_t i = 1; i < regions_.size(); ++i) slot_context_.set(coverage_of(id, regions_[i]));
-  if (s.repaired != nullptr) slot_context_.unite(s.repaired->of(options_.region));
+  if (s.repaired() != nullptr) slot_context_.unite(s.repaired()->of(options_.region));
   return &slot_context_;
 }
 
@@ -293,16 +307,24 @@ BatchWriter::Head Store::head(DeltaKind kind, const KeyRef& ref, Stamp stamp) {
   return h;
 }
 
-void Store::mark_written(Entry& e) {
-  const auto mark = static_cast<uint16_t>(writer_.epoch() % 65535 + 1);
-  if (e.mark() == mark) writer_.note_rewrite();
-  e.set_mark(mark);
+// All of the current batch is later than sealed_upto_. What is taken for a part of it by mistake
+// costs seal() a look.
+void Store::note_rewrite(const Entry& e) {
+  if (e.last_of(options_.region) > sealed_upto_) writer_.note_rewrite();
 }
 
-void Store::emit_state(const KeyRef& ref, Stamp stamp, Entry* entry, const StateView& state) {
+void Store::emit_entry(const KeyRef& ref, Stamp stamp, const Entry& entry) {
+  if (!options_.replicated) {
+    head(DeltaKind::kState, ref, stamp);
+    return;
+  }
+  InlineParts parts;
+  emit_state(ref, stamp, entry.view(parts));
+}
+
+void Store::emit_state(const KeyRef& ref, Stamp stamp, const StateView& state) {
   const BatchWriter::Head h = head(DeltaKind::kState, ref, stamp);
   if (!options_.replicated) return;
-  if (entry != nullptr) mark_written(*entry);
   scratch_.clear();
   encode_state(state, scratch_);
   writer_.body(h, ref.key, scratch_);
@@ -311,18 +333,20 @@ void Store::emit_state(const KeyRef& ref, Stamp stamp, Entry* entry, const State
 void Store::set(const KeyRef& ref, std::string_view value, Millis deadline) {
   Slot& s = slot(ref.slot);
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
-  const bool wide = index != Table::kNone && s.table.at(index)->has(Entry::kIsWide);
-  if (wide || s.evicted_birth) {
+  if ((index != Table::kNone && !s.table.at(index)->is_plain()) || s.evicted_birth) {
     write_through_state(ref, value, deadline, BaseKind::kValue);
     return;
   }
   const Stamp stamp = clock_.next(now_);
-  const Stamp replaced = index == Table::kNone ? Stamp{} : s.table.at(index)->stamp();
+  Stamp replaced;
+  if (index != Table::kNone) {
+    replaced = s.table.at(index)->stamp();
+    note_rewrite(*s.table.at(index));
+  }
   note_replaced(s, replaced);
-  Entry* e = put_value(s, ref, index, stamp, value, deadline);
+  put_value(s, ref, index, stamp, value, deadline);
   const BatchWriter::Head h = head(DeltaKind::kSet, ref, stamp);
   if (!options_.replicated) return;
-  mark_written(*e);
   writer_.set(h, replaced, deadline, ref.key, value);
 }
 
@@ -337,7 +361,10 @@ bool Store::write_through_state(const KeyRef& ref, std::string_view value, Milli
   Slot& s = slot(ref.slot);
   KeyState state;
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
-  if (index != Table::kNone) s.table.at(index)->unpack(state);
+  if (index != Table::kNone) {
+    s.table.at(index)->unpack(state);
+    note_rewrite(*s.table.at(index));
+  }
   note_replaced(s, state.base);
   const Stamp stamp = clock_.next(now_);
   write_base(state, kind, value, stamp, deadline);
@@ -345,8 +372,8 @@ bool Store::write_through_state(const KeyRef& ref, std::string_view value, Milli
   if (s.evicted) {
     state.base_floor = std::max({state.base_floor, s.evicted_birth, stable_.upto});
   }
-  Entry* e = put_state(s, ref, index, state);
-  emit_state(ref, stamp, e, state);
+  put_state(s, ref, index, state);
+  emit_state(ref, stamp, state);
   return true;
 }
 
@@ -360,7 +387,7 @@ bool Store::del(const KeyRef& ref) {
     erase_at(s, index);
     return true;
   }
-  if (e->has(Entry::kIsWide) || s.evicted_birth) {
+  if (!e->is_plain() || s.evicted_birth) {
     return write_through_state(ref, {}, kNoDeadline, BaseKind::kDeleted);
   }
   const Stamp stamp = clock_.next(now_);
@@ -368,9 +395,9 @@ bool Store::del(const KeyRef& ref) {
   note_replaced(s, replaced);
   Entry* tombstone = Entry::create(ref.db, ref.key, {}, static_cast<uint8_t>(BaseKind::kDeleted));
   tombstone->set_stamp(stamp);
-  e = put_entry(s, ref, index, tombstone);
+  note_rewrite(*e);
+  put_entry(s, ref, index, tombstone);
   const BatchWriter::Head h = head(DeltaKind::kDelete, ref, stamp);
-  mark_written(*e);
   writer_.del(h, replaced, ref.key);
   return true;
 }
@@ -383,15 +410,39 @@ uint32_t Store::open_state(const KeyRef& ref, KeyState& state) {
     return index;
   }
   s.table.at(index)->unpack(state);
+  note_rewrite(*s.table.at(index));
   if (must_delete_first(state, now_)) {
     write_base(state, BaseKind::kDeleted, {}, clock_.next(now_), kNoDeadline);
   }
   return index;
 }
 
-// The hot counter: this incarnation's own contribution is open and everything is an integer.
+// The hot counter: one contribution, which this incarnation may continue, and all are integers.
+bool Store::add_to_counter(Entry& entry, const KeyRef& ref, int64_t amount, AddResult& status,
+                           int64_t& result) {
+  const Stamp birth = entry.counter_birth();
+  if (birth.region() != options_.region || birth < incarnation_) return false;
+  if (entry.inline_deadline() <= now_) return false;
+  const auto before = entry.sum_with(entry.counter_total());
+  int64_t total = 0;
+  if (!before || __builtin_add_overflow(entry.counter_total(), amount, &total)) return false;
+  if (__builtin_add_overflow(*before, amount, &result)) {
+    status = AddResult::kOverflow;
+    return true;
+  }
+  const Stamp stamp = clock_.next(now_);
+  note_rewrite(entry);
+  entry.set_counter(stamp, total);
+  entry.set_access(access_policy_.touched(entry.access(), now_, next_random()));
+  status = AddResult::kOk;
+  emit_entry(ref, stamp, entry);
+  return true;
+}
+
+// The same where there are contributions of several regions.
 bool Store::add_in_place(Entry& entry, const KeyRef& ref, int64_t amount, AddResult& status,
                          int64_t& result) {
+  if (entry.has(Entry::kIsCounter)) return add_to_counter(entry, ref, amount, status, result);
   Wide* w = entry.wide();
   if (w == nullptr || w->contributions.empty() || entry.deadline() <= now_) return false;
   __int128 sum = 0;
@@ -417,13 +468,13 @@ bool Store::add_in_place(Entry& entry, const KeyRef& ref, int64_t amount, AddRes
     return true;
   }
   const Stamp stamp = clock_.next(now_);
+  note_rewrite(entry);
   mine->total.integer = total;
   mine->last = stamp;
   result = static_cast<int64_t>(sum);
   status = AddResult::kOk;
   entry.set_access(access_policy_.touched(entry.access(), now_, next_random()));
-  TtlMark mark;
-  emit_state(ref, stamp, &entry, entry.view(mark));
+  emit_entry(ref, stamp, entry);
   return true;
 }
 
@@ -468,8 +519,8 @@ AddResult Store::add_total(const KeyRef& ref, const Total& amount, std::string& 
   const Stamp stamp = clock_.next(now_);
   crdt::add(state, amount, stamp, canary_.ignore_incarnation ? Stamp{} : incarnation_);
   result = visible_value(state);
-  Entry* e = put_state(s, ref, index, state);
-  emit_state(ref, stamp, e, state);
+  put_state(s, ref, index, state);
+  emit_state(ref, stamp, state);
   return AddResult::kOk;
 }
 
@@ -484,10 +535,9 @@ void Store::set_deadline(const KeyRef& ref, Millis deadline) {
   if (index == Table::kNone || !exists(state)) return;
   const Stamp stamp = clock_.next(now_);
   write_deadline(state, deadline, stamp);
-  Entry* e = put_state(s, ref, index, state);
+  put_state(s, ref, index, state);
   const BatchWriter::Head h = head(DeltaKind::kTtl, ref, stamp);
   if (!options_.replicated) return;
-  mark_written(*e);
   KeyState marks;
   marks.ttl = state.ttl;
   scratch_.clear();
@@ -510,10 +560,10 @@ void Store::bury(Slot& s, uint32_t index, SlotId id) {
 }
 
 void Store::emit_entry(Slot& s, uint32_t index, SlotId id) {
-  Entry* e = s.table.at(index);
+  const Entry* e = s.table.at(index);
   const std::string key(e->key());
-  TtlMark mark;
-  emit_state(KeyRef{key, e->db(), id, hash_key(e->db(), key)}, clock_.next(now_), e, e->view(mark));
+  note_rewrite(*e);
+  emit_entry(KeyRef{key, e->db(), id, hash_key(e->db(), key)}, clock_.next(now_), *e);
 }
 
 void Store::stamp_anew(Slot& s, uint32_t index, SlotId id, Stamp since) {
@@ -543,8 +593,9 @@ void Store::stamp_anew(Slot& s, uint32_t index, SlotId id, Stamp since) {
   if (!ours) return;
   const std::string key(e->key());
   const KeyRef ref{key, e->db(), id, hash_key(e->db(), key)};
-  Entry* fresh = put_state(s, ref, index, state);
-  emit_state(ref, clock_.next(now_), fresh, state);
+  note_rewrite(*e);
+  put_state(s, ref, index, state);
+  emit_state(ref, clock_.next(now_), state);
 }
 
 void Store::write_again(Stamp since) {
@@ -555,8 +606,8 @@ void Store::write_again(Stamp since) {
     for (uint32_t i = 0; i < s.table.capacity(); ++i) {
       if (s.table.at(i) != nullptr) stamp_anew(s, i, id, since);
     }
-    if (s.flushes == nullptr) continue;
-    for (const FlushMark& m : std::vector<FlushMark>(*s.flushes)) {
+    if (s.flushes() == nullptr) continue;
+    for (const FlushMark& m : std::vector<FlushMark>(*s.flushes())) {
       if (m.stamp.region() != options_.region || m.stamp <= since) continue;
       emit_flush(id, m.db, clock_.next(now_), m.seen);
     }
@@ -577,8 +628,8 @@ void Store::flush(DbId db) {
         continue;
       }
       any = true;
-      const Wide* w = e->wide();
-      if (options_.replicated && w != nullptr && !w->contributions.empty()) {
+      InlineParts parts;
+      if (options_.replicated && !e->view(parts).contributions.empty()) {
         // A counter is reset key by key: only its contributions say what was observed.
         const std::string key(e->key());
         const KeyRef ref{key, e->db(), id, hash_key(e->db(), key)};

@@ -296,22 +296,39 @@ class Store {
     DbId db = kEveryDb;
     VersionVector seen;
   };
-  struct Slot {
-    Table table;
-    uint32_t batch = 0;                  // epoch of the last batch with a delta of this slot
-    uint32_t garbage = 0;                // entries with something to collect
-    Millis next_deadline = kNoDeadline;  // no visible deadline is earlier
-    Stamp evicted_birth;                 // greatest birth of an evicted contribution
-    Stamp evicted_base;                  // and base
-    bool evicted = false;
-    bool exact = false;  // something was collected of which the shard's coverage does not tell
-    bool dirty = false;
+  // What most slots do not have.
+  struct SlotExtra {
     std::unique_ptr<std::vector<FlushMark>> flushes;
     std::unique_ptr<VersionVector> repaired;  // what was seen beyond the shard's positions
     // What writers of this slot may have observed beyond Store::observed_: what came with slots,
     // also with those that did not stand for the deltas that they had seen.
     std::unique_ptr<VersionVector> observed;
   };
+  // One cache line: what every command needs of its slot comes with one miss.
+  struct alignas(64) Slot {
+    Table table;
+    Millis next_deadline = kNoDeadline;  // no visible deadline is earlier
+    Stamp evicted_birth;                 // greatest birth of an evicted contribution
+    Stamp evicted_base;                  // and base
+    std::unique_ptr<SlotExtra> extra;    // null: nothing of it
+    uint32_t batch = 0;                  // epoch of the last batch with a delta of this slot
+    uint32_t garbage = 0;                // entries with something to collect
+    bool evicted = false;
+    bool exact = false;  // something was collected of which the shard's coverage does not tell
+    bool dirty = false;
+
+    std::vector<FlushMark>* flushes() const { return extra ? extra->flushes.get() : nullptr; }
+    VersionVector* repaired() const { return extra ? extra->repaired.get() : nullptr; }
+    VersionVector* observed() const { return extra ? extra->observed.get() : nullptr; }
+    SlotExtra& with_extra() {
+      if (extra == nullptr) extra = std::make_unique<SlotExtra>();
+      return *extra;
+    }
+    void drop_empty_extra() {
+      if (extra && !extra->flushes && !extra->repaired && !extra->observed) extra.reset();
+    }
+  };
+  static_assert(sizeof(Slot) == 64);
   struct Db {
     uint64_t keys = 0;
     uint64_t volatile_keys = 0;
@@ -331,7 +348,7 @@ class Store {
   void count(Slot& s, const Entry& entry, bool add);
   void erase_at(Slot& s, uint32_t index);
   // Puts the entry for a state in place of what is at `index` (kNone: nothing); a bottom state
-  // erases. Keeps the access clock and the batch mark. Returns the entry, or null.
+  // erases. Keeps the access clock. Returns the entry, or null.
   Entry* put_state(Slot& s, const KeyRef& ref, uint32_t index, const KeyState& state);
   Entry* put_value(Slot& s, const KeyRef& ref, uint32_t index, Stamp stamp, std::string_view value,
                    Millis deadline);
@@ -349,14 +366,18 @@ class Store {
 
   // Local writes.
   BatchWriter::Head head(DeltaKind kind, const KeyRef& ref, Stamp stamp);
-  void mark_written(Entry& entry);
-  void emit_state(const KeyRef& ref, Stamp stamp, Entry* entry, const StateView& state);
+  // Before a local write to the entry: tells the batch if it has one already.
+  void note_rewrite(const Entry& entry);
+  void emit_state(const KeyRef& ref, Stamp stamp, const StateView& state);
+  void emit_entry(const KeyRef& ref, Stamp stamp, const Entry& entry);
   // The state of a key for a local write: what has expired is observed and removed first.
   uint32_t open_state(const KeyRef& ref, KeyState& state);
   bool write_through_state(const KeyRef& ref, std::string_view value, Millis deadline,
                            BaseKind kind);
   bool add_in_place(Entry& entry, const KeyRef& ref, int64_t amount, AddResult& status,
                     int64_t& result);
+  bool add_to_counter(Entry& entry, const KeyRef& ref, int64_t amount, AddResult& status,
+                      int64_t& result);
   AddResult add_total(const KeyRef& ref, const Total& amount, std::string& result);
 
   // Merging.
@@ -365,6 +386,7 @@ class Store {
   void apply_base(Slot& s, const KeyRef& ref, const Delta& delta);
   void apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
                    const VersionVector& own, bool complete = true);
+  bool apply_increment(Slot& s, const KeyRef& ref, const Delta& delta);
   void apply_ttl(Slot& s, const KeyRef& ref, const Delta& delta);
   void apply_flush(Slot& s, const FlushMark& mark);
   void bury(Slot& s, uint32_t index, SlotId id);

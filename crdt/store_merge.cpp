@@ -134,7 +134,7 @@ Coverage Store::coverage_of(SlotId id, RegionId region) const {
   for (const Position& p : positions_) {
     if (p.region == region && p.slots.contains(id)) c.unite(p.coverage());
   }
-  if (const auto& repaired = slot(id).repaired) c.unite(repaired->of(region));
+  if (const auto* repaired = slot(id).repaired()) c.unite(repaired->of(region));
   return c;
 }
 
@@ -144,7 +144,7 @@ bool Store::covers(SlotId id, Stamp stamp) const {
     if (p.region != stamp.region() || !p.slots.contains(id) || stamp > p.upto) continue;
     if (!Coverage::within(p.gaps, stamp)) return true;
   }
-  const auto& repaired = slot(id).repaired;
+  const VersionVector* repaired = slot(id).repaired();
   return repaired && repaired->covers(stamp);
 }
 
@@ -250,8 +250,9 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
     // Nor one that came with a slot, or that is pulled again after a restart, when the log brought
     // back all but the position. (The slot's last delta says nothing of earlier ones: of a slot
     // that was damaged, the log may have no more than the end.)
-    if (ours && slot(d.slot).repaired && slot(d.slot).repaired->covers(d.stamp)) continue;
-    if (ours) apply_delta(d);
+    if (!ours) continue;
+    const VersionVector* repaired = slot(d.slot).repaired();
+    if (repaired == nullptr || !repaired->covers(d.stamp)) apply_delta(d);
   }
   raise_changed(bytes, options_.slots);
   unite(*it, header.self());
@@ -276,7 +277,7 @@ void Store::replay(std::string_view bytes, SlotRange merged) {
   while (reader.next(d)) {
     if (!slots.contains(d.slot)) continue;
     // Of others the slot may have a late delta and lack earlier ones, if it was damaged once.
-    const auto& seen = slot(d.slot).repaired;
+    const VersionVector* seen = slot(d.slot).repaired();
     if (own ? d.stamp <= changed(d.slot, header.region) : seen && seen->covers(d.stamp)) continue;
     if (!own && d.has_prev && d.prev > coverage_of(d.slot, header.region).upto) {
       lacking.insert(d.slot);
@@ -331,6 +332,7 @@ void Store::apply_delta(const Delta& d) {
       apply_base(s, ref, d);
       break;
     case DeltaKind::kState: {
+      if (apply_increment(s, ref, d)) break;
       Reader in(d.body);
       KeyState theirs;
       decode_state(in, theirs);
@@ -348,13 +350,13 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d) {
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   Entry* e = index == Table::kNone ? nullptr : s.table.at(index);
   if (e != nullptr && canary_.ignore_tombstones && e->kind() == BaseKind::kDeleted &&
-      !e->has(Entry::kIsWide)) {
+      e->is_plain()) {
     erase_at(s, index);
     apply_base(s, ref, d);
     return;
   }
   const bool is_set = d.kind == DeltaKind::kSet && flushed(s, ref.db, d.stamp) == nullptr;
-  if (e != nullptr && e->has(Entry::kIsWide)) {
+  if (e != nullptr && !e->is_plain()) {
     KeyState theirs;
     theirs.kind = is_set ? BaseKind::kValue : BaseKind::kDeleted;
     theirs.base = d.stamp;
@@ -387,6 +389,24 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d) {
     tombstone->set_stamp(d.stamp);
     put_entry(s, ref, index, tombstone);
   }
+}
+
+// Another increment of a counter that is here as it was when that increment was made, the most
+// frequent state by far: what merge_from() would come to, without building what it needs.
+bool Store::apply_increment(Slot& s, const KeyRef& ref, const Delta& d) {
+  if (s.evicted || s.flushes() != nullptr) return false;
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  if (index == Table::kNone) return false;
+  Entry& e = *s.table.at(index);
+  if (!e.has(Entry::kIsCounter) || e.has(Entry::kHasDeadline)) return false;
+  CounterState theirs;
+  if (!decode_counter(d.body, theirs)) return false;
+  if (theirs.base != e.stamp() || theirs.kind != e.kind() || theirs.value != e.base_value() ||
+      theirs.birth != e.counter_birth() || !e.sum_with(theirs.total)) {
+    return false;
+  }
+  if (theirs.last > e.counter_last()) e.set_counter(theirs.last, theirs.total);
+  return true;
 }
 
 // Where entries were evicted, what a state has and we have not may have been removed, or evicted. A
@@ -441,8 +461,8 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Vers
   }
   if (!changed) return;
   if (index != Table::kNone) {
-    TtlMark mark;
-    note_gone(s, s.table.at(index)->view(mark), mine, Gone::kTakenAway);
+    InlineParts parts;
+    note_gone(s, s.table.at(index)->view(parts), mine, Gone::kTakenAway);
   }
   put_state(s, ref, index, mine);
 }
@@ -485,22 +505,23 @@ bool Store::knows_all(const VersionVector& theirs, SlotId id) const {
 // ---- Flush ----
 
 const Store::FlushMark* Store::flushed(const Slot& s, DbId db, Stamp base) const {
-  if (s.flushes == nullptr) return nullptr;
-  for (const FlushMark& m : *s.flushes) {
+  if (s.flushes() == nullptr) return nullptr;
+  for (const FlushMark& m : *s.flushes()) {
     if ((m.db == kEveryDb || m.db == db) && m.seen.covers(base)) return &m;
   }
   return nullptr;
 }
 
 void Store::add_flush(Slot& s, const FlushMark& mark) {
-  if (s.flushes == nullptr) s.flushes = std::make_unique<std::vector<FlushMark>>();
-  for (FlushMark& m : *s.flushes) {
+  auto& flushes = s.with_extra().flushes;
+  if (flushes == nullptr) flushes = std::make_unique<std::vector<FlushMark>>();
+  for (FlushMark& m : *flushes) {
     if (m.db != mark.db) continue;
     m.stamp = std::max(m.stamp, mark.stamp);
     m.seen.unite(mark.seen);
     return;
   }
-  s.flushes->push_back(mark);
+  flushes->push_back(mark);
   ++tombstones_;
 }
 
@@ -512,7 +533,7 @@ void Store::apply_flush(Slot& s, const FlushMark& mark) {
                      e->kind() == BaseKind::kValue && mark.seen.covers(e->stamp());
     if (!hit) {
       ++i;
-    } else if (!e->has(Entry::kIsWide)) {
+    } else if (e->is_plain()) {
       bury(s, i++, id);
     } else {
       KeyState mine;

@@ -43,16 +43,16 @@ void Store::encode_slot(SlotId id, std::string& out) const {
   const VersionVector seen = coverage(id);
   encode_seen(seen, out);
   VersionVector observed = observed_;
-  if (s.observed != nullptr) observed.unite(*s.observed);
+  if (s.observed() != nullptr) observed.unite(*s.observed());
   observed = observed.beyond(seen);
   w.u8(static_cast<uint8_t>((s.evicted ? kEvicted : 0) | (s.exact ? kExact : 0) |
                             (observed.empty() ? 0 : kObserved)));
   w.stamp(s.evicted_birth);
   w.stamp(s.evicted_base);
   if (!observed.empty()) encode_seen(observed, out);
-  w.varint(s.flushes == nullptr ? 0 : s.flushes->size());
-  if (s.flushes != nullptr) {
-    for (const FlushMark& m : *s.flushes) {
+  w.varint(s.flushes() == nullptr ? 0 : s.flushes()->size());
+  if (s.flushes() != nullptr) {
+    for (const FlushMark& m : *s.flushes()) {
       w.stamp(m.stamp);
       w.u8(m.db);
       encode_seen(m.seen, out);
@@ -64,8 +64,8 @@ void Store::encode_slot(SlotId id, std::string& out) const {
     if (e == nullptr) continue;
     w.u8(e->db());
     w.bytes(e->key());
-    TtlMark mark;
-    encode_state(e->view(mark), out);
+    InlineParts parts;
+    encode_state(e->view(parts), out);
   }
 }
 
@@ -145,29 +145,33 @@ bool Store::merge_slot(std::string_view bytes, SlotSource source, std::string* e
 }
 
 void Store::learn_coverage(Slot& s, SlotId id, Coverage seen) {
-  if (s.repaired == nullptr) {
-    s.repaired = std::make_unique<VersionVector>();
+  auto& repaired = s.with_extra().repaired;
+  if (repaired == nullptr) {
+    repaired = std::make_unique<VersionVector>();
     ++ahead_slots_;
   }
   if (canary_.ignore_gap) seen.gaps.clear();
-  s.repaired->unite(seen);
+  repaired->unite(seen);
   slots_seen_.unite(seen);
   changed_ref(id, seen.region);
 }
 
 void Store::learn_observed(Slot& s, const VersionVector& seen) {
   if (seen.empty()) return;
-  if (s.observed == nullptr) {
-    s.observed = std::make_unique<VersionVector>();
+  auto& observed = s.with_extra().observed;
+  if (observed == nullptr) {
+    observed = std::make_unique<VersionVector>();
     ++ahead_slots_;
   }
-  s.observed->unite(seen);
+  observed->unite(seen);
   slots_seen_.unite(seen);
 }
 
 void Store::forget_coverage(SlotId id) {
-  if (slot(id).repaired == nullptr) return;
-  slot(id).repaired.reset();
+  Slot& s = slot(id);
+  if (s.repaired() == nullptr) return;
+  s.extra->repaired.reset();
+  s.drop_empty_extra();
   --ahead_slots_;
 }
 
@@ -219,7 +223,8 @@ void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const Versi
   if (index == Table::kNone) return;
   KeyState merged;
   s.table.at(index)->unpack(merged);
-  emit_state(ref, clock_.next(now_), s.table.at(index), merged);
+  note_rewrite(*s.table.at(index));
+  emit_state(ref, clock_.next(now_), merged);
 }
 
 // A value here may have been observed and replaced by a write that the other side evicted, and of
@@ -335,8 +340,8 @@ uint64_t Store::slot_digest(SlotId id, Millis at) const {
     }
     const Entry* e = s.table.at(i);
     if (e == nullptr || !e->exists() || e->deadline() <= at) continue;
-    TtlMark mark;
-    sum += digest(e->db(), e->key(), e->view(mark));
+    InlineParts parts;
+    sum += digest(e->db(), e->key(), e->view(parts));
   }
   return sum;
 }

@@ -77,8 +77,8 @@ size_t Store::collect_step(size_t budget) {
   size_t spent = 0;
   for (size_t n = 0; n < slots_.size() && spent < budget; ++n) {
     Slot& s = slots_[collect_cursor_];
-    const bool ahead = (s.repaired != nullptr || s.observed != nullptr) && now_ >= ahead_due_;
-    if (s.garbage != 0 || s.flushes != nullptr || ahead) {
+    const bool ahead = (s.repaired() != nullptr || s.observed() != nullptr) && now_ >= ahead_due_;
+    if (s.garbage != 0 || s.flushes() != nullptr || ahead) {
       spent += s.table.capacity() + 1;
       collect_slot(s);
     }
@@ -95,12 +95,13 @@ void Store::collect_slot(Slot& s) {
     Entry* e = s.table.at(i);
     if (e == nullptr || !e->has_garbage() || !collect_entry(s, i)) ++i;
   }
-  if (s.flushes != nullptr) {
+  if (s.flushes() != nullptr) {
     tombstones_ -= static_cast<uint64_t>(
-        std::erase_if(*s.flushes, [&](const FlushMark& m) { return firm_.covers(m.stamp); }));
-    if (s.flushes->empty()) s.flushes.reset();
+        std::erase_if(*s.flushes(), [&](const FlushMark& m) { return firm_.covers(m.stamp); }));
+    if (s.flushes()->empty()) s.extra->flushes.reset();
   }
-  if (s.repaired != nullptr || s.observed != nullptr) drop_passed(s);
+  if (s.repaired() != nullptr || s.observed() != nullptr) drop_passed(s);
+  s.drop_empty_extra();
   const size_t cells = s.table.cell_bytes();
   s.table.shrink();
   memory_bytes_ += s.table.cell_bytes() - cells;
@@ -109,16 +110,16 @@ void Store::collect_slot(Slot& s) {
 // What the slot had seen beyond the shard, and the shard now has as well.
 void Store::drop_passed(Slot& s) {
   const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
-  std::unique_ptr<VersionVector> repaired = std::move(s.repaired);
+  std::unique_ptr<VersionVector> repaired = std::move(s.extra->repaired);
   if (repaired != nullptr && repaired->beyond(coverage(id)).empty()) {
     repaired.reset();
     --ahead_slots_;
   }
-  s.repaired = std::move(repaired);
+  s.extra->repaired = std::move(repaired);
   VersionVector known = coverage(id);
   known.unite(observed_);
-  if (s.observed != nullptr && s.observed->beyond(known).empty()) {
-    s.observed.reset();
+  if (s.observed() != nullptr && s.observed()->beyond(known).empty()) {
+    s.extra->observed.reset();
     --ahead_slots_;
   }
 }
@@ -129,12 +130,12 @@ namespace {
 // back from where it still is, on top of whatever is written after the entry has gone.
 bool settled(const Entry& e, const Stability& stable) {
   if (e.stamp() && !stable.covers(e.stamp())) return false;
-  const Wide* w = e.wide();
-  if (w == nullptr) return stable.covers(e.inline_ttl_stamp());
-  for (const Contribution& c : w->contributions) {
+  InlineParts parts;
+  const StateView state = e.view(parts);
+  for (const Contribution& c : state.contributions) {
     if (!stable.covers(c.last)) return false;
   }
-  for (const TtlMark& m : w->ttl) {
+  for (const TtlMark& m : state.ttl) {
     if (!stable.covers(m.stamp)) return false;
   }
   return true;
@@ -177,8 +178,8 @@ void Store::note_gone(Slot& s, const StateView& before, const StateView& after, 
 }
 
 void Store::erase_collected(Slot& s, uint32_t index) {
-  TtlMark mark;
-  note_gone(s, s.table.at(index)->view(mark), {}, Gone::kCollected);
+  InlineParts parts;
+  note_gone(s, s.table.at(index)->view(parts), {}, Gone::kCollected);
   touch_dirty(s);
   erase_at(s, index);
 }
@@ -195,7 +196,7 @@ bool Store::collect_entry(Slot& s, uint32_t index) {
     }
     if (deadline > now_) set_hidden(s, *e, false);  // prolonged
   }
-  if (!e->has(Entry::kIsWide)) {
+  if (e->is_plain()) {
     if (e->kind() == BaseKind::kValue || !firm_.covers(e->stamp())) return false;
     erase_collected(s, index);
     return true;
@@ -211,8 +212,8 @@ bool Store::collect_entry(Slot& s, uint32_t index) {
     return true;
   }
   if (changed) {
-    TtlMark mark;
-    note_gone(s, e->view(mark), state, Gone::kCollected);
+    InlineParts parts;
+    note_gone(s, e->view(parts), state, Gone::kCollected);
     touch_dirty(s);
     const std::string key(e->key());
     const bool hidden = e->has(Entry::kHidden);
@@ -275,10 +276,9 @@ bool Store::evict_one(EvictionPool pool, EvictionOrder order, int samples, uint6
 
 void Store::evict_at(Slot& s, uint32_t index) {
   const Entry* e = s.table.at(index);
-  if (const Wide* w = e->wide()) {
-    for (const Contribution& c : w->contributions) {
-      s.evicted_birth = std::max(s.evicted_birth, c.birth);
-    }
+  InlineParts parts;
+  for (const Contribution& c : e->view(parts).contributions) {
+    s.evicted_birth = std::max(s.evicted_birth, c.birth);
   }
   s.evicted_base = std::max(s.evicted_base, e->stamp());
   s.evicted = true;

@@ -141,11 +141,12 @@ void Reactor::await_events() {
   if (continuing_.empty() && touched_.empty() && doomed_.empty()) {
     patience = sleep_allowed();
   }
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(patience);
-  const timespec timeout{seconds.count(), (patience - seconds).count()};
-  ready_events_ = ::epoll_pwait2(epoll_fd_, events_.data(), kEventsPerTurn, &timeout, nullptr);
-  if (ready_events_ < 0 && errno != EINTR) {
-    // A kernel before 5.11: milliseconds, of which one too many is better than one too few.
+  if (nanoseconds_) {
+    const timespec timeout{0, std::min<long>(patience.count(), 999'999'999)};
+    ready_events_ = ::epoll_pwait2(epoll_fd_, events_.data(), kEventsPerTurn, &timeout, nullptr);
+    nanoseconds_ = ready_events_ >= 0 || errno == EINTR;
+  }
+  if (!nanoseconds_) {  // a kernel before 5.11; too late is better than awake too early, again
     const auto whole = std::chrono::ceil<std::chrono::milliseconds>(patience);
     ready_events_ =
         ::epoll_wait(epoll_fd_, events_.data(), kEventsPerTurn, static_cast<int>(whole.count()));

@@ -52,6 +52,19 @@ inline bool take_plain_count(const char*& at, const char* end, std::int64_t& cou
   if (end - p < 3) {
     return false;
   }
+  // Nearly all counts have one digit or two.
+  if (p[0] >= '1' && p[0] <= '9' && end - p >= 4) {
+    if (p[1] == '\r' && p[2] == '\n') {
+      count = p[0] - '0';
+      at = p + 3;
+      return true;
+    }
+    if (p[1] >= '0' && p[1] <= '9' && p[2] == '\r' && p[3] == '\n') {
+      count = (p[0] - '0') * 10 + (p[1] - '0');
+      at = p + 4;
+      return true;
+    }
+  }
   unsigned digit = static_cast<unsigned char>(*p) - unsigned{'0'};
   if (digit > 9) {
     return false;

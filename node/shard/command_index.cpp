@@ -35,6 +35,38 @@ inline uint64_t fold(std::string_view name, char* out) {
   return hash ^ (hash >> 29);
 }
 
+constexpr size_t kWordMax = sizeof(uint64_t);
+
+// Of 1 to 8 bytes, the first lowest. Pieces may overlap: the same byte falls on itself.
+inline uint64_t word_of(std::string_view name) {
+  const size_t n = name.size();
+  if (n >= 4) {
+    uint32_t head = 0;
+    uint32_t tail = 0;
+    std::memcpy(&head, name.data(), sizeof head);
+    std::memcpy(&tail, name.data() + n - sizeof tail, sizeof tail);
+    return head | static_cast<uint64_t>(tail) << 8 * (n - sizeof tail);
+  }
+  const auto byte = [&](size_t i) {
+    return static_cast<uint64_t>(static_cast<uint8_t>(name[i])) << 8 * i;
+  };
+  return byte(0) | byte(n / 2) | byte(n - 1);
+}
+
+// A to Z to lower case in all eight bytes, and nothing else changed.
+inline uint64_t fold_word(uint64_t word) {
+  constexpr uint64_t kOnes = 0x0101010101010101;
+  const uint64_t low = word & (kOnes * 0x7f);
+  const uint64_t from_a = low + kOnes * (0x80 - 'A');
+  const uint64_t beyond_z = low + kOnes * (0x7f - 'Z');
+  const uint64_t upper = (from_a ^ beyond_z) & ~word & (kOnes << 7);
+  return word | upper >> 2;
+}
+
+inline size_t cell_of(uint64_t word, size_t cells) {
+  return static_cast<size_t>((word * 0x9e3779b97f4a7c15ULL) >> 32) % cells;
+}
+
 bool names_keys(const command::CommandSpec& spec) {
   return spec.keys.first != 0 || spec.keys.count_at != 0;
 }
@@ -72,13 +104,20 @@ void CommandIndex::add(const command::CommandSpec& spec, std::string_view contai
   if (container.empty()) command->special = special_of(spec.name);
   command->immediate = command->special != Special::kNone;
   if (command->special != Special::kNone) command->plain = false;
+  command->direct =
+      command->plain && command->key_at != 0 && spec.subcommands.empty() && spec.handler != nullptr;
   command->asks_writes = command->name == "waitregions" || command->name == "geo|token";
   by_spec_[&spec] = command.get();
-  if (container.empty() && spec.name.size() <= kNameMax) {
+  if (container.empty() && spec.name.size() <= kWordMax) {
+    const uint64_t word = fold_word(word_of(spec.name));
+    size_t cell = cell_of(word, kCells);
+    while (short_names_[cell].command != nullptr) cell = (cell + 1) % kCells;
+    short_names_[cell] = {word, command.get()};
+  } else if (container.empty() && spec.name.size() <= kNameMax) {
     char folded[kNameMax];
     size_t cell = fold(spec.name, folded) % kCells;
-    while (cells_[cell] != nullptr) cell = (cell + 1) % kCells;
-    cells_[cell] = command.get();
+    while (long_names_[cell] != nullptr) cell = (cell + 1) % kCells;
+    long_names_[cell] = command.get();
   }
   commands_.push_back(std::move(command));
   assert(commands_.size() < kCells / 2);
@@ -86,10 +125,20 @@ void CommandIndex::add(const command::CommandSpec& spec, std::string_view contai
 }
 
 const Command* CommandIndex::find(std::string_view name) const {
-  if (name.size() > kNameMax || name.empty()) return nullptr;
+  if (name.size() > kWordMax) return find_long(name);
+  if (name.empty()) return nullptr;
+  const uint64_t word = fold_word(word_of(name));
+  for (size_t cell = cell_of(word, kCells);; cell = (cell + 1) % kCells) {
+    const ShortName& found = short_names_[cell];
+    if (found.command == nullptr || found.word == word) return found.command;
+  }
+}
+
+const Command* CommandIndex::find_long(std::string_view name) const {
+  if (name.size() > kNameMax) return nullptr;
   char folded[kNameMax];
   size_t cell = fold(name, folded) % kCells;
-  while (const Command* command = cells_[cell]) {
+  while (const Command* command = long_names_[cell]) {
     if (command->name.size() == name.size() &&
         std::memcmp(command->name.data(), folded, name.size()) == 0) {
       return command;

@@ -1,7 +1,8 @@
 // The command table prepared for dispatch: what the hot path asks of a row, answered beforehand.
 //
 // Built once from command::all_commands() (which stays the only list) and then read by every
-// shard. A look-up folds the name's case into two words and probes one small hash table.
+// shard. A name of up to eight letters, as nearly all that is hot, is one word: it is folded,
+// hashed and compared as such.
 //
 // *Threads*: immutable after construction. *Lifetime*: pointers to Command live as long as the
 // index.
@@ -27,6 +28,7 @@ struct Command {
   uint16_t id = 0;           // dense: index into statistics
   uint16_t key_at = 0;       // argument of the only key; 0: none, or several
   bool plain = false;        // touches only the keys it names: may be parsed ahead and prefetched
+  bool direct = false;       // plain, with one key and no subcommands
   bool immediate = false;    // never queued by MULTI
   bool asks_writes = false;  // about the connection's writes: after those under way
   Special special = Special::kNone;
@@ -48,11 +50,18 @@ class CommandIndex {
   static constexpr size_t kNameMax = 32;
   static constexpr size_t kCells = 2048;
 
+  struct ShortName {
+    uint64_t word = 0;  // folded
+    const Command* command = nullptr;
+  };
+
+  const Command* find_long(std::string_view name) const;
   void add(const command::CommandSpec& spec, std::string_view container);
 
   std::vector<std::unique_ptr<Command>> commands_;
   std::unordered_map<const command::CommandSpec*, const Command*> by_spec_;
-  std::array<const Command*, kCells> cells_{};
+  std::array<ShortName, kCells> short_names_{};
+  std::array<const Command*, kCells> long_names_{};
 };
 
 }  // namespace atl::shard

@@ -36,7 +36,7 @@ Dispatcher::Dispatcher(Shard& shard)
     : shard_(shard),
       index_(shard.node().commands()),
       own_(shard.store()),
-      cycles_per_us_(cycles_per_us()),
+      us_per_cycle_(1 / cycles_per_us()),
       random_(cycles_now() | 1) {}
 
 net::InputProgress Dispatcher::on_input(Client& client, std::span<char> input) {
@@ -60,10 +60,16 @@ net::InputProgress Dispatcher::on_input(Client& client, std::span<char> input) {
                                      careful ? 1 : std::min(room, kBatchMax));
     progress.consumed += end.consumed;
     prefetch_batch();
+    const bool ordinary = attention_ == 0 && is_ordinary(client);
+    if (ordinary) shard_.touch(client);
     for (const Parsed& parsed : batch_) {
       if (client.connection().closing()) break;
-      take(client, parsed.command, command::Args(args_.data() + parsed.first_arg, parsed.arg_count),
-           parsed.hashed ? &parsed.ref : nullptr);
+      const command::Args args(args_.data() + parsed.first_arg, parsed.arg_count);
+      if (ordinary && client.replies.empty() && may_run_at_once(parsed)) {
+        run_at_once(client, *parsed.command, args, parsed.ref);
+      } else {
+        take(client, parsed.command, args, parsed.hashed ? &parsed.ref : nullptr);
+      }
     }
     if (end.failed) {
       // What came before the malformed request is answered first; then it is read again.
@@ -126,6 +132,22 @@ bool Dispatcher::look_ahead(Client& client, Parsed& parsed) {
   parsed.ref = crdt::make_ref(client.session.db, args_[parsed.first_arg + key_at]);
   parsed.hashed = true;
   return true;
+}
+
+// What a batch of ordinary commands finds as it left it: whatever changes this is no direct command
+// and ends its batch.
+bool Dispatcher::is_ordinary(const Client& client) const {
+  return client.may_command() && !client.transaction.open && !client.discards() &&
+         !client.skip_next;
+}
+
+// All that take(), check() and route() would find out of the most frequent commands.
+bool Dispatcher::may_run_at_once(const Parsed& parsed) const {
+  if (!parsed.hashed || !parsed.command->direct) return false;
+  const command::CommandSpec& spec = *parsed.command->spec;
+  return shard_.store().options().slots.contains(parsed.ref.slot) &&
+         command::arity_ok(spec, parsed.arg_count) &&
+         ((spec.flags & command::kDenyOom) == 0 || !shard_.over_memory());
 }
 
 void Dispatcher::prefetch_batch() {

@@ -90,6 +90,8 @@ class Dispatcher {
   BatchEnd parse_batch(Client& client, std::span<char> input, size_t limit);
   // Hashes and prefetches; false: nothing may be parsed beyond this request yet.
   bool look_ahead(Client& client, Parsed& parsed);
+  bool is_ordinary(const Client& client) const;
+  bool may_run_at_once(const Parsed& parsed) const;
   void take(Client& client, const Command* command, command::Args args, const crdt::KeyRef* ref);
   // The error that refuses the command; "" if it may run.
   std::string check(Client& client, const Command& command, command::Args args,
@@ -119,6 +121,8 @@ class Dispatcher {
   ShardIndex owner(std::string_view key) const;
 
   // execution.cpp: running it here
+  void run_at_once(Client& client, const Command& command, command::Args args,
+                   const crdt::KeyRef& ref);
   void run(Client& client, const Command& command, command::Args args, command::Keyspace& keyspace,
            const crdt::KeyRef* ref);
   void call(const Command& command, command::Args args, command::Session& session,
@@ -143,7 +147,7 @@ class Dispatcher {
   resp::OutBuffer discarded_;
   std::vector<uint64_t> paused_;
   uint64_t clock_ = 0;  // cycles at the end of the last command
-  double cycles_per_us_;
+  double us_per_cycle_;
   uint64_t random_;
   uint32_t attention_ = 0;  // the node's, as of this batch
 };

@@ -15,6 +15,17 @@ uint64_t Dispatcher::next_random() {  // xorshift64*, G. Marsaglia, 2003
   return random_ * 0x2545f4914f6cdd1dULL;
 }
 
+void Dispatcher::run_at_once(Client& client, const Command& command, command::Args args,
+                             const crdt::KeyRef& ref) {
+  resp::Writer out(client.connection().output(), client.protocol);
+  current_ = &client;
+  current_command_ = &command;
+  client.last_command = &command;
+  call(command, args, client.session, out, own_, &ref, false, client.connection().peer_address());
+  current_ = nullptr;
+  current_command_ = nullptr;
+}
+
 void Dispatcher::run(Client& client, const Command& command, command::Args args,
                      command::Keyspace& keyspace, const crdt::KeyRef* ref) {
   const bool discarded = client.discards();
@@ -67,7 +78,16 @@ void Dispatcher::call(const Command& command, command::Args args, command::Sessi
       .hashed = ref,
   };
   const uint64_t began = clock_;
-  if ((spec.flags & command::kWrite) != 0) {
+  if ((spec.flags & command::kWrite) != 0 && &keyspace == &own_) {
+    const crdt::Store& store = shard_.store();
+    const crdt::Stamp before = store.last_write();
+    spec.handler(context);
+    if (store.last_write() != before) {
+      session.last_write = std::max(session.last_write, store.last_write());
+      shard_.count_change();
+    }
+    if (!in_transaction) shard_.seal_if_large();
+  } else if ((spec.flags & command::kWrite) != 0) {
     // Store by store: their clocks differ, and the latest stamp of all may be an earlier write's.
     const std::span<crdt::Store* const> stores = keyspace.stores();
     before_.clear();
@@ -95,18 +115,18 @@ void Dispatcher::account(const Command& command, command::Args args, const resp:
                          std::string_view address, std::string_view name, uint64_t took) {
   ShardStats& stats = shard_.stats();
   CommandStat& stat = stats.commands[command.id];
+  const auto micros = static_cast<int64_t>(static_cast<double>(took) * us_per_cycle_);
   if (further_part_) {
     stat.cycles += took;
   } else {
     ++stats.processed;
-    stat.add(took, cycles_per_us_);
+    stat.add(took, static_cast<uint64_t>(micros));
   }
   if (out.errors() != 0) [[unlikely]] {
     ++stat.failed;
     stats.count_error(out.last_error_code());
   }
   const config::Settings& settings = shard_.settings();
-  const auto micros = static_cast<int64_t>(static_cast<double>(took) / cycles_per_us_);
   if (settings.slowlog_log_slower_than >= 0 && micros >= settings.slowlog_log_slower_than &&
       (command.spec->flags & command::kSkipSlowlog) == 0) [[unlikely]] {
     shard_.node().slow_log().add(micros, args, address, name, shard_.now() / 1000,

@@ -41,10 +41,9 @@ struct CommandStat {
   Counter failed;
   std::array<Counter, kHistogramBuckets> histogram;
 
-  void add(uint64_t took, double per_us) {
+  void add(uint64_t took, uint64_t us) {
     ++calls;
     cycles += took;
-    const auto us = static_cast<uint64_t>(static_cast<double>(took) / per_us);
     const auto bucket = static_cast<size_t>(std::bit_width(us));
     ++histogram[bucket < kHistogramBuckets ? bucket : kHistogramBuckets - 1];
   }

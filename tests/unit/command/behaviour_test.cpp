@@ -164,7 +164,7 @@ TEST(Memory, AsksTheNode) {
   Client client;
   client.run("SET key value");
   const std::string usage = client.run("MEMORY USAGE key");
-  EXPECT_GE(std::stoi(usage.substr(1)), 24 + 8);
+  EXPECT_GE(std::stoi(usage.substr(1)), 16 + 8);
   EXPECT_LE(std::stoi(usage.substr(1)), 96);
   client.use_resp3();
   EXPECT_EQ(client.run("MEMORY MALLOC-STATS"), "=\"txt:allocator text\"");

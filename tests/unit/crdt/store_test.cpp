@@ -15,6 +15,36 @@ TEST(Store, SlotsAreThoseOfRedisCluster) {
   EXPECT_EQ(slot_of("foo{{bar}}zap"), slot_of("{bar"));
 }
 
+// WATCH goes by fingerprints, and EXEC must not be refused for what nobody has written.
+TEST(Store, ACollectionIsNoWrite) {
+  Site a(1);
+  const auto settle = [&] {
+    a.store.seal();
+    a.store.set_now(a.store.now() + 5000);
+    a.set_stability({a.store.clock().last(), {1}});
+    a.store.collect_step(SIZE_MAX);
+  };
+  int64_t sum = 0;
+  const KeyRef counter = make_ref(0, "counter");
+  const KeyRef session = make_ref(0, "session");
+  ASSERT_EQ(a.store.add(counter, 5, sum), AddResult::kOk);
+  a.set("counter", "7");  // observes the increments, which are collected when it is stable
+  a.set("session", "s");
+  a.store.set_deadline(session, a.store.now() + 1'000'000);
+  a.store.set_deadline(session, kNoDeadline);  // PERSIST, whose mark is collected
+  ASSERT_NE(a.store.guarded(), 0U);
+  const uint64_t counter_before = a.store.fingerprint(counter);
+  const uint64_t session_before = a.store.fingerprint(session);
+  settle();
+  ASSERT_EQ(a.store.guarded(), 0U);
+  EXPECT_EQ(a.store.fingerprint(counter), counter_before);
+  EXPECT_EQ(a.store.fingerprint(session), session_before);
+  ASSERT_EQ(a.store.add(counter, 0, sum), AddResult::kOk);
+  EXPECT_NE(a.store.fingerprint(counter), counter_before);
+  a.store.set_deadline(session, a.store.now() + 1'000'000);
+  EXPECT_NE(a.store.fingerprint(session), session_before);
+}
+
 // ---- Positions ----
 
 TEST(Store, ABatchIsAppliedOnceInOrder) {
