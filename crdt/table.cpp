@@ -33,7 +33,7 @@ void Table::erase(uint32_t index) {
 
 void Table::shrink() {
   const uint32_t wanted = used_ + used_ / 3 + 4;
-  if (capacity_ > 16 && wanted < capacity_ / 2) resize(wanted);
+  if (capacity_ > 16 && wanted < capacity_ / 2) resize(size_class(wanted));
 }
 
 void Table::resize(uint32_t capacity) {
