@@ -617,19 +617,30 @@ void Store::write_again(Stamp since) {
 void Store::flush(DbId db) {
   for (size_t n = 0; n < slots_.size(); ++n) {
     Slot& s = slots_[n];
-    if (s.table.size() == 0 && !s.evicted) continue;
+    if (s.table.size() == 0 && !s.evicted && s.flushes() == nullptr) continue;
     const auto id = static_cast<SlotId>(options_.slots.first + n);
     VersionVector seen = coverage(id);
+    // What is deleted here already counts: who deleted it may lose it before all others have it,
+    // and this flush has observed it as well.
     bool any = s.evicted;
+    if (s.flushes() != nullptr) {
+      any |= std::any_of(s.flushes()->begin(), s.flushes()->end(), [&](const FlushMark& m) {
+        return db == kEveryDb || m.db == kEveryDb || m.db == db;
+      });
+    }
     for (uint32_t i = 0; i < s.table.capacity();) {
       Entry* e = s.table.at(i);
-      if (e == nullptr || (db != kEveryDb && e->db() != db) || !e->exists()) {
+      if (e == nullptr || (db != kEveryDb && e->db() != db)) {
         ++i;
         continue;
       }
       any = true;
       InlineParts parts;
-      if (options_.replicated && !e->view(parts).contributions.empty()) {
+      if (!e->exists()) {
+        const bool told = seen.covers(e->stamp()) && e->view(parts).contributions.empty();
+        if (options_.replicated && !told) emit_entry(s, i, id);
+        ++i;
+      } else if (options_.replicated && !e->view(parts).contributions.empty()) {
         // A counter is reset key by key: only its contributions say what was observed.
         const std::string key(e->key());
         const KeyRef ref{key, e->db(), id, hash_key(e->db(), key)};

@@ -158,6 +158,27 @@ TEST(Slots, WhatAFlushHadSeenOfACounterIsKeptUntilTheFlushIsStable) {
   EXPECT_EQ(b.get("n"), "7");
 }
 
+// c has seen what a's flush and deletion removed. Both are lost with a before b has them.
+TEST(Slots, AFlushTellsAlsoWhatWasDeletedBeforeIt) {
+  Site a(1), b(2, {}, kNow + 10), c(3, {}, kNow + 20);
+  b.set("{g}k", "v");
+  b.add("{g}n", 5);
+  const Batch writes = b.store.seal();
+  for (Site* site : {&a, &c}) {
+    site->store.register_producer(2, 2, {});
+    ASSERT_EQ(site->store.apply(2, writes.bytes), Store::Applied::kApplied);
+  }
+  a.store.set_now(kNow + 50);
+  a.store.flush(0);
+  c.take(a);
+  ASSERT_EQ(c.get("{g}k"), "(nil)");
+  ASSERT_EQ(c.get("{g}n"), "(nil)");
+  c.store.flush(0);
+  b.take(c);
+  EXPECT_EQ(b.get("{g}k"), "(nil)");
+  EXPECT_EQ(b.get("{g}n"), "(nil)");
+}
+
 // An own delta that was lost, and that no value tells any more, is known from the slot that has it:
 // the slots are equal then.
 TEST(Slots, AJoinedSlotHasTheLastDeltasOfTheOtherSide) {
