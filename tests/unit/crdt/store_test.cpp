@@ -45,6 +45,71 @@ TEST(Store, ACollectionIsNoWrite) {
   EXPECT_NE(a.store.fingerprint(session), session_before);
 }
 
+// ---- Counters ----
+
+TEST(Store, AHotKeyIsOneDeltaABatch) {
+  Site a(1);
+  for (int i = 0; i < 1000; ++i) a.add("counter", 1);
+  for (int i = 0; i < 10; ++i) a.set("register", std::to_string(i));
+  a.store.del(make_ref(0, "register"));
+  EXPECT_EQ(a.store.seal().header.deltas, 2U);
+  a.add("counter", 1);
+  a.set("register", "again");
+  EXPECT_EQ(a.store.seal().header.deltas, 2U) << "what the batch before had is no rewrite";
+}
+
+// After a crash nobody knows how far the contribution of the run before had come.
+TEST(Store, ARunContinuesNoCounterOfTheRunBefore) {
+  Site a(1);
+  a.add("n", 5);
+  a.store.begin_incarnation(a.store.clock().next(a.store.now()));
+  EXPECT_EQ(a.add("n", 2), 7);
+  EXPECT_EQ(a.add("n", 2), 9);
+  KeyState state;
+  ASSERT_TRUE(a.store.state(make_ref(0, "n"), state));
+  ASSERT_EQ(state.contributions.size(), 2U);
+  EXPECT_EQ(state.contributions[0].total.integer, 5);
+  EXPECT_EQ(state.contributions[1].total.integer, 4);
+}
+
+// A contribution as another region had it once: less of it, or on a base that is not here yet.
+TEST(Store, AnIncrementIsMergedIntoItsOwnStateOnly) {
+  Site a(1), c(3);
+  c.store.register_producer(2, 2, {});
+  Millis at = kNow + 100;
+  const auto tell = [&](const KeyState& state) {
+    BatchWriter writer(2);
+    const Stamp stamp = Stamp::make(at, 0, 2);
+    const Stamp from = c.store.position(2)->upto;
+    std::string body;
+    encode_state(state, body);
+    writer.body({DeltaKind::kState, slot_of("n"), stamp, true, from ? from : Stamp{}}, "n", body);
+    at += 100;
+    EXPECT_EQ(c.store.apply(2, writer.seal(from, stamp).bytes), Store::Applied::kApplied);
+  };
+  const auto state_of = [](Site& site) {
+    KeyState state;
+    EXPECT_TRUE(site.store.state(make_ref(0, "n"), state));
+    return state;
+  };
+  a.add("n", 5);
+  const KeyState early = state_of(a);
+  a.add("n", 5);
+  c.take(a);
+  EXPECT_EQ(c.get("n"), "10");
+  tell(early);
+  EXPECT_EQ(c.get("n"), "10") << "of two states of a contribution the later one counts";
+  KeyState based = state_of(a);
+  based.kind = BaseKind::kValue;
+  based.base = Stamp::make(kNow + 150, 0, 2);
+  based.value = "100";
+  tell(based);
+  EXPECT_EQ(c.get("n"), "110") << "the base that came with it was new";
+  based.base = Stamp::make(kNow + 250, 0, 2);
+  tell(based);
+  EXPECT_EQ(state_of(c).base, based.base) << "another SET of the same value";
+}
+
 // ---- Positions ----
 
 TEST(Store, ABatchIsAppliedOnceInOrder) {
