@@ -43,7 +43,8 @@ TEST_F(NetTest, ALocalGateTurnsOtherMachinesAway) {
   const auto nobody = [](const sockaddr&) { return false; };
   Listener wide({&loops_[0]->reactor}, gate_, [](std::string_view) {});
   on_thread([&](Reactor&) {
-    ASSERT_FALSE(wide.open({.bind = {"127.0.0.1"}, .any_port = true, .is_local = nobody}));
+    ASSERT_FALSE(
+        wide.open({.bind = {"127.0.0.1"}, .port = 0, .any_port = true, .is_local = nobody}));
   });
   gate_.set_local_only(true);
   Client local(port_);
@@ -63,7 +64,9 @@ TEST_F(NetTest, ALocalGateTurnsOtherMachinesAway) {
 TEST_F(NetTest, ListenerResolvesNames) {
   start();
   Listener named({&loops_[0]->reactor}, gate_, [](std::string_view) {});
-  on_thread([&](Reactor&) { ASSERT_FALSE(named.open({.bind = {"localhost"}, .any_port = true})); });
+  on_thread([&](Reactor&) {
+    ASSERT_FALSE(named.open({.bind = {"localhost"}, .port = 0, .any_port = true}));
+  });
   Client client(named.port());
   client.send("ping\n");
   EXPECT_EQ(client.receive(5), "ping\n");
