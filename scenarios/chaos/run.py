@@ -6,7 +6,7 @@
   run.py --seed 7 soak                  its random choices from a seed
   run.py --disable-rule tombstones --expect-violation away_past_the_outbox
                                         passes only if the checks catch the missing rule, in one
-                                        of four runs: what comes of it is a matter of timing
+                                        of --runs where what comes of it is a matter of timing
 
 Exit status: 0 passed, 1 a promise was broken, 2 the scenario could not be staged.
 """
@@ -22,8 +22,6 @@ import node_scenarios   # noqa: F401
 from processes import EnvironmentFailure
 from scenario import SCENARIOS, Run
 
-CANARY_RUNS = 4
-
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
@@ -36,6 +34,8 @@ def main():
     parser.add_argument("--set", action="append", default=[], metavar="name=value",
                         help="an option of every node, instead of the scenario's own")
     parser.add_argument("--expect-violation", action="store_true")
+    parser.add_argument("--runs", type=int, default=1,
+                        help="with --expect-violation: how many may pass before one notices")
     given = parser.parse_args()
     if given.list or not given.name:
         for one in SCENARIOS.values():
@@ -47,7 +47,7 @@ def main():
     chosen = SCENARIOS[given.name]
     print(f"{chosen.name}, seed {seed}\n{chosen.text}\n", flush=True)
     status = stage(chosen, seed, given)
-    for again in range(1, CANARY_RUNS if given.expect_violation else 1):
+    for again in range(1, given.runs if given.expect_violation else 1):
         if status != 1:
             break
         print("Nothing noticed: another run.\n", flush=True)

@@ -83,7 +83,7 @@ TEST(Store, AnIncrementIsMergedIntoItsOwnStateOnly) {
     const Stamp from = c.store.position(2)->upto;
     std::string body;
     encode_state(state, body);
-    writer.body({DeltaKind::kState, slot_of("n"), stamp, true, from ? from : Stamp{}}, "n", body);
+    writer.body({DeltaKind::kState, slot_of("n"), stamp, true, from}, "n", body);
     at += 100;
     EXPECT_EQ(c.store.apply(2, writer.seal(from, stamp).bytes), Store::Applied::kApplied);
   };
