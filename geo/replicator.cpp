@@ -299,6 +299,19 @@ Stamp Replicator::position(const Feed& feed) const {
 
 // ---- Deltas ----
 
+// A stream rests on what its region has collected, and for whom it did not know it did not wait: a
+// deletion in there no longer lists the increments that it had observed, and theirs may come later.
+// So what is there when two regions meet comes by slots, unless that is nothing.
+bool Replicator::meets(const Feed& feed) const {
+  if (position(feed) || canary_.no_slot_heal) return false;
+  if (feed.sealed) return true;
+  const auto of_others = [&](const Beacon::Position& p) {
+    const RegionId r = p.seen.region;
+    return p.seen.upto && r != options_.self.region && r != feed.sender.address.region;
+  };
+  return feed.has && std::any_of(feed.has->begin(), feed.has->end(), of_others);
+}
+
 void Replicator::handle(Feed& feed, const BatchMessage& m, Millis now) {
   // What the sender has seen of an earlier life of this region its full beacon tells first.
   if (regions_[feed.sender.address.region].lapsed || (began_with_nothing() && !feed.has)) {
@@ -316,6 +329,11 @@ void Replicator::handle(Feed& feed, const BatchMessage& m, Millis now) {
     return;
   }
   feed.sealed = std::max(feed.sealed, header.to);
+  if (meets(feed)) {
+    put_aside(feed, header, m.bytes);
+    pull(feed, now);
+    return;
+  }
   if (take(feed, m.bytes, now)) drain_aside(feed, now);
 }
 
@@ -372,6 +390,10 @@ void Replicator::pull(Feed& feed, Millis now) {
   if (canary_.no_pull || regions_[feed.sender.address.region].lapsed) return;
   if (feed.pulling && now - feed.pull_sent_at < options_.pull_timeout) return;
   if (healing_from(feed.sender.address)) return;
+  if (meets(feed)) {
+    start_heal(feed, feed.sender.slots, "we had not met", now);
+    return;
+  }
   feed.pulling = true;
   feed.pull_sent_at = now;
   feed.pull_from = position(feed);
@@ -469,7 +491,7 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
     return;
   }
   if (regions_[origin].lapsed) return;
-  if (m.sealed > position(feed)) {
+  if (m.sealed > position(feed) || meets(feed)) {
     pull(feed, now);
     return;
   }

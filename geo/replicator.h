@@ -11,7 +11,9 @@
 //  2. A beacon a second tells `sealed` and `head`. A receiver behind `sealed` pulls; one that is
 //     not moves its position to `head`, so that vectors pass over idle producers too.
 //  3. A pull is answered from the producer's log. If the log no longer reaches back, the receiver
-//     heals by slots: it fetches every slot of that producer which differs and joins it.
+//     heals by slots: it fetches every slot of that producer which differs and joins it. So does
+//     who has nothing of that producer yet: its log rests on what was collected without waiting
+//     for whom it had not met.
 //  4. Beacons carry digests of a few slots in turn. Where two regions have seen the same deltas of
 //     a slot and digests differ (twice), the slot is fetched and joined; also where one lacks a
 //     delta that no stream will bring, because it lies in a gap of what it has seen.
@@ -274,6 +276,7 @@ class Replicator {
                  const std::shared_ptr<const std::string>& bytes);
   void drain_aside(Feed& feed, Millis now);
   void pull(Feed& feed, Millis now);
+  bool meets(const Feed& feed) const;
   void pass_over(const Feed& feed, Stamp upto);
   Heal* start_heal(const Feed& from, SlotRange slots, const std::string& why, Millis now);
   void continue_heal(Heal& heal, Millis now);
