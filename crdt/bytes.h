@@ -79,16 +79,8 @@ class Reader {
   uint16_t u16() { return fixed<uint16_t>(); }
   uint64_t u64() { return fixed<uint64_t>(); }
   uint64_t varint() {
-    uint64_t v = 0;
-    for (int shift = 0; shift < 64; shift += 7) {
-      if (at_ == end_) break;
-      const auto b = static_cast<uint8_t>(*at_++);
-      if (shift == 63 && b > 1) break;
-      v |= static_cast<uint64_t>(b & 0x7f) << shift;
-      if (b < 0x80) return v;
-    }
-    fail();
-    return 0;
+    if (at_ != end_ && static_cast<uint8_t>(*at_) < 0x80) return static_cast<uint8_t>(*at_++);
+    return long_varint();
   }
   int64_t svarint() { return unzigzag(varint()); }
   Stamp stamp() { return Stamp{u64()}; }
@@ -104,6 +96,18 @@ class Reader {
   }
 
  private:
+  uint64_t long_varint() {
+    uint64_t v = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+      if (at_ == end_) break;
+      const auto b = static_cast<uint8_t>(*at_++);
+      if (shift == 63 && b > 1) break;
+      v |= static_cast<uint64_t>(b & 0x7f) << shift;
+      if (b < 0x80) return v;
+    }
+    fail();
+    return 0;
+  }
   template <class T>
   T fixed() {
     T v{};

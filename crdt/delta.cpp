@@ -1,6 +1,7 @@
 #include "crdt/delta.h"
 
 #include <algorithm>
+#include <deque>
 #include <bit>
 #include <utility>
 
@@ -73,7 +74,7 @@ void write_delta(std::string& out, Stamp before, const Delta& d, const VersionVe
 }
 
 const char* read_delta(Reader& in, RegionId region, Stamp before, Delta& d,
-                       std::deque<VersionVector>& switched) {
+                       std::list<VersionVector>& switched) {
   d = {};
   const uint8_t flags = in.u8();
   const uint8_t kind = flags & kKind;

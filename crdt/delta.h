@@ -25,7 +25,7 @@
 // nothing; (4) the stamps of a batch rise from delta to delta.
 #pragma once
 
-#include <deque>
+#include <list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -110,7 +110,7 @@ class BatchReader {
  private:
   Reader in_;
   BatchHeader header_;
-  std::deque<VersionVector> switched_;
+  std::list<VersionVector> switched_;
   const VersionVector* context_ = &header_.context;
   Stamp last_;
   uint32_t left_ = 0;

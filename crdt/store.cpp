@@ -69,21 +69,6 @@ void Store::prefetch(std::span<const KeyRef> keys) const {
   }
 }
 
-// What a batch fetches (some 300 bytes a key) waits in the second-level cache until it is merged.
-void Store::prefetch_batch(std::string_view batch) const {
-  std::array<KeyRef, kPrefetchMax> refs;
-  BatchReader reader(batch);
-  Delta d;
-  for (bool more = true; more;) {
-    size_t n = 0;
-    while (n < refs.size() && (more = reader.next(d))) {
-      if (d.kind == DeltaKind::kFlush || !options_.slots.contains(d.slot)) continue;
-      refs[n++] = KeyRef{d.key, d.db, d.slot, hash_key(d.db, d.key)};
-    }
-    prefetch({refs.data(), n});
-  }
-}
-
 const Entry* Store::peek(const KeyRef& ref) const {
   const Table& t = slot(ref.slot).table;
   const uint32_t i = t.find(ref.hash, ref.db, ref.key);

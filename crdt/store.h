@@ -113,7 +113,6 @@ class Store {
   // address that the one before holds, overlap with those of the other keys.
   static constexpr size_t kPrefetchMax = 64;
   void prefetch(std::span<const KeyRef> keys) const;  // at most kPrefetchMax
-  void prefetch_batch(std::string_view batch) const;  // all its keys, whether it validates or not
   // The visible entry, or null. peek() leaves the access clock alone, find() touches it.
   const Entry* find(const KeyRef& ref);
   const Entry* peek(const KeyRef& ref) const;
@@ -381,8 +380,14 @@ class Store {
   AddResult add_total(const KeyRef& ref, const Total& amount, std::string& result);
 
   // Merging.
-  void apply_delta(const Delta& delta);
-  void raise_changed(std::string_view batch, SlotRange slots);
+  struct Decoded {
+    Delta delta;
+    KeyRef ref;
+  };
+  void decode(BatchReader& reader, SlotRange slots);
+  void prefetch_decoded(size_t from) const;
+  void apply_delta(const Delta& delta, const KeyRef& ref);
+  void raise_changed(RegionId region);
   void apply_base(Slot& s, const KeyRef& ref, const Delta& delta);
   void apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
                    const VersionVector& own, bool complete = true);
@@ -465,6 +470,7 @@ class Store {
   Canary canary_;
   uint64_t random_ = 0x2545f4914f6cdd1d;
   KeyState scratch_state_;
+  std::vector<Decoded> decoded_;  // the batch that is merged
   mutable std::string scratch_;
 };
 

@@ -228,33 +228,28 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
   assert(it != positions_.end());
   if (header.to <= it->upto) return Applied::kDuplicate;
   if (header.from > it->upto) return Applied::kGap;
-  prefetch_batch(bytes);
-  if (!canary_.ignore_prev) {
-    BatchReader ahead(bytes);
-    Delta d;
-    while (ahead.next(d)) {
-      if (!d.has_prev || d.prev <= it->upto || !options_.slots.contains(d.slot)) continue;
-      if (d.prev <= coverage_of(d.slot, header.region).upto) continue;
-      if (slot_gap != nullptr) *slot_gap = d.slot;
-      return Applied::kSlotGap;
-    }
+  decode(reader, options_.slots);
+  for (const auto& [d, ref] : decoded_) {
+    if (!d.has_prev || d.prev <= it->upto || canary_.ignore_prev) continue;
+    if (d.prev <= coverage_of(d.slot, header.region).upto) continue;
+    if (slot_gap != nullptr) *slot_gap = d.slot;
+    return Applied::kSlotGap;
   }
   clock_.observe(header.to);
   observed_.unite(header.context);
   observed_.unite(header.observed);
-  Delta d;
-  while (reader.next(d)) {
+  for (size_t i = 0; i < decoded_.size(); ++i) {
+    prefetch_decoded(i);
+    const auto& [d, ref] = decoded_[i];
     // An overlapping batch repeats what was applied; metadata of it may have been collected since.
     if (d.stamp <= it->upto && !Coverage::within(it->gaps, d.stamp)) continue;
-    const bool ours = options_.slots.contains(d.slot);
     // Nor one that came with a slot, or that is pulled again after a restart, when the log brought
     // back all but the position. (The slot's last delta says nothing of earlier ones: of a slot
     // that was damaged, the log may have no more than the end.)
-    if (!ours) continue;
     const VersionVector* repaired = slot(d.slot).repaired();
-    if (repaired == nullptr || !repaired->covers(d.stamp)) apply_delta(d);
+    if (repaired == nullptr || !repaired->covers(d.stamp)) apply_delta(d, ref);
   }
-  raise_changed(bytes, options_.slots);
+  raise_changed(header.region);
   unite(*it, header.self());
   return Applied::kApplied;
 }
@@ -271,21 +266,22 @@ void Store::replay(std::string_view bytes, SlotRange merged) {
   }
   observed_.unite(header.context);
   observed_.unite(header.observed);
-  Delta d;
   std::vector<std::pair<SlotId, Stamp>> followed;
   std::set<SlotId> lacking;  // slots of which an earlier delta is missing
-  while (reader.next(d)) {
-    if (!slots.contains(d.slot)) continue;
+  decode(reader, slots);
+  for (size_t i = 0; i < decoded_.size(); ++i) {
+    prefetch_decoded(i);
+    const auto& [d, ref] = decoded_[i];
     // Of others the slot may have a late delta and lack earlier ones, if it was damaged once.
     const VersionVector* seen = slot(d.slot).repaired();
     if (own ? d.stamp <= changed(d.slot, header.region) : seen && seen->covers(d.stamp)) continue;
     if (!own && d.has_prev && d.prev > coverage_of(d.slot, header.region).upto) {
       lacking.insert(d.slot);
     }
-    apply_delta(d);
+    apply_delta(d, ref);
     if (!own && !lacking.contains(d.slot)) followed.emplace_back(d.slot, d.stamp);
   }
-  raise_changed(bytes, slots);
+  raise_changed(header.region);
   for (const auto& [id, stamp] : followed) {
     Coverage seen = header.self();
     seen.cut(stamp);
@@ -302,17 +298,37 @@ void Store::follow(uint64_t producer, Stamp from, const Coverage& told, SlotRang
 
 // After the whole batch: a state in it may have been born before a delta of another key that
 // comes earlier in the batch (seal() keeps a key's last write), and is news all the same.
-void Store::raise_changed(std::string_view bytes, SlotRange slots) {
-  BatchReader reader(bytes);
-  Delta d;
-  while (reader.next(d)) {
-    if (!slots.contains(d.slot)) continue;
-    Stamp& changed = changed_ref(d.slot, d.stamp.region());
+void Store::raise_changed(RegionId region) {
+  if (decoded_.empty()) return;
+  Stamp* const first = &changed_ref(options_.slots.first, region);
+  for (const auto& [d, ref] : decoded_) {
+    Stamp& changed = first[static_cast<size_t>(d.slot - options_.slots.first) * regions_.size()];
     changed = std::max(changed, d.stamp);
   }
 }
 
-void Store::apply_delta(const Delta& d) {
+// Once, for all that looks at the batch: decoding is most of what a merge takes.
+void Store::decode(BatchReader& reader, SlotRange slots) {
+  constexpr size_t kKept = 4096;
+  if (decoded_.capacity() > kKept) decoded_ = {};
+  decoded_.clear();
+  Delta d;
+  while (reader.next(d)) {
+    if (!slots.contains(d.slot)) continue;
+    decoded_.push_back({d, {d.key, d.db, d.slot, hash_key(d.db, d.key)}});
+  }
+}
+
+// As many as are prefetched at once, when the first of them is reached.
+void Store::prefetch_decoded(size_t from) const {
+  if (from % kPrefetchMax != 0) return;
+  std::array<KeyRef, kPrefetchMax> refs;
+  const size_t n = std::min(refs.size(), decoded_.size() - from);
+  for (size_t i = 0; i < n; ++i) refs[i] = decoded_[from + i].ref;
+  prefetch({refs.data(), n});
+}
+
+void Store::apply_delta(const Delta& d, const KeyRef& ref) {
   Slot& s = slot(d.slot);
   touch_dirty(s);
   ++stats_.merged_deltas;
@@ -325,7 +341,6 @@ void Store::apply_delta(const Delta& d) {
     add_flush(s, mark);
     return;
   }
-  const KeyRef ref{d.key, d.db, d.slot, hash_key(d.db, d.key)};
   switch (d.kind) {
     case DeltaKind::kSet:
     case DeltaKind::kDelete:
