@@ -35,7 +35,9 @@ size_t Store::expire_step(size_t budget) {
 size_t Store::expire_slot(Slot& s) {
   size_t found = 0;
   s.next_deadline = kNoDeadline;
+  constexpr uint32_t kAhead = 8;
   for (uint32_t i = 0; i < s.table.capacity();) {
+    if (i + kAhead < s.table.capacity()) __builtin_prefetch(s.table.at(i + kAhead));
     Entry* e = s.table.at(i);
     if (e == nullptr || e->has(Entry::kHidden) || !e->exists()) {
       ++i;

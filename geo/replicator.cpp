@@ -39,10 +39,11 @@ const char* peer_state_name(PeerState state) {
 
 Counters& Counters::operator+=(const Counters& o) {
   for (const auto field :
-       {&Counters::batches_sent, &Counters::bytes_sent, &Counters::batches_applied,
-        &Counters::bytes_applied, &Counters::duplicates, &Counters::gaps, &Counters::slot_gaps,
-        &Counters::pulls, &Counters::heals, &Counters::slots_joined, &Counters::digest_mismatches,
-        &Counters::malformed, &Counters::id_conflicts, &Counters::refused, &Counters::aside_dropped,
+       {&Counters::batches_sent, &Counters::bytes_sent, &Counters::deltas_sent,
+        &Counters::batches_applied, &Counters::bytes_applied, &Counters::duplicates,
+        &Counters::gaps, &Counters::slot_gaps, &Counters::pulls, &Counters::heals,
+        &Counters::slots_joined, &Counters::digest_mismatches, &Counters::malformed,
+        &Counters::id_conflicts, &Counters::refused, &Counters::aside_dropped,
         &Counters::skew_alarms}) {
     this->*field += o.*field;
   }
@@ -537,6 +538,7 @@ void Replicator::on_sealed(const crdt::Batch& batch, Millis now) {
     host_.secure_clock(batch.header.to);
     ++counters_.batches_sent;
     counters_.bytes_sent += batch.bytes.size();
+    counters_.deltas_sent += batch.header.deltas;
     sealed_bytes_ += batch.bytes.size();
     sealed_marks_.emplace_back(batch.header.to, sealed_bytes_);
     if (sealed_marks_.size() > kSealedMarksMax) thin_out_marks();

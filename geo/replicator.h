@@ -130,7 +130,7 @@ struct Start {
 };
 
 struct Counters {
-  uint64_t batches_sent = 0, bytes_sent = 0;
+  uint64_t batches_sent = 0, bytes_sent = 0, deltas_sent = 0;
   uint64_t batches_applied = 0, bytes_applied = 0, duplicates = 0;
   uint64_t gaps = 0, slot_gaps = 0, pulls = 0, heals = 0, slots_joined = 0;
   uint64_t digest_mismatches = 0;

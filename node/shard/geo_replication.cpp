@@ -294,6 +294,7 @@ std::vector<std::pair<std::string, std::string>> GeoReplication::info() {
   add("geo_stable_ms_ago", std::max<crdt::Millis>(0, node_.wall_ms() - stable.ms()));
   add("geo_batches_sent", c.batches_sent);
   add("geo_batch_bytes_sent", c.bytes_sent);
+  add("geo_deltas_sent", c.deltas_sent);
   add("geo_batches_applied", c.batches_applied);
   add("geo_batch_bytes_applied", c.bytes_applied);
   add("geo_duplicates", c.duplicates);

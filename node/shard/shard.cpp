@@ -48,6 +48,7 @@ Shard::Shard(Node& node, ShardIndex index, crdt::SlotRange slots,
       services_(std::make_unique<Services>(*this)),
       dispatcher_(*this),
       ticker_(io_),
+      snapshot_timer_(io_),
       seal_timer_(io_) {
   random_ += index * 0x9e3779b97f4a7c15ULL;
   store_.set_now(node.wall_ms());

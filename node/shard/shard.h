@@ -145,10 +145,20 @@ class Shard {
 
  private:
   static constexpr int kEvictionsPerCommand = 64;
-  static constexpr size_t kExpireCells = 200;      // cells per step of a cycle
-  static constexpr int64_t kExpireBudgetUs = 500;  // per tick of 10 ms, times the effort
-  static constexpr int64_t kSnapshotBudgetUs = 1500;
-  static constexpr size_t kSnapshotPortionBytes = 1 << 20;
+  // Work that clients need not wait for is done in slices, each of which delays those that have
+  // come meanwhile by no more than itself; between two of them they are served. One slice of each
+  // kind a tick, and ticks this soon after each other, divided by active-expire-effort, while one
+  // of them leaves work.
+  static constexpr int64_t kSliceUs = 500;
+  static constexpr auto kBehindTick = std::chrono::microseconds(1000);
+  static constexpr size_t kCellsPerStep = 200;  // between two looks at the clock
+  // A snapshot's slices are so short that they hardly show among the others' latencies (one slot at
+  // the least), and follow each other at once while nobody asks for anything.
+  static constexpr int64_t kSnapshotSliceUs = 50;
+  static constexpr auto kSnapshotPause = std::chrono::microseconds(250);
+  static constexpr auto kSnapshotDiskPause = std::chrono::milliseconds(2);
+  // What waits for the disk is memory that the snapshot takes.
+  static constexpr size_t kSnapshotQueueBytes = 1 << 20;
 
   struct Mail {
     std::vector<std::unique_ptr<Forward>> forwards;
@@ -170,8 +180,11 @@ class Shard {
   void tick();
   void settle_alone();
   void expire_cycle();
+  void collection_cycle();
   void eviction_cycle();
-  void snapshot_step();
+  void note_cycle(const char* event, std::chrono::steady_clock::time_point begin);
+  void schedule_snapshot(std::chrono::microseconds after);
+  std::chrono::microseconds snapshot_step();
   void measure_rates();
 
   Node& node_;
@@ -185,12 +198,14 @@ class Shard {
   Dispatcher dispatcher_;
   std::unique_ptr<ReplicationLink> link_;
   boost::asio::steady_timer ticker_;
+  boost::asio::steady_timer snapshot_timer_;
   boost::asio::steady_timer seal_timer_;
   bool seal_timer_armed_ = false;
   bool turn_begun_ = false;
   bool disk_failing_ = false;  // as of this turn's begin
   bool sealed_in_turn_ = false;
   bool active_expire_ = true;
+  bool behind_ = false;  // the last tick left work
   bool stopping_ = false;
   bool link_ready_ = false;
   crdt::Millis unsealed_since_ = 0;  // steady milliseconds of the first delta not sealed; 0: none
@@ -211,6 +226,7 @@ class Shard {
   size_t others_memory_ = 0;  // of the other shards, as of this turn
   uint64_t random_ = 0x9e3779b97f4a7c15ULL;
   size_t snapshot_cursor_ = 0;
+  uint64_t snapshot_processed_ = 0;  // commands, when its last slice ended
   SnapshotDone snapshot_done_;
   SnapshotOutcome snapshot_outcome_;
   std::deque<crdt::Conflict> conflicts_;

@@ -48,26 +48,25 @@ Choice choice_of(config::EvictionPolicy policy) {
 }  // namespace
 
 void Shard::schedule_tick() {
-  const bool busy = link_ != nullptr || snapshot_done_ != nullptr || store_.needs_collection() ||
-                    node_.attention() != 0 || over_memory();
-  reactor_.arm(ticker_, std::chrono::milliseconds(busy ? kBusyTickMs : kIdleTickMs),
-               [this](const boost::system::error_code& error) {
-                 if (error) return;
-                 begin_turn();
-                 tick();
-                 schedule_tick();
-               });
+  using std::chrono::microseconds;
+  const bool busy =
+      link_ != nullptr || store_.needs_collection() || node_.attention() != 0 || over_memory();
+  microseconds after = std::chrono::milliseconds(busy ? kBusyTickMs : kIdleTickMs);
+  if (behind_) after = kBehindTick / settings_->active_expire_effort;
+  reactor_.arm(ticker_, after, [this](const boost::system::error_code& error) {
+    if (error) return;
+    begin_turn();
+    tick();
+    schedule_tick();
+  });
 }
 
 void Shard::tick() {
+  behind_ = false;
   const bool may_write = !node_.loading();
   if (may_write && active_expire_) expire_cycle();
-  if (may_write && store_.needs_collection()) {
-    settle_alone();
-    store_.collect_step(kExpireCells);
-  }
+  if (may_write && store_.needs_collection()) collection_cycle();
   if (may_write && over_memory()) eviction_cycle();
-  if (snapshot_done_) snapshot_step();
   node_.check_pause();
   const uint32_t blocking = kPauseWrites | kPauseAll | kLogCongested;
   if ((node_.attention() & blocking) == 0) dispatcher_.resume_paused();
@@ -91,14 +90,22 @@ void Shard::settle_alone() {
 
 void Shard::expire_cycle() {
   const auto begin = Clock::now();
-  const int64_t budget = kExpireBudgetUs * settings_->active_expire_effort;
-  while (store_.expire_step(kExpireCells) > 0 && micros_since(begin) < budget) {
+  bool more = true;
+  while (more && micros_since(begin) < kSliceUs) more = store_.expire_step(kCellsPerStep) > 0;
+  behind_ |= more;
+  note_cycle("expire-cycle", begin);
+}
+
+void Shard::collection_cycle() {
+  settle_alone();
+  const auto begin = Clock::now();
+  bool more = true;
+  while (more && micros_since(begin) < kSliceUs) {
+    const uint64_t before = store_.guarded() + store_.tombstones();
+    store_.collect_step(kCellsPerStep);
+    more = store_.guarded() + store_.tombstones() < before;
   }
-  const int64_t threshold = settings_->latency_monitor_threshold.count();
-  const int64_t took_ms = micros_since(begin) / 1000;
-  if (threshold > 0 && took_ms >= threshold) {
-    node_.latency().add("expire-cycle", took_ms, now() / 1000);
-  }
+  behind_ |= more;
 }
 
 bool Shard::over_memory() const {
@@ -124,33 +131,44 @@ bool Shard::make_room() {
 
 void Shard::eviction_cycle() {
   const auto begin = Clock::now();
-  while (over_memory() && micros_since(begin) < kExpireBudgetUs) {
-    if (!make_room()) break;
-    if (store_.visible_keys(0) == 0 && store_.memory_bytes() == 0) break;
+  bool more = over_memory();
+  while (more && micros_since(begin) < kSliceUs) {
+    const size_t before = store_.memory_bytes();
+    make_room();
+    more = over_memory() && store_.memory_bytes() < before;
   }
+  behind_ |= more;
+  note_cycle("eviction-cycle", begin);
+}
+
+void Shard::note_cycle(const char* event, Clock::time_point begin) {
   const int64_t threshold = settings_->latency_monitor_threshold.count();
   const int64_t took_ms = micros_since(begin) / 1000;
-  if (threshold > 0 && took_ms >= threshold) {
-    node_.latency().add("eviction-cycle", took_ms, now() / 1000);
-  }
+  if (threshold > 0 && took_ms >= threshold) node_.latency().add(event, took_ms, now() / 1000);
 }
 
 void Shard::start_snapshot(SnapshotDone done) {
   snapshot_cursor_ = 0;
   snapshot_outcome_ = {};
   snapshot_done_ = std::move(done);
-  ticker_.cancel();
-  begin_turn();
-  snapshot_step();
-  schedule_tick();
+  schedule_snapshot({});
 }
 
-void Shard::snapshot_step() {
+void Shard::schedule_snapshot(std::chrono::microseconds after) {
+  reactor_.arm(snapshot_timer_, after, [this](const boost::system::error_code& error) {
+    if (error) return;
+    begin_turn();
+    const std::chrono::microseconds pause = snapshot_step();
+    if (snapshot_done_) schedule_snapshot(pause);
+  });
+}
+
+// Returns when the next one is due, if this one was not the last.
+std::chrono::microseconds Shard::snapshot_step() {
   persist::Storage* storage = node_.storage();
   const crdt::SlotRange range = store_.options().slots;
   const auto begin = Clock::now();
   std::string bytes;
-  size_t queued = 0;
   seal();  // what a slot holds must be in the log before the slot is, or peers would miss it
   while (snapshot_cursor_ < range.size()) {
     // A queue that is full drains only once the disk works again, which may take for ever.
@@ -158,15 +176,16 @@ void Shard::snapshot_step() {
       snapshot_outcome_.broken_off = true;
       break;
     }
-    if (storage->congested() || queued >= kSnapshotPortionBytes ||
-        micros_since(begin) >= kSnapshotBudgetUs) {
-      return;
+    if (storage->queued_bytes() >= kSnapshotQueueBytes) return kSnapshotDiskPause;
+    if (micros_since(begin) >= kSnapshotSliceUs) {
+      const bool idle = stats_.processed == snapshot_processed_;
+      snapshot_processed_ = stats_.processed;
+      return idle ? std::chrono::microseconds{} : kSnapshotPause;
     }
     const auto slot = static_cast<crdt::SlotId>(range.first + snapshot_cursor_++);
     if (!store_.slot_dirty(slot)) continue;
     bytes.clear();
     store_.encode_slot(slot, bytes);
-    queued += bytes.size();
     if (storage->put_slot(slot, std::move(bytes)) != 0) {
       store_.mark_clean(slot);
     } else {
@@ -176,6 +195,7 @@ void Shard::snapshot_step() {
   }
   const SnapshotDone done = std::exchange(snapshot_done_, nullptr);
   done(snapshot_outcome_);
+  return {};
 }
 
 void Shard::measure_rates() {

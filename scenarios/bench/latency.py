@@ -1,0 +1,89 @@
+"""How long single requests take: under half of what the server could do, while a million keys
+expire at once, and while the table grows."""
+import subprocess
+import time
+
+from contenders import KEYS, Redis, bare_atoll, fill, load, paced, running
+from goals import at_most
+
+SERVERS = {"redis": Redis, "atoll": bare_atoll}
+
+
+def latency(quick):
+    _half_load(4 if quick else 20)
+    _expiry(200_000 if quick else KEYS)
+
+
+def growth(keys):
+    """Many keys in one go, with single requests between them."""
+    print(f"\n## Growth\n\n{keys:,} keys of 8 B, written with pipelines of 16 on 4 connections, while "
+          "1,000 GETs a second are timed.\n\n| server | keys/s | p99 us | p99.9 us | longest us | "
+          "goal |\n|---|---:|---:|---:|---:|---|", flush=True)
+    with running(atoll=bare_atoll) as servers:
+        port = servers["atoll"].port
+        started = time.monotonic()
+        writer = subprocess.Popen(
+            ["taskset", "-c", "1", "redis-benchmark", "-p", str(port), "-q", "-c", "4", "-P", "16",
+             "-n", str(keys), "-r", str(1 << 40), "-d", "8", "-t", "set"],
+            stdout=subprocess.DEVNULL)
+        worst = []
+        while writer.poll() is None:
+            worst.append(paced(port, 1000, 10, sets=0))
+        took = time.monotonic() - started
+        longest = max(w["max"] for w in worst)
+        print(f"| atoll | {servers['atoll'].client().dbsize() / took:,.0f} | "
+              f"{max(w['p99'] for w in worst):.0f} | {max(w['p999'] for w in worst):.0f} | "
+              f"{longest:.0f} | {at_most('longest reply while growing, us', longest, 2000, '{:.0f}')} "
+              "|", flush=True)
+
+
+def _half_load(seconds):
+    print(f"\n## Latency\n\nHalf of what redis-server does without pipelining, for {seconds} s, half "
+          "SETs, 50 connections, from when a request was due.\n\n"
+          "| server | requests/s | p50 us | p99 us | p99.9 us | goal |\n|---|---:|---:|---:|---:|---|",
+          flush=True)
+    with running(**SERVERS) as servers:
+        for server in servers.values():
+            fill(server.port, KEYS, 64)
+        peak, _ = load(servers["redis"].port, "set", 1, 200_000)
+        rounds = {name: [] for name in servers}
+        for _ in range(3):
+            for name, server in servers.items():
+                rounds[name].append(paced(server.port, int(peak / 2), seconds))
+    for name, figures in rounds.items():
+        p50, p99, p999 = (sorted(f[q] for f in figures)[1] for q in ("p50", "p99", "p999"))
+        goal = ""
+        if name == "atoll":
+            goal = "; ".join(
+                at_most(f"{q} at half load to redis'", mine / theirs, 1.0)
+                for q, mine, theirs in zip(("p50", "p99", "p99.9"), (p50, p99, p999), redis))
+        else:
+            redis = p50, p99, p999
+        print(f"| {name} | {figures[0]['per_second']:,.0f} | {p50:.0f} | {p99:.0f} | {p999:.0f} | "
+              f"{goal} |", flush=True)
+
+
+def _expiry(keys):
+    print(f"\n## Expiry\n\n{keys:,} keys expire in the same millisecond, while 2,000 GETs a second "
+          "are timed.\n\n| server | gone after s | longest us | goal |\n|---|---:|---:|---|",
+          flush=True)
+    with running(**SERVERS) as servers:
+        for name, server in servers.items():
+            at = time.time() + 8 + keys / 100_000
+            fill(server.port, keys, 64, (b"PXAT", b"%d" % (at * 1000)))
+            client = server.client()
+            time.sleep(max(0, at - 2 - time.time()))
+            assert client.dbsize() == keys, "filling took longer than the keys live"
+            figures = paced(server.port, 2000, 8, sets=0, wait=False)
+            time.sleep(max(0, at - time.time()))
+            left = client.dbsize()
+            while left and time.time() < at + 60:
+                time.sleep(0.05)
+                left = client.dbsize()
+            gone = time.time() - at
+            longest = figures()["max"]
+            goal = ""
+            if name == "atoll":
+                goal = at_most("seconds until expired keys are gone", gone, 2.0) + (
+                    "; " + at_most("longest reply meanwhile, us", longest, 5000, "{:.0f}"))
+            print(f"| {name} | {gone:.2f} | {longest:.0f} | {goal} |", flush=True)
