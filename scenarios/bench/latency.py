@@ -24,7 +24,7 @@ def growth(keys):
         started = time.monotonic()
         writer = subprocess.Popen(
             ["taskset", "-c", "1", "redis-benchmark", "-p", str(port), "-q", "-c", "4", "-P", "16",
-             "-n", str(keys), "-r", str(1 << 40), "-d", "8", "-t", "set"],
+             "-n", str(keys), "-r", "2000000000", "-d", "8", "-t", "set"],
             stdout=subprocess.DEVNULL)
         worst = []
         while writer.poll() is None:
