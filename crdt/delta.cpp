@@ -1,8 +1,8 @@
 #include "crdt/delta.h"
 
 #include <algorithm>
-#include <deque>
 #include <bit>
+#include <deque>
 #include <utility>
 
 #include "crdt/table.h"

@@ -385,6 +385,7 @@ class Store {
     KeyRef ref;
   };
   void decode(BatchReader& reader, SlotRange slots);
+  void forget_decoded();
   void prefetch_decoded(size_t from) const;
   void apply_delta(const Delta& delta, const KeyRef& ref);
   void raise_changed(RegionId region);

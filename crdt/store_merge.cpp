@@ -1,5 +1,6 @@
 // The store: merging what other regions wrote, and what this region knows of them.
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <set>
 
@@ -250,6 +251,7 @@ Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* s
     if (repaired == nullptr || !repaired->covers(d.stamp)) apply_delta(d, ref);
   }
   raise_changed(header.region);
+  forget_decoded();
   unite(*it, header.self());
   return Applied::kApplied;
 }
@@ -287,6 +289,7 @@ void Store::replay(std::string_view bytes, SlotRange merged) {
     seen.cut(stamp);
     learn_coverage(slot(id), id, std::move(seen));
   }
+  forget_decoded();
 }
 
 void Store::follow(uint64_t producer, Stamp from, const Coverage& told, SlotRange merged) {
@@ -309,14 +312,18 @@ void Store::raise_changed(RegionId region) {
 
 // Once, for all that looks at the batch: decoding is most of what a merge takes.
 void Store::decode(BatchReader& reader, SlotRange slots) {
-  constexpr size_t kKept = 4096;
-  if (decoded_.capacity() > kKept) decoded_ = {};
-  decoded_.clear();
+  forget_decoded();
   Delta d;
   while (reader.next(d)) {
     if (!slots.contains(d.slot)) continue;
     decoded_.push_back({d, {d.key, d.db, d.slot, hash_key(d.db, d.key)}});
   }
+}
+
+void Store::forget_decoded() {
+  constexpr size_t kKept = 4096;
+  if (decoded_.capacity() > kKept) std::vector<Decoded>().swap(decoded_);
+  decoded_.clear();
 }
 
 // As many as are prefetched at once, when the first of them is reached.

@@ -302,9 +302,10 @@ Stamp Replicator::position(const Feed& feed) const {
 
 // A stream rests on what its region has collected, and for whom it did not know it did not wait: a
 // deletion in there no longer lists the increments that it had observed, and theirs may come later.
-// So what is there when two regions meet comes by slots, unless that is nothing.
+// So what is there when two regions meet comes by slots, unless that is nothing. (Slots of which
+// the other one has evicted do not stand for what it has seen: its log is read after all.)
 bool Replicator::meets(const Feed& feed) const {
-  if (position(feed) || canary_.no_slot_heal) return false;
+  if (feed.met || position(feed) || canary_.no_slot_heal) return false;
   if (feed.sealed) return true;
   const auto of_others = [&](const Beacon::Position& p) {
     const RegionId r = p.seen.region;
@@ -392,7 +393,9 @@ void Replicator::pull(Feed& feed, Millis now) {
   if (feed.pulling && now - feed.pull_sent_at < options_.pull_timeout) return;
   if (healing_from(feed.sender.address)) return;
   if (meets(feed)) {
-    start_heal(feed, feed.sender.slots, "we had not met", now);
+    if (Heal* heal = start_heal(feed, feed.sender.slots, "we had not met", now)) {
+      heal->log_follows = true;
+    }
     return;
   }
   feed.pulling = true;
@@ -480,6 +483,7 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
     if (Heal* heal =
             start_heal(feed, feed.sender.slots, "it has writes of ours that we lost", now)) {
       heal->fills_gaps = true;
+      heal->log_follows = true;
     }
   }
   learn_regions(m.applied, now);

@@ -209,8 +209,9 @@ class Replicator {
     Millis asked_at = 0;
     Millis patience = 0;  // until it is repeated: a large slot takes its time
     bool whole = false;
-    bool fills_gaps = false;  // in this region's own stamps
-    bool evicted = false;     // something was, in the source's slots
+    bool fills_gaps = false;   // in this region's own stamps
+    bool log_follows = false;  // its log is read as well, from where it was read to before
+    bool evicted = false;      // something was, in the source's slots
     bool ends_lapse = false;
     bool readmits = false;                     // ends the source's lapse here
     std::optional<crdt::VersionVector> least;  // what the source covers of every slot so far
@@ -239,6 +240,7 @@ class Replicator {
     Stamp pull_from;          // a reply to an earlier pull is not answered with one more
     crdt::Coverage got_back;  // what it had seen of our writes when we healed our gaps from it
     bool readmitted = false;  // its region had lapsed, and we have healed from this shard of it
+    bool met = false;         // all its slots were joined once
     std::deque<Aside> aside;
     size_t aside_bytes = 0;
   };

@@ -275,7 +275,7 @@ void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
     return;
   }
   using Source = crdt::Store::SlotSource;
-  const Source source = it->fills_gaps   ? Source::kRegionAndLog
+  const Source source = it->log_follows  ? Source::kRegionAndLog
                         : it->readmits   ? Source::kLapsedRegion
                         : it->ends_lapse ? Source::kRegionWeLapsedFor
                                          : Source::kRegion;
@@ -304,12 +304,12 @@ void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
 }
 
 // Every slot of the range is joined, so whatever the source had seen of them we have. (Where the
-// source has evicted, a heal that fills our gaps leaves that to the log.)
+// source has evicted and its log is read as well, that is left to the log.)
 void Replicator::finish_heal(size_t index, Millis now) {
   const Heal heal = heals_[index];
   heals_.erase(heals_.begin() + static_cast<std::ptrdiff_t>(index));
   Feed* feed = find_feed(heal.from.producer());
-  if (heal.least && !(heal.fills_gaps && heal.evicted)) {
+  if (heal.least && !(heal.log_follows && heal.evicted)) {
     store_.advance(heal.slots, *heal.least);
     host_.remember_positions();
   }
@@ -318,6 +318,7 @@ void Replicator::finish_heal(size_t index, Millis now) {
   r.repaired = "slots: " + heal.why;
   if (heal.ends_lapse) host_.send(heal.from, message(Healed{}, now));
   if (feed == nullptr) return;
+  if (heal.slots == feed->sender.slots.common(options_.slots)) feed->met = true;
   if (heal.fills_gaps && heal.least) {
     feed->got_back.region = options_.self.region;
     feed->got_back.unite(heal.least->of(options_.self.region));

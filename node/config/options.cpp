@@ -212,9 +212,8 @@ constexpr Option kOptions[] = {
      .min = 1,
      .max = 500,
      .unit = "per second",
-     .help =
-         "Accepted for compatibility: periodic work runs 10 times a second, and 100 times while "
-         "there is much of it."},
+     .help = "Accepted for compatibility: periodic work runs 10 times a second, and up to 1,000 "
+             "times while there is much of it."},
     {.section = kProcess,
      .name = "daemonize",
      .kind = Kind::kYesNo,

@@ -13,10 +13,10 @@
 //  2. Sealed chunks are never empty and never grow.
 #pragma once
 
+#include <boost/container/deque.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -121,7 +121,7 @@ class OutBuffer {
   std::size_t size_ = 0;
   std::size_t front_sent_ = 0;  // bytes of the first chunk (or of the tail, if alone) already sent
   std::size_t sealed_capacity_ = 0;
-  std::deque<Chunk> sealed_;
+  boost::container::deque<Chunk> sealed_;  // std::deque allocates also while it is empty
 };
 
 }  // namespace atl::resp

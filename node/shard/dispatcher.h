@@ -145,6 +145,7 @@ class Dispatcher {
   bool further_part_ = false;        // of a command over several shards, which counts once
   std::vector<crdt::Stamp> before_;  // the last writes of the stores when a command begins
   resp::OutBuffer discarded_;
+  SpareForwards spare_;
   std::vector<uint64_t> paused_;
   uint64_t clock_ = 0;  // cycles at the end of the last command
   double us_per_cycle_;

@@ -39,6 +39,26 @@ void OwnedArgs::assign_picked(command::Args args, const std::vector<uint32_t>& p
   for (const uint32_t i : picked) add(args[i]);
 }
 
+std::unique_ptr<Forward> SpareForwards::take() {
+  if (spare_.empty()) return std::make_unique<Forward>();
+  std::unique_ptr<Forward> forward = std::move(spare_.back());
+  spare_.pop_back();
+  return forward;
+}
+
+void SpareForwards::give(std::unique_ptr<Forward> spent) {
+  if (spare_.size() == kSpareMax) return;
+  if (spent->args.bytes() + spent->reply.memory() > kSpareBytesMax) return;
+  // What was not moved out of the old one is to be as in a new one, the memory apart.
+  auto args = std::move(spent->args);
+  auto reply = std::move(spent->reply);
+  reply.clear();
+  *spent = Forward();
+  spent->args = std::move(args);
+  spent->reply = std::move(reply);
+  spare_.push_back(std::move(spent));
+}
+
 size_t reply_length(std::string_view bytes) {
   const size_t line = bytes.find("\r\n");
   if (line == std::string_view::npos || line == 0) return 0;
@@ -117,7 +137,7 @@ uint64_t ReplyQueue::expect_gather(size_t parts, std::vector<uint16_t> part_of_k
 }
 
 void ReplyQueue::answer(std::unique_ptr<Forward> forward, resp::OutBuffer& out,
-                        persist::Ticket& ticket) {
+                        persist::Ticket& ticket, SpareForwards& spare) {
   assert(forward->sequence >= first_ && forward->sequence - first_ < entries_.size());
   Entry& answered = entries_[forward->sequence - first_];
   const size_t part = forward->part;
@@ -135,6 +155,7 @@ void ReplyQueue::answer(std::unique_ptr<Forward> forward, resp::OutBuffer& out,
     }
     if (entry.kind == Kind::kReady && entries_.size() > 1) bytes_ -= entry.bytes.size();
     if (!entry.discard) finish(entry, out);
+    for (auto& done : entry.parts) spare.give(std::move(done));
     entries_.pop_front();
     ++first_;
   }

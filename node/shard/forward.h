@@ -10,6 +10,7 @@
 // client that waits for each reply sees no difference from one thread.
 #pragma once
 
+#include <boost/container/small_vector.hpp>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -30,14 +31,14 @@ class OwnedArgs {
  public:
   OwnedArgs() = default;
   explicit OwnedArgs(command::Args args) { assign(args); }
-  OwnedArgs(const OwnedArgs&) = delete;
-  OwnedArgs& operator=(const OwnedArgs&) = delete;
+  OwnedArgs(OwnedArgs&&) = default;
+  OwnedArgs& operator=(OwnedArgs&&) = default;
 
   void assign(command::Args args);
   // The name and the arguments whose index is in `picked`.
   void assign_picked(command::Args args, const std::vector<uint32_t>& picked);
   command::Args view() const { return views_; }
-  size_t bytes() const { return size_ + views_.capacity() * sizeof(std::string_view); }
+  size_t bytes() const { return capacity_ + views_.capacity() * sizeof(std::string_view); }
 
  private:
   void reserve(size_t bytes, size_t count);
@@ -63,6 +64,23 @@ struct Forward {
   std::string address;  // for the slow log
   resp::OutBuffer reply;
   persist::Ticket ticket = 0;  // the reply must wait for this, under `appendfsync always`
+};
+
+// Forwards that have done their way, with the memory of their arguments and replies: a command that
+// goes to another shard allocates nothing in most cases. (What one thread allocates and another
+// frees is what malloc is slowest at.)
+//
+// *Threads*: the origin's. *Bounds*: kSpareMax of at most kSpareBytesMax each.
+class SpareForwards {
+ public:
+  static constexpr size_t kSpareMax = 256;
+  static constexpr size_t kSpareBytesMax = 4096;
+
+  std::unique_ptr<Forward> take();  // as new
+  void give(std::unique_ptr<Forward> spent);
+
+ private:
+  std::vector<std::unique_ptr<Forward>> spare_;
 };
 
 // What a pipeline still owes its client, in order.
@@ -97,8 +115,9 @@ class ReplyQueue {
   uint64_t expect_gather(size_t parts, std::vector<uint16_t> part_of_key, bool discard);
 
   // Takes an answer, and moves every reply that is now in turn to `out`. Raises `ticket` to what
-  // they must wait for.
-  void answer(std::unique_ptr<Forward> forward, resp::OutBuffer& out, persist::Ticket& ticket);
+  // they must wait for. `spare` gets the forwards of those replies.
+  void answer(std::unique_ptr<Forward> forward, resp::OutBuffer& out, persist::Ticket& ticket,
+              SpareForwards& spare);
 
  private:
   enum class Kind : uint8_t { kReady, kOne, kSum, kGather };
@@ -107,7 +126,7 @@ class ReplyQueue {
     bool discard = false;
     uint16_t missing = 0;
     resp::OutBuffer bytes;
-    std::vector<std::unique_ptr<Forward>> parts;
+    boost::container::small_vector<std::unique_ptr<Forward>, 1> parts;
     std::vector<uint16_t> part_of_key;
   };
 

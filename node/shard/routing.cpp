@@ -72,7 +72,7 @@ void Dispatcher::route_keys(Client& client, const Command& command, command::Arg
 }
 
 std::unique_ptr<Forward> Dispatcher::make_forward(Client& client, const Command& command) {
-  auto forward = std::make_unique<Forward>();
+  auto forward = spare_.take();
   forward->client = client.session.id;
   forward->origin = shard_.index();
   forward->command = &command;
@@ -233,7 +233,7 @@ void Dispatcher::answer(std::unique_ptr<Forward> forward) {
   if (client == nullptr) return;
   client->session.last_write = std::max(client->session.last_write, forward->session.last_write);
   shard_.touch(*client);
-  client->replies.answer(std::move(forward), client->connection().output(), client->ticket);
+  client->replies.answer(std::move(forward), client->connection().output(), client->ticket, spare_);
   if (client->waiting == Waiting::kDrain && client->replies.empty()) {
     client->waiting = Waiting::kNothing;
     resume(*client);

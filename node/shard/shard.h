@@ -146,18 +146,18 @@ class Shard {
  private:
   static constexpr int kEvictionsPerCommand = 64;
   // Work that clients need not wait for is done in slices, each of which delays those that have
-  // come meanwhile by no more than itself; between two of them they are served. One slice of each
-  // kind a tick, and ticks this soon after each other, divided by active-expire-effort, while one
-  // of them leaves work.
+  // come meanwhile by no more than itself; between two of them they are served. One slice a tick,
+  // and ticks this soon after each other, divided by active-expire-effort but no less than a slice,
+  // while it leaves work.
   static constexpr int64_t kSliceUs = 500;
-  static constexpr auto kBehindTick = std::chrono::microseconds(1000);
+  static constexpr int64_t kBehindTickUs = 1000;
   static constexpr size_t kCellsPerStep = 200;  // between two looks at the clock
   // A snapshot's slices are so short that they hardly show among the others' latencies (one slot at
   // the least), and follow each other at once while nobody asks for anything.
   static constexpr int64_t kSnapshotSliceUs = 50;
-  static constexpr auto kSnapshotPause = std::chrono::microseconds(250);
+  static constexpr auto kSnapshotPause = std::chrono::microseconds(500);
   static constexpr auto kSnapshotDiskPause = std::chrono::milliseconds(2);
-  // What waits for the disk is memory that the snapshot takes.
+  // What of it waits for the disk is memory that it takes.
   static constexpr size_t kSnapshotQueueBytes = 1 << 20;
 
   struct Mail {
@@ -179,11 +179,13 @@ class Shard {
   void schedule_tick();
   void tick();
   void settle_alone();
-  void expire_cycle();
-  void collection_cycle();
-  void eviction_cycle();
+  // Each ends at the end of the slice.
+  void expire_cycle(std::chrono::steady_clock::time_point slice_end);
+  void collection_cycle(std::chrono::steady_clock::time_point slice_end);
+  void eviction_cycle(std::chrono::steady_clock::time_point slice_end);
   void note_cycle(const char* event, std::chrono::steady_clock::time_point begin);
   void schedule_snapshot(std::chrono::microseconds after);
+  void snapshot_turn();
   std::chrono::microseconds snapshot_step();
   void measure_rates();
 
@@ -206,6 +208,7 @@ class Shard {
   bool sealed_in_turn_ = false;
   bool active_expire_ = true;
   bool behind_ = false;  // the last tick left work
+  bool collects_first_ = false;
   bool stopping_ = false;
   bool link_ready_ = false;
   crdt::Millis unsealed_since_ = 0;  // steady milliseconds of the first delta not sealed; 0: none
@@ -227,6 +230,8 @@ class Shard {
   uint64_t random_ = 0x9e3779b97f4a7c15ULL;
   size_t snapshot_cursor_ = 0;
   uint64_t snapshot_processed_ = 0;  // commands, when its last slice ended
+  size_t snapshot_queued_ = 0;       // bytes, since the disk last had all of it
+  persist::Ticket snapshot_ticket_ = 0;
   SnapshotDone snapshot_done_;
   SnapshotOutcome snapshot_outcome_;
   std::deque<crdt::Conflict> conflicts_;

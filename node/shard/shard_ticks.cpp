@@ -52,7 +52,9 @@ void Shard::schedule_tick() {
   const bool busy =
       link_ != nullptr || store_.needs_collection() || node_.attention() != 0 || over_memory();
   microseconds after = std::chrono::milliseconds(busy ? kBusyTickMs : kIdleTickMs);
-  if (behind_) after = kBehindTick / settings_->active_expire_effort;
+  if (behind_) {
+    after = microseconds(std::max(kSliceUs, kBehindTickUs / settings_->active_expire_effort));
+  }
   reactor_.arm(ticker_, after, [this](const boost::system::error_code& error) {
     if (error) return;
     begin_turn();
@@ -63,10 +65,15 @@ void Shard::schedule_tick() {
 
 void Shard::tick() {
   behind_ = false;
-  const bool may_write = !node_.loading();
-  if (may_write && active_expire_) expire_cycle();
-  if (may_write && store_.needs_collection()) collection_cycle();
-  if (may_write && over_memory()) eviction_cycle();
+  if (!node_.loading()) {
+    const auto slice_end = Clock::now() + std::chrono::microseconds(kSliceUs);
+    // In turn, or expired keys that come without end would never be freed.
+    collects_first_ = !collects_first_;
+    if (collects_first_) collection_cycle(slice_end);
+    expire_cycle(slice_end);
+    if (!collects_first_) collection_cycle(slice_end);
+    eviction_cycle(slice_end);
+  }
   node_.check_pause();
   const uint32_t blocking = kPauseWrites | kPauseAll | kLogCongested;
   if ((node_.attention() & blocking) == 0) dispatcher_.resume_paused();
@@ -88,19 +95,20 @@ void Shard::settle_alone() {
   store_.set_stability({store_.clock().last(), {store_.region()}, {}, now()});
 }
 
-void Shard::expire_cycle() {
+void Shard::expire_cycle(Clock::time_point slice_end) {
+  if (!active_expire_) return;
   const auto begin = Clock::now();
   bool more = true;
-  while (more && micros_since(begin) < kSliceUs) more = store_.expire_step(kCellsPerStep) > 0;
+  while (more && Clock::now() < slice_end) more = store_.expire_step(kCellsPerStep) > 0;
   behind_ |= more;
   note_cycle("expire-cycle", begin);
 }
 
-void Shard::collection_cycle() {
+void Shard::collection_cycle(Clock::time_point slice_end) {
+  if (!store_.needs_collection()) return;
   settle_alone();
-  const auto begin = Clock::now();
   bool more = true;
-  while (more && micros_since(begin) < kSliceUs) {
+  while (more && Clock::now() < slice_end) {
     const uint64_t before = store_.guarded() + store_.tombstones();
     store_.collect_step(kCellsPerStep);
     more = store_.guarded() + store_.tombstones() < before;
@@ -129,10 +137,10 @@ bool Shard::make_room() {
          store_.memory_bytes() * node_.shard_count() < static_cast<size_t>(settings_->maxmemory);
 }
 
-void Shard::eviction_cycle() {
+void Shard::eviction_cycle(Clock::time_point slice_end) {
   const auto begin = Clock::now();
   bool more = over_memory();
-  while (more && micros_since(begin) < kSliceUs) {
+  while (more && Clock::now() < slice_end) {
     const size_t before = store_.memory_bytes();
     make_room();
     more = over_memory() && store_.memory_bytes() < before;
@@ -149,49 +157,59 @@ void Shard::note_cycle(const char* event, Clock::time_point begin) {
 
 void Shard::start_snapshot(SnapshotDone done) {
   snapshot_cursor_ = 0;
+  snapshot_queued_ = 0;
   snapshot_outcome_ = {};
   snapshot_done_ = std::move(done);
   schedule_snapshot({});
 }
 
+// At once is in the next turn, after its sockets: a timer that has expired is served in this one.
 void Shard::schedule_snapshot(std::chrono::microseconds after) {
+  if (after == std::chrono::microseconds{}) return reactor_.post([this] { snapshot_turn(); });
   reactor_.arm(snapshot_timer_, after, [this](const boost::system::error_code& error) {
-    if (error) return;
-    begin_turn();
-    const std::chrono::microseconds pause = snapshot_step();
-    if (snapshot_done_) schedule_snapshot(pause);
+    if (!error) snapshot_turn();
   });
+}
+
+void Shard::snapshot_turn() {
+  begin_turn();
+  const std::chrono::microseconds pause = snapshot_step();
+  if (snapshot_done_) schedule_snapshot(pause);
 }
 
 // Returns when the next one is due, if this one was not the last.
 std::chrono::microseconds Shard::snapshot_step() {
   persist::Storage* storage = node_.storage();
   const crdt::SlotRange range = store_.options().slots;
-  const auto begin = Clock::now();
-  std::string bytes;
+  // A queue that is full drains only once the disk works again, which may take for ever.
+  if (!storage->healthy()) {
+    snapshot_outcome_.broken_off = true;
+    snapshot_cursor_ = range.size();
+  }
+  if (storage->written_ticket() >= snapshot_ticket_) snapshot_queued_ = 0;
+  const bool more = snapshot_cursor_ < range.size();
+  if (more && (storage->congested() || snapshot_queued_ >= kSnapshotQueueBytes)) {
+    return kSnapshotDiskPause;
+  }
   seal();  // what a slot holds must be in the log before the slot is, or peers would miss it
+  const auto begin = Clock::now();
   while (snapshot_cursor_ < range.size()) {
-    // A queue that is full drains only once the disk works again, which may take for ever.
-    if (!storage->healthy()) {
-      snapshot_outcome_.broken_off = true;
-      break;
-    }
-    if (storage->queued_bytes() >= kSnapshotQueueBytes) return kSnapshotDiskPause;
-    if (micros_since(begin) >= kSnapshotSliceUs) {
-      const bool idle = stats_.processed == snapshot_processed_;
-      snapshot_processed_ = stats_.processed;
-      return idle ? std::chrono::microseconds{} : kSnapshotPause;
-    }
     const auto slot = static_cast<crdt::SlotId>(range.first + snapshot_cursor_++);
     if (!store_.slot_dirty(slot)) continue;
-    bytes.clear();
+    std::string bytes;
     store_.encode_slot(slot, bytes);
-    if (storage->put_slot(slot, std::move(bytes)) != 0) {
+    const size_t size = bytes.size();
+    if (const persist::Ticket ticket = storage->put_slot(slot, std::move(bytes)); ticket != 0) {
       store_.mark_clean(slot);
+      snapshot_ticket_ = ticket;
+      snapshot_queued_ += size;
     } else {
       snapshot_outcome_.too_large = slot;
     }
-    bytes = {};
+    if (micros_since(begin) < kSnapshotSliceUs && snapshot_queued_ < kSnapshotQueueBytes) continue;
+    const uint64_t processed = stats_.processed;
+    const bool idle = std::exchange(snapshot_processed_, processed) == processed;
+    return idle ? std::chrono::microseconds{} : kSnapshotPause;
   }
   const SnapshotDone done = std::exchange(snapshot_done_, nullptr);
   done(snapshot_outcome_);

@@ -70,6 +70,7 @@ def main():
     rounds = given.rounds or (1 if given.quick else 5)
     if os.cpu_count() < 2:
         sys.exit("the bench needs two cores: one for the server, one for the load")
+    os.environ["GOMAXPROCS"] = "1"  # for the NATS servers: they have one core
     if given.growth:
         growth(given.growth)
     else:

@@ -3,9 +3,12 @@ import statistics
 import subprocess
 import time
 
-from contenders import (KEYS, Redis, bare_atoll, cpu_seconds, fill, load, paced, resident_bytes,
-                        running, thread_cpu_seconds)
+import redis
+
+from contenders import (KEYS, Redis, bare_atoll, cpu_seconds, fill, load, paced, pin, running,
+                        thread_cpu_seconds)
 from goals import at_least, at_most
+from processes import wait_until
 
 WRITE_BACK_S = 2  # after a load, until what it wrote is on the disk
 
@@ -63,24 +66,29 @@ def _snapshot(seconds):
         for name, server in servers.items():
             fill(server.port, KEYS, 64)
             time.sleep(3)
-            calm = paced(server.port, 20_000, seconds)
-            rest = _memory_of(server.pid)
-            figures = paced(server.port, 20_000, seconds, wait=False)
-            peak, saves, client = rest, 0, server.client()
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                if not client.info("persistence")["rdb_bgsave_in_progress"]:
-                    client.execute_command("BGSAVE")
-                    saves += 1
-                peak = max(peak, _memory_of(server.pid))
-                time.sleep(0.02)
-            saving = figures()
+            calm, rest, _ = _watch(server, seconds, save=False)
+            saving, peak, saves = _watch(server, seconds, save=True)
             goal = ""
             if name == "atoll":
                 goal = at_most("p99 while saving to p99", saving["p99"] / calm["p99"], 1.25) + (
                     "; " + at_most("memory while saving to memory", peak / rest, 1.05))
             print(f"| {name}, {saves} snapshots | {calm['p99']:.0f} | {saving['p99']:.0f} | "
                   f"{rest / 1e6:.0f} | {peak / 1e6:.0f} | {goal} |", flush=True)
+
+
+def _watch(server, seconds, save):
+    """(latencies, most memory, snapshots) under load, with snapshots one after the other or none."""
+    figures = paced(server.port, 20_000, seconds, wait=False)
+    peak, saves, client = 0, 0, server.client()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        running = client.info("persistence")["rdb_bgsave_in_progress"]
+        if save and not running:
+            client.execute_command("BGSAVE")
+            saves += 1
+        peak = max(peak, _memory_of(server.pid))
+        time.sleep(0.05)
+    return figures(), peak, saves
 
 
 def _memory_of(pid):
@@ -97,6 +105,13 @@ def _memory_of(pid):
     return used
 
 
+def _serves(node):
+    try:
+        return node.client(timeout=1).ping()
+    except redis.RedisError:
+        return False
+
+
 def _restart(keys):
     print(f"\n## A restart\n\n{keys:,} keys of 64 B, from start to the first PONG.\n\n"
           "| from | s | per second | goal |\n|---|---:|---:|---|", flush=True)
@@ -110,7 +125,9 @@ def _restart(keys):
                 node.client().execute_command("SAVE")
             stop()
             started = time.monotonic()
-            node.start()
+            node.start(wait=False)
+            pin(node, 0)
+            wait_until(lambda: _serves(node), 120, "the node serves again", every_s=0.005)
             took = time.monotonic() - started
             found = node.client().dbsize()
             assert found == keys, f"{found} of {keys} keys are back"

@@ -64,9 +64,9 @@ def speed(quick, rounds):
     print("\n## Speed\n\nOne core for the server, 64-byte values, 50 connections; medians of "
           f"{rounds} interleaved rounds. atoll+geo: the peers give way to the load and finish "
           "after it; atoll+geo=: they do not.\n", flush=True)
-    os.environ["GOMAXPROCS"] = "1"  # for the NATS servers: they have one core
-    with running(redis=Redis, atoll=bare_atoll) as contenders:
+    with running(redis=Redis, atoll=bare_atoll) as servers:
         with Cluster(links=PlainLinks) as cluster:
+            contenders = dict(servers)
             contenders["atoll+geo"] = Geo(cluster, peers_give_way=True)
             contenders["atoll+geo="] = Geo(cluster, peers_give_way=False)
             for other in [*cluster.nats.values(), cluster.nodes["eu"], cluster.nodes["ap"]]:
@@ -86,7 +86,6 @@ def speed(quick, rounds):
                     _print_speed(f"{test.upper()} P{pipeline}", results,
                                  CPU.get((test, pipeline)))
             _print_repairs(cluster)
-            del contenders["atoll+geo"], contenders["atoll+geo="]
 
 
 def _wait_for_peers(cluster):

@@ -75,7 +75,8 @@ Options parse(int argc, char** argv) {
       fail("no option " + std::string(name) + "\n" + kUsage);
     }
   }
-  if (o.port == 0 || o.rate <= 0 || o.connections == 0 || o.keys == 0) fail(kUsage);
+  if (o.port == 0 || o.rate <= 0 || o.rate * o.seconds < 1 || o.connections == 0 || o.keys == 0)
+    fail(kUsage);
   return o;
 }
 
@@ -196,7 +197,7 @@ class Load {
       for (size_t i = 0; i < std::min(touched, connections_.size()); ++i) {
         connections_[(first + i) % connections_.size()].send_all();
       }
-      wait(next < all && begin + static_cast<double>(next) * each - now_us() < 1000 ? 0 : 1);
+      wait(next < all ? begin + static_cast<double>(next) * each - now_us() : 1000);
     }
     seconds_ = (now_us() - begin) / 1e6;
   }
@@ -225,9 +226,13 @@ class Load {
     if (set) request_ += "$" + std::to_string(value_.size()) + "\r\n" + value_ + "\r\n";
     return request_;
   }
-  void wait(int ms) {
+  // For a reply, or until the next request is due. The last moments pass awake.
+  void wait(double us) {
+    constexpr double kWakesLateUs = 60;
+    const auto ns = static_cast<long>(std::clamp(us - kWakesLateUs, 0.0, 1000.0) * 1000);
+    const timespec patience{0, ns};
     epoll_event events[64];
-    const int n = epoll_wait(epoll_, events, 64, ms);
+    const int n = epoll_pwait2(epoll_, events, 64, &patience, nullptr);
     for (int i = 0; i < n; ++i) {
       Connection& c = connections_[events[i].data.u64];
       if (events[i].events & EPOLLOUT) c.send_all();

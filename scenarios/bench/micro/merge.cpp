@@ -24,6 +24,7 @@ void merge(benchmark::State& state, bool counters, bool here_already) {
     }
   }
   peer->advance(kProducer, {1, origin->sealed_upto(), {}});
+  peer->collect_step(SIZE_MAX);  // what the slots say beyond the position
   const auto all = batches(*origin, kBatches * kABatch, counters);
   size_t at = 0;
   for (auto _ : state) {

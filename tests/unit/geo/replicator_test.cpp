@@ -237,6 +237,27 @@ TEST_F(Pair, ANewcomerTakesNoStreamBeforeItHasComeIn) {
   EXPECT_EQ(ap.get("first"), "1");
 }
 
+// What one region has evicted another one still has: a newcomer that meets both has it.
+TEST_F(Pair, ANewcomerDoesNotTakeEvictionsOver) {
+  live(us, eu, 2);
+  for (int i = 0; i < 20; ++i) eu.set("k" + std::to_string(i), "1");
+  live(us, eu, 2);
+  while (us.store.evict_one(crdt::EvictionPool::kAllKeys, crdt::EvictionOrder::kRandom, 5, 7)) {
+  }
+  us.set("mine", "1");
+  live(us, eu, 1);
+  us.out.clear();
+  eu.out.clear();
+  Start start;
+  start.gaps = {{{}, Stamp::make(us.now, 0, 1)}};
+  Region ap(3, "ap", start, us.now);
+  live(us, ap, 3);
+  EXPECT_EQ(ap.get("mine"), "1");
+  live(eu, ap, 4);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(ap.get("k" + std::to_string(i)), "1") << i;
+  EXPECT_LT(ap.replicator->counters().heals, 10u);
+}
+
 // A delta that was damaged on the way in, past every checksum: the same stamp, another value.
 TEST_F(Pair, DifferentDigestsOfEqualVectorsHeal) {
   live(us, eu, 2);

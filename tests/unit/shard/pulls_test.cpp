@@ -123,6 +123,7 @@ TEST(PullsTest, WhatCannotBeLoggedIsNotTaken) {
   message.sender.incarnation = crdt::Stamp::make(1, 0, 2);
   geo::Beacon first;  // batches count once it is known what was seen of this region
   first.positions = {{9, kAllSlots, {1, {}, {}}}};
+  first.head = crdt::Stamp::make(1, 0, 2);  // it had nothing when we met
   message.body = first;
   replication.received(std::make_shared<geo::Message>(message), std::nullopt);
   const auto feed = [&](int batches) {
