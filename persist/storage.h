@@ -86,7 +86,7 @@ struct Options {
   Fsync fsync = Fsync::kEverySecond;
   std::uint64_t queue_bytes_max = std::uint64_t{64} << 20;  ///< Above it: congested().
   std::uint64_t log_memtable_bytes = std::uint64_t{64} << 20;
-  std::uint64_t snapshot_memtable_bytes = std::uint64_t{4} << 20;
+  std::uint64_t snapshot_memtable_bytes = std::uint64_t{8} << 20;
   std::uint64_t wal_bytes_max = std::uint64_t{256} << 20;
   std::chrono::milliseconds retry_interval{1000};  ///< After a failed write.
   std::size_t slot_bytes_max = kValueBytesMax;     ///< Tests only: less than kValueBytesMax.
