@@ -32,11 +32,7 @@ class Pipeline {
 };
 
 void table_find(benchmark::State& state) {
-  static const auto store = [] {
-    auto s = make_store(1);
-    fill(*s);
-    return s;
-  }();
+  static const auto store = filled_store();
   Pipeline pipeline(*store, static_cast<size_t>(state.range(0)));
   for (auto _ : state) {
     const crdt::Entry* e = store->find(pipeline.next());
@@ -46,11 +42,7 @@ void table_find(benchmark::State& state) {
 }
 
 void table_set(benchmark::State& state) {
-  static const auto store = [] {
-    auto s = make_store(1);
-    fill(*s);
-    return s;
-  }();
+  static const auto store = filled_store();
   Pipeline pipeline(*store, static_cast<size_t>(state.range(0)));
   for (auto _ : state) {
     store->set(pipeline.next(), kValue, crdt::kNoDeadline);
@@ -60,11 +52,7 @@ void table_set(benchmark::State& state) {
 }
 
 void table_increment(benchmark::State& state) {
-  static const auto store = [] {
-    auto s = make_store(1);
-    fill(*s, true);
-    return s;
-  }();
+  static const auto store = filled_store(true);
   Pipeline pipeline(*store, static_cast<size_t>(state.range(0)));
   int64_t sum = 0;
   for (auto _ : state) {

@@ -66,6 +66,12 @@ inline void fill(Store& store, bool counters = false) {
   store.seal();
 }
 
+inline std::unique_ptr<Store> filled_store(bool counters = false) {
+  auto store = make_store(1);
+  fill(*store, counters);
+  return store;
+}
+
 // Batches as a busy shard seals them, of `writes` random writes in all.
 inline std::vector<Batch> batches(Store& origin, uint32_t writes, bool counters,
                                   uint32_t a_batch = 256) {
