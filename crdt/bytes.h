@@ -8,12 +8,22 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "crdt/stamp.h"
 
 namespace atl::crdt {
+
+// What several hold at once and nobody changes: a batch is in the log's queue, in the backlog and
+// on its way to other regions.
+using SharedBytes = std::shared_ptr<const std::string>;
+
+inline SharedBytes share(std::string bytes) {
+  return std::make_shared<const std::string>(std::move(bytes));
+}
 
 inline uint64_t zigzag(int64_t v) {
   return (static_cast<uint64_t>(v) << 1) ^ static_cast<uint64_t>(v >> 63);

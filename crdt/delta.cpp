@@ -20,57 +20,53 @@ enum DeltaFlags : uint8_t {
   kHasContext = 0x80,
 };
 constexpr uint32_t kSlotMask = 0x3fff;
+// Dropping what is subsumed reads and writes the whole batch: not for less than an eighth of it.
+// (With uniform SETs over a million keys most batches rewrite one key or two of a thousand.)
+constexpr uint32_t kWorthDropping = 8;
 
-// Appends small fields to a stack buffer first: one append to the batch per delta head.
-class HeadBytes {
- public:
-  void u8(uint8_t v) { buf_[n_++] = static_cast<char>(v); }
-  void u16(uint16_t v) {
-    u8(static_cast<uint8_t>(v));
-    u8(static_cast<uint8_t>(v >> 8));
-  }
-  void varint(uint64_t v) { n_ += encode_varint(buf_ + n_, v); }
-  void svarint(int64_t v) { varint(zigzag(v)); }
-  std::string_view view() const { return {buf_, n_}; }
+// More than write_delta() takes beside the context, the key, and the value or body.
+constexpr size_t kHeadBytesMax = 80;
 
- private:
-  char buf_[64];
-  size_t n_ = 0;
-};
+std::string_view tail_of(const Delta& d) {
+  return d.kind == DeltaKind::kSet ? d.value : d.body;
+}
 
-// `context`: to be switched to, or null.
-void write_delta(std::string& out, Stamp before, const Delta& d, const VersionVector* context) {
-  HeadBytes h;
+size_t bytes_max(const Delta& d, std::string_view context) {
+  return kHeadBytesMax + context.size() + d.key.size() + tail_of(d).size();
+}
+
+// Writes where the bytes go: a SET costs two copies and no check of the room. `context`: what is to
+// be switched to, encoded, or empty. Returns the end. Requires: room for bytes_max().
+char* write_delta(char* out, Stamp before, const Delta& d, std::string_view context) {
+  const auto u8 = [&](uint8_t v) { *out++ = static_cast<char>(v); };
+  const auto varint = [&](uint64_t v) { out += encode_varint(out, v); };
+  const auto raw = [&](std::string_view v) { out = std::copy(v.begin(), v.end(), out); };
   uint8_t flags = static_cast<uint8_t>(d.kind);
   if (d.has_prev) flags |= kHasPrev;
   if (d.db != 0) flags |= kHasDb;
   if (d.replaced) flags |= kHasReplaced;
   if (d.deadline != kNoDeadline) flags |= kHasDeadline;
-  if (context != nullptr) {
-    out.push_back(static_cast<char>(flags | kHasContext));
-    encode_seen(*context, out);
-  } else {
-    h.u8(flags);
-  }
-  h.u16(d.slot);
-  h.varint(d.stamp.tick() - before.tick());
-  if (d.has_prev) h.varint(d.prev ? d.stamp.tick() - d.prev.tick() : 0);
-  if (d.db != 0) h.u8(d.db);
+  if (!context.empty()) flags |= kHasContext;
+  u8(flags);
+  if (!context.empty()) raw(context);
+  u8(static_cast<uint8_t>(d.slot));
+  u8(static_cast<uint8_t>(d.slot >> 8));
+  varint(d.stamp.tick() - before.tick());
+  if (d.has_prev) varint(d.prev ? d.stamp.tick() - d.prev.tick() : 0);
+  if (d.db != 0) u8(d.db);
   if (d.replaced) {
-    h.u8(d.replaced.region());
-    h.svarint(static_cast<int64_t>(d.stamp.tick() - d.replaced.tick()));
+    u8(d.replaced.region());
+    varint(zigzag(static_cast<int64_t>(d.stamp.tick() - d.replaced.tick())));
   }
-  if (d.deadline != kNoDeadline) h.svarint(d.deadline - d.stamp.ms());
-  h.varint(d.key.size());
-  out.append(h.view());
-  out.append(d.key);
-  const std::string_view tail = d.kind == DeltaKind::kSet ? d.value : d.body;
+  if (d.deadline != kNoDeadline) varint(zigzag(d.deadline - d.stamp.ms()));
+  varint(d.key.size());
+  raw(d.key);
   if (d.kind != DeltaKind::kDelete) {
-    HeadBytes length;
-    length.varint(tail.size());
-    out.append(length.view());
-    out.append(tail);
+    const std::string_view tail = tail_of(d);
+    varint(tail.size());
+    raw(tail);
   }
+  return out;
 }
 
 const char* read_delta(Reader& in, RegionId region, Stamp before, Delta& d,
@@ -238,16 +234,21 @@ void read_all(BatchReader& reader, std::vector<Delta>& all) {
   while (reader.next(d)) all.push_back(d);
 }
 
-Batch write_batch(BatchHeader header, const std::vector<Delta>& deltas, size_t bytes_max) {
+Batch write_batch(BatchHeader header, const std::vector<Delta>& deltas, size_t size_hint) {
   header.deltas = static_cast<uint32_t>(deltas.size());
   Batch batch{std::move(header), {}};
-  batch.bytes.reserve(bytes_max);
+  batch.bytes.reserve(size_hint);
   write_header(batch.bytes, batch.header);
   const VersionVector* context = &batch.header.context;
   Stamp last;
+  std::string switched;
+  std::string one;
   for (const Delta& d : deltas) {
-    const bool same = d.context == context || *d.context == *context;
-    write_delta(batch.bytes, last, d, same ? nullptr : d.context);
+    switched.clear();
+    if (d.context != context && *d.context != *context) encode_seen(*d.context, switched);
+    if (const size_t room = bytes_max(d, switched); one.size() < room) one.resize(2 * room);
+    const char* const end = write_delta(one.data(), last, d, switched);
+    batch.bytes.append(one.data(), static_cast<size_t>(end - one.data()));
     context = d.context;
     last = d.stamp;
   }
@@ -364,9 +365,17 @@ void BatchWriter::write(const Head& head, Delta&& d) {
   d.has_prev = head.has_prev;
   d.prev = head.prev;
   d.db = head.db;
-  write_delta(deltas_, last_, d, changes ? context : nullptr);
+  std::string switched;
+  if (changes) encode_seen(*context, switched);
+  char* const begin = room(bytes_max(d, switched));
+  used_ += static_cast<size_t>(write_delta(begin, last_, d, switched) - begin);
   last_ = head.stamp;
   ++count_;
+}
+
+char* BatchWriter::room(size_t bytes) {
+  if (deltas_.size() - used_ < bytes) deltas_.resize(2 * deltas_.size() + bytes);
+  return deltas_.data() + used_;
 }
 
 void BatchWriter::set(const Head& head, Stamp replaced, Millis deadline, std::string_view key,
@@ -393,10 +402,10 @@ void BatchWriter::body(const Head& head, std::string_view key, std::string_view 
 Batch BatchWriter::seal(Stamp from, Stamp to, const VersionVector& observed) {
   Batch batch{{region_, from, to, std::move(context_), {}, count_}, {}};
   batch.header.observed = observed.beyond(batch.header.context);
-  batch.bytes.reserve(64 + deltas_.size());
+  batch.bytes.reserve(64 + used_);
   write_header(batch.bytes, batch.header);
-  batch.bytes.append(deltas_);
-  if (rewritten_) {
+  batch.bytes.append(deltas_, 0, used_);
+  if (rewrites_ * kWorthDropping >= count_ && rewrites_ != 0) {
     BatchReader reader(batch.bytes);
     std::vector<Delta> all;
     all.reserve(count_);
@@ -404,14 +413,17 @@ Batch BatchWriter::seal(Stamp from, Stamp to, const VersionVector& observed) {
     drop_subsumed(all);
     batch = write_batch(batch.header, all, batch.bytes.size());
   }
-  deltas_.clear();
-  constexpr size_t kKeptBytes = 256 * 1024;
-  if (deltas_.capacity() > kKeptBytes) deltas_.shrink_to_fit();
+  used_ = 0;
+  constexpr size_t kKeptBytes = 512 * 1024;
+  if (deltas_.size() > kKeptBytes) {
+    deltas_.clear();
+    deltas_.shrink_to_fit();
+  }
   context_ = {};
   is_switched_ = false;
   count_ = 0;
   last_ = {};
-  rewritten_ = false;
+  rewrites_ = 0;
   if (++epoch_ == 0) epoch_ = 1;
   return batch;
 }

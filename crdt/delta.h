@@ -85,10 +85,18 @@ struct BatchHeader {
   }
 };
 
-// A sealed batch as it goes to the log and the wire.
+// A sealed batch.
 struct Batch {
   BatchHeader header;
   std::string bytes;  // header and deltas
+};
+
+// The same as it goes to the log and the wire.
+struct SharedBatch {
+  SharedBatch(Batch batch)
+      : header(std::move(batch.header)), bytes(share(std::move(batch.bytes))) {}
+  BatchHeader header;
+  SharedBytes bytes;
 };
 
 // Reads a batch. *Errors*: ok() false and error() with a reason; a batch that does not parse to
@@ -125,7 +133,7 @@ class BatchWriter {
   // The batch number, for marking what the current batch has touched. Never 0.
   uint32_t epoch() const { return epoch_; }
   bool empty() const { return count_ == 0; }
-  size_t size_bytes() const { return deltas_.size(); }
+  size_t size_bytes() const { return used_; }
   Stamp last() const { return last_; }
 
   struct Head {
@@ -146,9 +154,9 @@ class BatchWriter {
   // kState, kTtl (a KeyState that has only marks) and kFlush (see encode_seen; the key is empty).
   void body(const Head& head, std::string_view key, std::string_view body);
 
-  // Says that a key written earlier in this batch was written again: seal() will keep only what
-  // the last write does not subsume.
-  void note_rewrite() { rewritten_ = true; }
+  // Says that a key written earlier in this batch was written again. Where many were, seal() keeps
+  // only what the last write does not subsume; for a few it is not worth reading the batch again.
+  void note_rewrite() { ++rewrites_; }
 
   // Ends the batch: everything stamped up to `to` is in it or in an earlier one. `observed` may
   // repeat what the context says.
@@ -156,6 +164,7 @@ class BatchWriter {
 
  private:
   void write(const Head& head, Delta&& delta);
+  char* room(size_t bytes);
 
   RegionId region_;
   VersionVector context_;
@@ -163,9 +172,10 @@ class BatchWriter {
   bool is_switched_ = false;
   uint32_t epoch_ = 1;
   uint32_t count_ = 0;
-  bool rewritten_ = false;
+  uint32_t rewrites_ = 0;
   Stamp last_;
-  std::string deltas_;
+  std::string deltas_;  // the first used_ bytes are written, the rest is room
+  size_t used_ = 0;
 };
 
 // Joins consecutive batches of one producer, keeping only the last state of each key: what a

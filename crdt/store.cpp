@@ -293,7 +293,7 @@ BatchWriter::Head Store::head(DeltaKind kind, const KeyRef& ref, Stamp stamp) {
 }
 
 // All of the current batch is later than sealed_upto_. What is taken for a part of it by mistake
-// costs seal() a look.
+// may cost seal() a look.
 void Store::note_rewrite(const Entry& e) {
   if (e.last_of(options_.region) > sealed_upto_) writer_.note_rewrite();
 }

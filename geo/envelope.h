@@ -1,7 +1,7 @@
 // Encodes messages into NATS payloads and reads them back.
 //
 // A message larger than `part_bytes` travels in parts; an Assembler per sender joins them. Content
-// is compressed with zstd where that makes it smaller by an eighth or more.
+// is compressed where that makes it smaller by an eighth or more.
 //
 // *Errors*: decoding returns a reason, nothing is applied of a message that is not whole and
 // sound: wrong protocol version, checksum, Protobuf, field out of range, compressed size over
@@ -25,7 +25,7 @@ inline constexpr size_t kContentBytesMax = size_t{1} << 30;   // of one message
 inline constexpr size_t kAssemblyBytesMax = size_t{1} << 30;  // of all unfinished messages
 inline constexpr size_t kCompressFromBytes = 1024;
 
-enum class Compression : uint8_t { kOff, kZstd };
+enum class Compression : uint8_t { kOff, kLz4, kZstd };
 
 // One payload a NATS message. `content_id` tells the parts of one message from another's; the
 // caller never repeats one within an incarnation. `part_bytes` is at least kPartBytesMin.

@@ -18,11 +18,12 @@ namespace atl::geo {
 
 using crdt::Millis;
 using crdt::RegionId;
+using crdt::SharedBytes;
 using crdt::SlotId;
 using crdt::SlotRange;
 using crdt::Stamp;
 
-inline constexpr uint32_t kProtocolVersion = 5;
+inline constexpr uint32_t kProtocolVersion = 6;
 inline constexpr size_t kBatchesBytesMax = 192 * 1024;
 inline constexpr size_t kSlotsBytesMax = 192 * 1024;
 
@@ -49,7 +50,7 @@ struct Sender {
 
 // Deltas, broadcast as soon as they are sealed.
 struct BatchMessage {
-  std::shared_ptr<const std::string> bytes;
+  SharedBytes bytes;
 };
 
 // Once a second, and soon after something was applied.
@@ -86,7 +87,7 @@ struct PullReply {
   bool reaches_back = false;  // false: the log begins later; heal by slots
   Stamp upto;                 // with these batches the receiver has everything up to here
   bool more = false;
-  std::vector<std::shared_ptr<const std::string>> batches;
+  std::vector<SharedBytes> batches;
 };
 
 // "Send me these slots." A slot whose `changed` equals that of who is asked is answered without its
@@ -100,10 +101,10 @@ struct SlotRequest {
 };
 struct SlotReply {
   uint64_t id = 0;
-  SlotRange answered;                                     // these slots are dealt with
-  std::vector<std::shared_ptr<const std::string>> slots;  // those that differed
-  crdt::VersionVector covered;                            // the least that the others cover
-  bool evicted = false;                                   // something was, in one of them
+  SlotRange answered;              // these slots are dealt with
+  std::vector<SharedBytes> slots;  // those that differed
+  crdt::VersionVector covered;     // the least that the others cover
+  bool evicted = false;            // something was, in one of them
 };
 
 // "I have healed by slots from you": ends being lapsed.

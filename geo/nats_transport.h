@@ -39,7 +39,7 @@ class NatsTransport {
     std::string client_name;
     RegionId region = 0;
     uint64_t node = 0;
-    Compression compression = Compression::kZstd;
+    Compression compression = Compression::kLz4;
   };
   struct Receiver {
     // `shard` is the addressee's, or none: for every shard that the sender's slots concern.

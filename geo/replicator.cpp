@@ -340,7 +340,7 @@ void Replicator::handle(Feed& feed, const BatchMessage& m, Millis now) {
 }
 
 // Merges a batch if it continues what we have; puts it aside if it does not.
-bool Replicator::take(Feed& feed, const std::shared_ptr<const std::string>& bytes, Millis now) {
+bool Replicator::take(Feed& feed, const SharedBytes& bytes, Millis now) {
   const uint64_t producer = feed.sender.address.producer();
   SlotId gap_slot = 0;
   const crdt::BatchHeader header = crdt::BatchReader(*bytes).header();
@@ -349,7 +349,7 @@ bool Replicator::take(Feed& feed, const std::shared_ptr<const std::string>& byte
       ++counters_.batches_applied;
       counters_.bytes_applied += bytes->size();
       ack_due_ = true;
-      host_.log_remote(producer, header.from, header.to, *bytes);
+      host_.log_remote(producer, header.from, header.to, bytes);
       return true;
     case crdt::Store::Applied::kDuplicate:
       ++counters_.duplicates;
@@ -367,8 +367,7 @@ bool Replicator::take(Feed& feed, const std::shared_ptr<const std::string>& byte
   return false;
 }
 
-void Replicator::put_aside(Feed& feed, const crdt::BatchHeader& header,
-                           const std::shared_ptr<const std::string>& bytes) {
+void Replicator::put_aside(Feed& feed, const crdt::BatchHeader& header, const SharedBytes& bytes) {
   if (feed.aside_bytes + bytes->size() > kAsideBytesMax) {
     ++counters_.aside_dropped;  // the pull brings it
     return;
@@ -414,9 +413,10 @@ void Replicator::handle(Feed& feed, const Pull& m, Millis) {
     reply.upto = page.upto;
     reply.more = page.more;
     if (page.reaches_back) {
-      const std::vector<std::string_view> views(page.batches.begin(), page.batches.end());
+      std::vector<std::string_view> views;
+      for (const SharedBytes& bytes : page.batches) views.push_back(*bytes);
       for (crdt::Batch& b : crdt::coalesce(views)) {
-        reply.batches.push_back(std::make_shared<const std::string>(std::move(b.bytes)));
+        reply.batches.push_back(crdt::share(std::move(b.bytes)));
       }
     }
     host_.send(to, message(std::move(reply), store_.now()));

@@ -68,7 +68,7 @@ struct LogPage {
   bool reaches_back = false;
   Stamp upto;  // every own delta up to here is in the page or before `from`
   bool more = false;
-  std::vector<std::string> batches;
+  std::vector<SharedBytes> batches;
 };
 
 // What the replicator asks of its surroundings. Called on the shard's thread.
@@ -80,7 +80,7 @@ class Host {
   // Reads own batches after `from`; `done` is called later on the shard's thread, or at once.
   virtual void read_log(Stamp from, size_t bytes_max, std::function<void(LogPage)> done) = 0;
   // A batch of another region was merged: it belongs into the log of this region.
-  virtual void log_remote(uint64_t producer, Stamp from, Stamp to, std::string_view bytes) = 0;
+  virtual void log_remote(uint64_t producer, Stamp from, Stamp to, const SharedBytes& bytes) = 0;
   // A slot was joined: it belongs into the snapshot at once, because the log does not have it.
   virtual void slot_joined(SlotId slot) = 0;
   // Seals what the store has unsealed, and thereby calls Replicator::on_sealed().
@@ -168,7 +168,7 @@ class Replicator {
   void on_message(const Message& message, Millis now);
   // A message that could not be read at all.
   void on_malformed(const std::string& reason, Millis now);
-  void on_sealed(const crdt::Batch& batch, Millis now);
+  void on_sealed(const crdt::SharedBatch& batch, Millis now);
   void tick(Millis now);
 
   void set_paused(RegionId region, bool paused, Millis now);
@@ -219,7 +219,7 @@ class Replicator {
   };
   struct Aside {
     Stamp from, to;
-    std::shared_ptr<const std::string> bytes;
+    SharedBytes bytes;
   };
   // Another region's shard.
   struct Feed {
@@ -273,9 +273,8 @@ class Replicator {
   void handle(Feed& feed, const SlotReply& m, Millis now);
   void handle(Feed& feed, const Healed& m, Millis now);
 
-  bool take(Feed& feed, const std::shared_ptr<const std::string>& bytes, Millis now);
-  void put_aside(Feed& feed, const crdt::BatchHeader& header,
-                 const std::shared_ptr<const std::string>& bytes);
+  bool take(Feed& feed, const SharedBytes& bytes, Millis now);
+  void put_aside(Feed& feed, const crdt::BatchHeader& header, const SharedBytes& bytes);
   void drain_aside(Feed& feed, Millis now);
   void pull(Feed& feed, Millis now);
   bool meets(const Feed& feed) const;

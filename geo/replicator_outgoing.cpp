@@ -28,16 +28,16 @@ Message Replicator::message(Body body, Millis now) const {
   return m;
 }
 
-void Replicator::on_sealed(const crdt::Batch& batch, Millis now) {
+void Replicator::on_sealed(const crdt::SharedBatch& batch, Millis now) {
   if (batch.header.deltas != 0) {
     host_.secure_clock(batch.header.to);
     ++counters_.batches_sent;
-    counters_.bytes_sent += batch.bytes.size();
+    counters_.bytes_sent += batch.bytes->size();
     counters_.deltas_sent += batch.header.deltas;
-    sealed_bytes_ += batch.bytes.size();
+    sealed_bytes_ += batch.bytes->size();
     sealed_marks_.emplace_back(batch.header.to, sealed_bytes_);
     if (sealed_marks_.size() > kSealedMarksMax) thin_out_marks();
-    host_.broadcast(message(BatchMessage{std::make_shared<const std::string>(batch.bytes)}, now));
+    host_.broadcast(message(BatchMessage{batch.bytes}, now));
   }
   update_stability();
 }

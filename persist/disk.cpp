@@ -63,6 +63,18 @@ class SeamFile : public rocksdb::FSWritableFileOwnerWrapper {
     const IOStatus verdict = ask(faults_, DiskOperation::kAppend, path_);
     return verdict.ok() ? passing(target()->Append(bytes, options, check, debug)) : verdict;
   }
+  // With direct I/O these are what writes.
+  IOStatus PositionedAppend(const Slice& bytes, uint64_t at, const IOOptions& options,
+                            IODebugContext* debug) override {
+    const IOStatus verdict = ask(faults_, DiskOperation::kAppend, path_);
+    return verdict.ok() ? passing(target()->PositionedAppend(bytes, at, options, debug)) : verdict;
+  }
+  IOStatus PositionedAppend(const Slice& bytes, uint64_t at, const IOOptions& options,
+                            const DataVerificationInfo& check, IODebugContext* debug) override {
+    const IOStatus verdict = ask(faults_, DiskOperation::kAppend, path_);
+    return verdict.ok() ? passing(target()->PositionedAppend(bytes, at, options, check, debug))
+                        : verdict;
+  }
   IOStatus Flush(const IOOptions& options, IODebugContext* debug) override {
     return passing(target()->Flush(options, debug));
   }

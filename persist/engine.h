@@ -70,6 +70,7 @@ class Engine {
   std::atomic<bool>& hurry() { return hurry_; }
 
  private:
+  bool takes_direct_io() const;
   rocksdb::DBOptions db_options(rocksdb::WALRecoveryMode mode) const;
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors() const;
 
@@ -80,6 +81,7 @@ class Engine {
   mutable std::shared_mutex mutex_;
   std::unique_ptr<rocksdb::DB> db_;
   Handles handles_;
+  bool direct_io_ = false;
   std::atomic<bool> hurry_{false};
 };
 

@@ -22,6 +22,10 @@ using rocksdb::Slice;
 constexpr const char* kClosedForRepair =
     "the disk is failing, nothing can be read for the moment: try again";
 
+SharedBytes share(std::string&& bytes) {
+  return std::make_shared<const std::string>(std::move(bytes));
+}
+
 std::string_view view_of(const Slice& slice) {
   return {slice.data(), slice.size()};
 }
@@ -165,23 +169,31 @@ std::optional<std::string> Storage::get_meta(std::string_view name) const {
   return value;
 }
 
-Ticket Storage::append_own(Record&& record) {
+Ticket Storage::append_own(const RecordSpan& span, SharedBytes bytes) {
   Write write;
   write.kind = WriteKind::kOwn;
-  write.span = record.span;
-  write.log_bytes = log_cost(record.bytes.size());
-  write.bytes = std::move(record.bytes);
+  write.span = span;
+  write.log_bytes = log_cost(bytes->size());
+  write.bytes = std::move(bytes);
+  return impl_->writer->queue(std::move(write));
+}
+
+Ticket Storage::append_own(Record&& record) {
+  return append_own(record.span, share(std::move(record.bytes)));
+}
+
+Ticket Storage::append_remote(ProducerId producer, const RecordSpan& span, SharedBytes bytes) {
+  Write write;
+  write.kind = WriteKind::kRemote;
+  write.producer = producer;
+  write.span = span;
+  write.log_bytes = log_cost(bytes->size());
+  write.bytes = std::move(bytes);
   return impl_->writer->queue(std::move(write));
 }
 
 Ticket Storage::append_remote(ProducerId producer, Record&& record) {
-  Write write;
-  write.kind = WriteKind::kRemote;
-  write.producer = producer;
-  write.span = record.span;
-  write.log_bytes = log_cost(record.bytes.size());
-  write.bytes = std::move(record.bytes);
-  return impl_->writer->queue(std::move(write));
+  return append_remote(producer, record.span, share(std::move(record.bytes)));
 }
 
 Ticket Storage::put_slot(SlotId slot, std::string bytes) {
@@ -189,7 +201,7 @@ Ticket Storage::put_slot(SlotId slot, std::string bytes) {
   Write write;
   write.kind = WriteKind::kPutSlot;
   write.slot = slot;
-  write.bytes = std::move(bytes);
+  write.bytes = share(std::move(bytes));
   return impl_->writer->queue(std::move(write));
 }
 
@@ -205,7 +217,7 @@ Ticket Storage::put_meta(std::string_view name, std::string bytes) {
   Write write;
   write.kind = WriteKind::kPutMeta;
   write.name = name;
-  write.bytes = std::move(bytes);
+  write.bytes = share(std::move(bytes));
   return impl_->writer->queue(std::move(write));
 }
 

@@ -37,6 +37,9 @@ using SlotId = std::uint16_t;
 using ShardId = std::uint16_t;
 using ProducerId = std::uint64_t;
 
+/// The bytes of a record, which others may hold as well: they go to the log and over the wire.
+using SharedBytes = std::shared_ptr<const std::string>;
+
 /// The number of one queued operation: from 1 on, rising, and rising across restarts too.
 using Ticket = std::uint64_t;
 
@@ -193,10 +196,12 @@ class Storage {
   /// Requires: to > from, and from == `to` of the shard's previous record since open() (its first
   /// one after open() starts a new run and is free). A breach is a bug and aborts: the record
   /// would be cut away at the next start.
+  Ticket append_own(const RecordSpan& span, SharedBytes bytes);
   Ticket append_own(Record&& record);
 
   /// Queues what this node applied from another region's producer; `record.span.shard` is the
   /// shard of this node that applied it. The same span may be queued again (repair): both stay.
+  Ticket append_remote(ProducerId producer, const RecordSpan& span, SharedBytes bytes);
   Ticket append_remote(ProducerId producer, Record&& record);
 
   /// Queues the slot's whole state, which replaces what is stored.

@@ -28,7 +28,7 @@ constexpr auto kEverySecondInterval = 1s;
 constexpr auto kLazyInterval = 30s;
 
 std::size_t cost_of(const Write& write) {
-  return sizeof(Write) + write.bytes.size() + write.name.size();
+  return sizeof(Write) + (write.bytes ? write.bytes->size() : 0) + write.name.size();
 }
 
 [[noreturn]] void chain_broken(const RecordSpan& span, Stamp head) {
@@ -198,9 +198,18 @@ bool Writer::take() {
   return true;
 }
 
+/// About what the next group takes, so that its batch does not grow by copying itself.
+std::size_t Writer::group_bytes() const {
+  std::size_t bytes = 0;
+  for (std::size_t i = next_; i < taken_.size() && bytes < kCommitBytesMax; ++i) {
+    bytes += cost_of(taken_[i]);
+  }
+  return std::min(bytes, kCommitBytesMax);
+}
+
 /// False: gave up at the end of stop()'s limit.
 bool Writer::commit_group() {
-  rocksdb::WriteBatch batch;
+  rocksdb::WriteBatch batch(group_bytes());
   std::size_t cost = 0;
   std::size_t end = next_;
   Status added;
@@ -208,7 +217,7 @@ bool Writer::commit_group() {
     added = add_to(batch, taken_[end]);
     if (!added.ok()) break;
     cost += cost_of(taken_[end]);
-    std::string().swap(taken_[end].bytes);  // It is in the batch now; slots are large.
+    taken_[end].bytes.reset();  // They are in the batch now; slots are large.
   }
   // What comes before it is committed first.
   if (end == next_) return refuse(added);
@@ -253,18 +262,19 @@ Status Writer::write(rocksdb::WriteBatch& batch, Fsync policy) {
 }
 
 Status Writer::add_record(rocksdb::WriteBatch& batch, const Write& write) {
-  if (write.bytes.size() > options_.record_bytes_max) {
+  const std::string& bytes = *write.bytes;
+  if (bytes.size() > options_.record_bytes_max) {
     return Status::InvalidArgument(
-        fmt::format("a record of {} bytes is larger than the log takes", write.bytes.size()));
+        fmt::format("a record of {} bytes is larger than the log takes", bytes.size()));
   }
   const bool own = write.kind == WriteKind::kOwn;
   const std::string key =
       own ? format::own_key(write.span.to, write.span.shard)
           : format::remote_key(write.producer, write.span.to, write.span.shard, write.ticket);
   const format::Header header = format::encode_header(write.span, write.producer, write.position);
-  const format::Checksum sum = format::checksum(key, {header.data(), header.size()}, write.bytes);
+  const format::Checksum sum = format::checksum(key, {header.data(), header.size()}, bytes);
   const Slice key_part(key);
-  const std::array<Slice, 3> value = {Slice(header.data(), header.size()), Slice(write.bytes),
+  const std::array<Slice, 3> value = {Slice(header.data(), header.size()), Slice(bytes),
                                       Slice(sum.data(), sum.size())};
   return batch.Put(engine_.handles().log, SliceParts(&key_part, 1),
                    SliceParts(value.data(), static_cast<int>(value.size())));
@@ -284,11 +294,11 @@ Status Writer::add_to(rocksdb::WriteBatch& batch, const Write& write) {
     case WriteKind::kRemote:
       return add_record(batch, write);
     case WriteKind::kPutSlot:
-      return put_sealed(handles.snapshot, format::slot_key(write.slot), write.bytes);
+      return put_sealed(handles.snapshot, format::slot_key(write.slot), *write.bytes);
     case WriteKind::kEraseSlot:
       return batch.Delete(handles.snapshot, format::slot_key(write.slot));
     case WriteKind::kPutMeta:
-      return put_sealed(handles.meta, format::blob_key(write.name), write.bytes);
+      return put_sealed(handles.meta, format::blob_key(write.name), *write.bytes);
     case WriteKind::kEraseMeta:
       return batch.Delete(handles.meta, format::blob_key(write.name));
     case WriteKind::kTrimOwn: {

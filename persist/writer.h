@@ -54,7 +54,7 @@ struct Write {
   SlotId slot = 0;
   std::uint64_t log_bytes = 0;  ///< Records: log_cost(), since the bytes are gone by then.
   std::string name;
-  std::string bytes;
+  SharedBytes bytes;  ///< Null where the kind has none, and once they are in a batch.
 };
 
 /// Threads: queue() and the queries by every thread; the rest as it says. The queue's lock is held
@@ -121,6 +121,7 @@ class Writer {
   bool take();
   bool urgent() const;
   Clock::time_point sync_due() const;
+  std::size_t group_bytes() const;
   bool commit_group();
   bool refuse(const rocksdb::Status& why);
   rocksdb::Status add_to(rocksdb::WriteBatch& batch, const Write& write);

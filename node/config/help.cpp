@@ -13,7 +13,7 @@ constexpr std::size_t kHelpWidth = 96;
 
 // Options of redis.conf that Atoll does not have: a file that was written for Redis gets a reason
 // instead of a riddle. Only consulted for words of an error; what is accepted is the table alone.
-constexpr std::array<std::string_view, 62> kOnlyInRedis = {"aclfile",
+constexpr std::array<std::string_view, 60> kOnlyInRedis = {"aclfile",
                                                            "acllog-max-len",
                                                            "acl-pubsub-default",
                                                            "activedefrag",
@@ -26,8 +26,6 @@ constexpr std::array<std::string_view, 62> kOnlyInRedis = {"aclfile",
                                                            "aof_rewrite_cpulist",
                                                            "appenddirname",
                                                            "appendfilename",
-                                                           "auto-aof-rewrite-min-size",
-                                                           "auto-aof-rewrite-percentage",
                                                            "bind-source-addr",
                                                            "busy-reply-threshold",
                                                            "cluster-enabled",

@@ -29,6 +29,7 @@ enum class EvictionPolicy : std::uint8_t {
 };
 
 enum class AppendFsync : std::uint8_t { kAlways, kEverysec, kNo };
+enum class GeoCompression : std::uint8_t { kNo, kLz4, kZstd };
 enum class LogLevel : std::uint8_t { kDebug, kVerbose, kNotice, kWarning };
 enum class DebugCommand : std::uint8_t { kNo, kLocal, kYes };
 enum class GeoMode : std::uint8_t { kActiveActive };
@@ -99,7 +100,9 @@ struct Settings {
   std::string dbfilename;
   bool appendonly{};
   AppendFsync appendfsync{};
-  std::vector<SavePoint> save;  // empty: no automatic snapshots
+  int auto_aof_rewrite_percentage{};
+  std::int64_t auto_aof_rewrite_min_size{};  // bytes
+  std::vector<SavePoint> save;               // empty: no automatic snapshots
   bool stop_writes_on_bgsave_error{};
 
   // Observation.
@@ -124,7 +127,7 @@ struct Settings {
   std::chrono::seconds geo_horizon{};
   std::int64_t geo_horizon_bytes{};
   std::int64_t geo_conflict_log_len{};
-  bool geo_compression{};
+  GeoCompression geo_compression{};
   std::chrono::milliseconds debug_clock_offset{};  // added to the wall clock, for tests of skew
   std::vector<std::string> debug_disable_rule;     // node/shard/disabled_rules.h
 

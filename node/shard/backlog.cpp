@@ -4,13 +4,13 @@
 
 namespace atl::shard {
 
-void Backlog::add(const crdt::Batch& batch, size_t bytes_max) {
+void Backlog::add(const crdt::SharedBatch& batch, size_t bytes_max) {
   upto_ = batch.header.to;
   items_.push_back({batch.header.to, batch.bytes});
-  bytes_ += batch.bytes.size();
+  bytes_ += batch.bytes->size();
   while (bytes_ > bytes_max && !items_.empty()) {
     floor_ = items_.front().to;
-    bytes_ -= items_.front().bytes.size();
+    bytes_ -= items_.front().bytes->size();
     items_.pop_front();
   }
 }
@@ -23,12 +23,12 @@ geo::LogPage Backlog::read(crdt::Stamp from, size_t bytes_max) const {
                              [](crdt::Stamp s, const Item& item) { return s < item.to; });
   size_t bytes = 0;
   for (; it != items_.end(); ++it) {
-    if (bytes != 0 && bytes + it->bytes.size() > bytes_max) {
+    if (bytes != 0 && bytes + it->bytes->size() > bytes_max) {
       page.upto = std::prev(it)->to;
       page.more = true;
       break;
     }
-    bytes += it->bytes.size();
+    bytes += it->bytes->size();
     page.batches.push_back(it->bytes);
   }
   return page;

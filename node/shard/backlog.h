@@ -7,7 +7,6 @@
 #pragma once
 
 #include <deque>
-#include <string>
 
 #include "crdt/delta.h"
 #include "geo/replicator.h"
@@ -19,7 +18,7 @@ class Backlog {
   // Everything up to `start`, where this run began, is older than the backlog.
   explicit Backlog(crdt::Stamp start) : start_(start), floor_(start), upto_(start) {}
 
-  void add(const crdt::Batch& batch, size_t bytes_max);
+  void add(const crdt::SharedBatch& batch, size_t bytes_max);
   crdt::Stamp start() const { return start_; }
   bool reaches_back(crdt::Stamp from) const { return from >= floor_; }
   // Requires: reaches_back(from).
@@ -28,7 +27,7 @@ class Backlog {
  private:
   struct Item {
     crdt::Stamp to;
-    std::string bytes;
+    crdt::SharedBytes bytes;
   };
   std::deque<Item> items_;
   size_t bytes_ = 0;

@@ -51,7 +51,7 @@ geo::Options GeoLink::options() const {
 
 // ---- ReplicationLink ----
 
-void GeoLink::on_sealed(const crdt::Batch& batch) {
+void GeoLink::on_sealed(const crdt::SharedBatch& batch) {
   backlog_.add(batch, static_cast<size_t>(shard_.settings().geo_backlog_size) /
                           replication_.node().shard_count());
   replicator_->on_sealed(batch, shard_.now());
@@ -200,13 +200,9 @@ std::optional<crdt::VersionVector> GeoLink::durable_coverage() {
 }
 
 void GeoLink::log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to,
-                         std::string_view bytes) {
-  persist::Record record;
-  record.span = {from.raw, to.raw, static_cast<persist::ShardId>(shard_.index()),
-                 static_cast<uint16_t>(replication_.node().shard_count())};
-  record.bytes.assign(bytes);
+                         const crdt::SharedBytes& bytes) {
   shard_.count_change();
-  shard_.log_remote(producer, std::move(record));
+  shard_.log_remote(producer, from, to, bytes);
 }
 
 void GeoLink::slot_joined(crdt::SlotId slot) {

@@ -21,7 +21,7 @@ class GeoLink : public ReplicationLink, public geo::Host {
   ~GeoLink() override;
 
   // ---- ReplicationLink ----
-  void on_sealed(const crdt::Batch& batch) override;
+  void on_sealed(const crdt::SharedBatch& batch) override;
   void tick(crdt::Millis now) override;
   void publish(crdt::Millis now) override;
   crdt::Stamp trim_limit() const override;
@@ -39,7 +39,7 @@ class GeoLink : public ReplicationLink, public geo::Host {
                 std::function<void(geo::LogPage)> done) override;
   std::optional<crdt::VersionVector> durable_coverage() override;
   void log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to,
-                  std::string_view bytes) override;
+                  const crdt::SharedBytes& bytes) override;
   void slot_joined(crdt::SlotId slot) override;
   void seal() override;
   void report(Level level, const std::string& text) override;

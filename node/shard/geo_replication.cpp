@@ -32,6 +32,18 @@ size_t data_bytes(const geo::Message& message) {
   return 0;
 }
 
+geo::Compression compression_of(config::GeoCompression chosen) {
+  switch (chosen) {
+    case config::GeoCompression::kLz4:
+      return geo::Compression::kLz4;
+    case config::GeoCompression::kZstd:
+      return geo::Compression::kZstd;
+    case config::GeoCompression::kNo:
+      break;
+  }
+  return geo::Compression::kOff;
+}
+
 crdt::Millis steady_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
              std::chrono::steady_clock::now().time_since_epoch())
@@ -104,7 +116,7 @@ void GeoReplication::start() {
   o.client_name = "atoll " + settings->region;
   o.region = settings->region_id;
   o.node = node_id_;
-  o.compression = settings->geo_compression ? geo::Compression::kZstd : geo::Compression::kOff;
+  o.compression = compression_of(settings->geo_compression);
   geo::NatsTransport::Receiver r;
   r.message = [this](auto message, auto shard) { received(std::move(message), shard); };
   r.malformed = [this](const std::string& reason) { malformed(reason); };

@@ -17,7 +17,7 @@ void read_shard_log(const ReadOwn& read_own, persist::ShardId shard, crdt::Stamp
     // The rest is in the backlog; if nothing at all came there is nothing to hurry for.
     page.more = !read.records.empty();
     page.upto = page.more ? crdt::Stamp{read.scanned_to} : std::max(from, start);
-    for (persist::Record& r : read.records) page.batches.push_back(std::move(r.bytes));
+    for (persist::Record& r : read.records) page.batches.push_back(crdt::share(std::move(r.bytes)));
     done(std::move(page));
   });
 }

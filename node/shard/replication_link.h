@@ -49,7 +49,7 @@ class ReplicationLink {
   virtual ~ReplicationLink() = default;
 
   // A batch has ended and is in the queue of the log (if there is one).
-  virtual void on_sealed(const crdt::Batch& batch) = 0;
+  virtual void on_sealed(const crdt::SharedBatch& batch) = 0;
   // Called every kTickMs or so, and once per turn in which posts ran.
   virtual void tick(crdt::Millis now) = 0;
   // Shows the rest of the node how far this shard is, as ticks do now and then.

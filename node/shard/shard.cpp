@@ -249,17 +249,18 @@ void Shard::arm_seal_timer() {
                });
 }
 
+persist::RecordSpan Shard::span_of(crdt::Stamp from, crdt::Stamp to) const {
+  return {from.raw, to.raw, index_, static_cast<uint16_t>(node_.shard_count())};
+}
+
 persist::Ticket Shard::seal() {
   if (!store_.has_unsealed()) return ticket_;
-  crdt::Batch batch = store_.seal();
+  crdt::SharedBatch batch(store_.seal());
   unsealed_since_ = 0;
   ++stats_.batches;
-  stats_.batch_bytes += batch.bytes.size();
+  stats_.batch_bytes += batch.bytes->size();
   if (node_.logging()) {
-    const persist::RecordSpan span{batch.header.from.raw, batch.header.to.raw, index_,
-                                   static_cast<uint16_t>(node_.shard_count())};
-    persist::Record record{span, link_ ? batch.bytes : std::move(batch.bytes)};
-    ticket_ = node_.storage()->append_own(std::move(record));
+    ticket_ = node_.storage()->append_own(span_of(batch.header.from, batch.header.to), batch.bytes);
     sealed_in_turn_ = true;
     if (node_.storage()->congested()) node_.set_attention(kLogCongested, true);
   }
@@ -269,7 +270,7 @@ persist::Ticket Shard::seal() {
 
 void Shard::ship() {
   if (link_) {
-    for (const crdt::Batch& batch : sealed_) link_->on_sealed(batch);
+    for (const crdt::SharedBatch& batch : sealed_) link_->on_sealed(batch);
   }
   sealed_.clear();
 }
@@ -283,9 +284,10 @@ void Shard::seal_if_large() {
   if (store_.unsealed_bytes() >= kUnsealedBytesMax) seal();
 }
 
-void Shard::log_remote(uint64_t producer, persist::Record&& record) {
+void Shard::log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to,
+                       crdt::SharedBytes bytes) {
   if (!node_.logging()) return;
-  ticket_ = node_.storage()->append_remote(producer, std::move(record));
+  ticket_ = node_.storage()->append_remote(producer, span_of(from, to), std::move(bytes));
 }
 
 void Shard::store_positions(const std::vector<crdt::Store::Position>& positions) {

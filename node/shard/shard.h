@@ -110,7 +110,7 @@ class Shard {
 
   void apply_settings(std::shared_ptr<const config::Settings> settings);
   // Queues what the link merged from another region. Does nothing without a log.
-  void log_remote(uint64_t producer, persist::Record&& record);
+  void log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to, crdt::SharedBytes bytes);
   // What a later run begins with (recovery.h); requires a storage.
   void store_positions(const std::vector<crdt::Store::Position>& positions);
 
@@ -170,6 +170,7 @@ class Shard {
   void open_mail();
   void handle(Mail& mail);
   void end_turn();
+  persist::RecordSpan span_of(crdt::Stamp from, crdt::Stamp to) const;
   bool seal_is_due();
   void arm_seal_timer();
   void flush_mail();
@@ -221,7 +222,7 @@ class Shard {
   std::vector<std::unique_ptr<Forward>> answered_;               // wait for this turn's ticket
   std::vector<uint64_t> touched_;
   std::vector<uint64_t> holding_;
-  std::vector<crdt::Batch> sealed_;  // not yet handed to the link
+  std::vector<crdt::SharedBatch> sealed_;  // not yet handed to the link
   persist::Ticket ticket_ = 0;
 
   std::atomic<size_t> memory_{0};

@@ -196,11 +196,19 @@ bool Snapshots::due(int64_t now) const {
     return node_.replication() != nullptr && rests_on_one && changes > 0 &&
            now - last_save_unix_s() >= kClaimIntervalS;
   }
-  const uint64_t outbox = node_.replication() == nullptr
-                              ? kLogGrowthMax
-                              : static_cast<uint64_t>(settings->geo_outbox_limit);
-  return storage->own_bytes() + storage->remote_bytes() >
-         log_bytes_after_ + std::min(kLogGrowthMax, outbox);
+  return log_is_long();
+}
+
+// A pass writes about as much as the data takes, so it waits for the log to take as much: a restart
+// reads no more than twice the data, and nothing is written more than twice.
+bool Snapshots::log_is_long() const {
+  const auto settings = node_.config().snapshot();
+  const auto percentage = static_cast<uint64_t>(settings->auto_aof_rewrite_percentage);
+  if (percentage == 0) return false;
+  const uint64_t share = node_.used_memory() / 100 * percentage;
+  const auto least = static_cast<uint64_t>(settings->auto_aof_rewrite_min_size);
+  const persist::Storage* storage = node_.storage();
+  return storage->own_bytes() + storage->remote_bytes() > log_bytes_after_ + std::max(share, least);
 }
 
 void Snapshots::tick() {

@@ -37,8 +37,6 @@ class Node;
 
 class Snapshots {
  public:
-  // The log may grow by this much before a pass is made to trim it.
-  static constexpr uint64_t kLogGrowthMax = uint64_t{256} << 20;
   static constexpr int64_t kRetryDelayS = 5;
   static constexpr int64_t kTooLargeDelayS = 60;
   static constexpr int64_t kClaimIntervalS = 300;
@@ -72,6 +70,7 @@ class Snapshots {
   void shard_done(size_t shard, crdt::Stamp trim_limit, const Shard::SnapshotOutcome& outcome);
   bool waits_after_failure(int64_t now) const;
   bool due(int64_t now) const;
+  bool log_is_long() const;
   void store_positions(Shard& shard, size_t index);
   void trim_log();
   void poll_durable();

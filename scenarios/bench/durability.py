@@ -25,7 +25,8 @@ def _redis_with_aof(directory):
 
 
 def _atoll_with_log(directory):
-    return bare_atoll(directory, appendonly="yes", appendfsync="everysec")
+    return bare_atoll(directory, appendonly="yes", appendfsync="everysec",
+                      auto_aof_rewrite_percentage="0")
 
 
 def _log(requests, rounds):

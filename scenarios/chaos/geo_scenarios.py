@@ -150,6 +150,7 @@ def _says_lapsed(cluster, region):
 
 def _away(run, leave, come_back):
     with run.cluster(geo_outbox_limit="1mb", geo_horizon_bytes="1mb",
+                     auto_aof_rewrite_min_size="1mb", auto_aof_rewrite_percentage="1",
                      geo_compression="no") as cluster:
         gone = _fill_and_settle(run, cluster, 3000)
         leave(cluster)

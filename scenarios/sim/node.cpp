@@ -305,7 +305,7 @@ void Shard::receive(const Packet& packet) {
 
 void Shard::end_turn(bool due) {
   if (due) seal();
-  for (const crdt::Batch& batch : sealed_) replicator_->on_sealed(batch, store_.now());
+  for (const crdt::SharedBatch& batch : sealed_) replicator_->on_sealed(batch, store_.now());
   sealed_.clear();
 }
 
@@ -363,9 +363,9 @@ void Shard::tick() {
 
 void Shard::seal() {
   if (!store_.has_unsealed()) return;
-  crdt::Batch batch = store_.seal();
+  crdt::SharedBatch batch(store_.seal());
   backlog_->add(batch, node_.profile_.backlog_bytes);
-  LogRecord record{batch.header.from, batch.header.to, index_, node_.shard_count_, batch.bytes};
+  LogRecord record{batch.header.from, batch.header.to, index_, node_.shard_count_, *batch.bytes};
   node_.history_.sealed(unsealed_, node_.disk_.append_own(std::move(record)));
   unsealed_.clear();
   sealed_.push_back(std::move(batch));
@@ -408,9 +408,9 @@ void Shard::read_log(Stamp from, size_t bytes_max, std::function<void(geo::LogPa
                         bytes_max, done);
 }
 
-void Shard::log_remote(uint64_t producer, Stamp from, Stamp to, std::string_view bytes) {
-  const Disk::Seq seq = node_.disk_.append_remote(
-      producer, {from, to, index_, node_.shard_count_, std::string(bytes)});
+void Shard::log_remote(uint64_t producer, Stamp from, Stamp to, const crdt::SharedBytes& bytes) {
+  const Disk::Seq seq =
+      node_.disk_.append_remote(producer, {from, to, index_, node_.shard_count_, *bytes});
   const geo::Address& origin = receiving_->message->sender.address;
   node_.history_.merged(node_.region_, store_.options().slots, origin, from, to, seq, node_.now_);
 }

@@ -38,7 +38,7 @@ class Shard : public geo::Host {
   void broadcast(const geo::Message& message) override;
   void send(const geo::Address& to, const geo::Message& message) override;
   void read_log(Stamp from, size_t bytes_max, std::function<void(geo::LogPage)> done) override;
-  void log_remote(uint64_t producer, Stamp from, Stamp to, std::string_view bytes) override;
+  void log_remote(uint64_t producer, Stamp from, Stamp to, const crdt::SharedBytes& bytes) override;
   void slot_joined(SlotId slot) override;
   void seal() override;
   void report(Level level, const std::string& text) override;
@@ -58,7 +58,7 @@ class Shard : public geo::Host {
   crdt::Store store_;
   std::unique_ptr<geo::Replicator> replicator_;
   std::vector<uint32_t> unsealed_;
-  std::vector<crdt::Batch> sealed_;
+  std::vector<crdt::SharedBatch> sealed_;
   std::optional<shard::Backlog> backlog_;
   Stamp log_starts_;  // the log on disk can answer pulls from here on
   const Packet* receiving_ = nullptr;

@@ -47,7 +47,7 @@ void encode_envelope(benchmark::State& state) {
   state.counters["wire_bytes"] = static_cast<double>(bytes) / kABatch;
   state.counters["payload_bytes"] = 16 + static_cast<double>(kValue.size());
 }
-BENCHMARK(encode_envelope)->Arg(0)->Arg(1);
+BENCHMARK(encode_envelope)->ArgName("compression")->Arg(0)->Arg(1)->Arg(2);
 
 void decode_envelope(benchmark::State& state) {
   const auto compression = static_cast<geo::Compression>(state.range(0));
@@ -61,7 +61,7 @@ void decode_envelope(benchmark::State& state) {
   }
   state.SetItemsProcessed(state.iterations() * kABatch);
 }
-BENCHMARK(decode_envelope)->Arg(0)->Arg(1);
+BENCHMARK(decode_envelope)->ArgName("compression")->Arg(0)->Arg(1)->Arg(2);
 
 void encode_slot(benchmark::State& state) {
   auto store = make_store(1);

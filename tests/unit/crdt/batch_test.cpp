@@ -4,6 +4,7 @@
 
 #include "crdt/delta.h"
 #include "tests/seed.h"
+#include "tests/unit/crdt/site.h"
 
 namespace atl::crdt {
 namespace {
@@ -314,8 +315,8 @@ TEST(Batch, SealKeepsOnlyTheLastStateOfARewrittenKey) {
   for (int i = 3; i < 50; ++i) {
     w.set({DeltaKind::kSet, slot_of("{g}"), at(i), false, {}, 0}, at(i - 1), kNoDeadline, "{g}hot",
           std::to_string(i));
+    w.note_rewrite();
   }
-  w.note_rewrite();
   const Batch batch = w.seal(at(0), at(60));
   ASSERT_TRUE(BatchReader::validate(batch.bytes, nullptr));
   const Read d(batch);
@@ -329,6 +330,19 @@ TEST(Batch, SealKeepsOnlyTheLastStateOfARewrittenKey) {
   EXPECT_EQ(d[1].stamp, at(49));
   EXPECT_FALSE(d[1].has_prev);
   EXPECT_EQ(d[1].replaced, at(-20)) << "what the batch as a whole replaced";
+}
+
+// Reading a whole batch again to leave out one delta of twenty costs more than sending it.
+TEST(Batch, AFewRewritesStay) {
+  Site a(1), b(2);
+  for (int i = 0; i < 20; ++i) a.set("k" + std::to_string(i), "1");
+  a.set("k7", "2");
+  const Batch batch = a.store.seal();
+  EXPECT_EQ(batch.header.deltas, 21u);
+  b.store.register_producer(1, 1, {});
+  ASSERT_EQ(b.store.apply(1, batch.bytes), Store::Applied::kApplied);
+  EXPECT_EQ(b.get("k7"), "2");
+  EXPECT_EQ(b.get("k19"), "1");
 }
 
 TEST(Batch, SealKeepsATtlThatFollowsItsValueAndDropsOneBeforeIt) {

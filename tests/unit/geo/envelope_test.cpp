@@ -23,7 +23,7 @@ Message example(Body body) {
   return m;
 }
 
-Message over_the_wire(const Message& m, Compression compression = Compression::kZstd) {
+Message over_the_wire(const Message& m, Compression compression = Compression::kLz4) {
   Assembler assembler;
   Message out;
   std::string error;
@@ -184,11 +184,41 @@ TEST(Envelope, AnnouncedPartsCount) {
 }
 
 TEST(Envelope, CompressionPaysOrIsLeftOut) {
-  auto even = std::make_shared<const std::string>(std::string(64 * 1024, 'x'));
-  EXPECT_LT(encode(example(BatchMessage{even}), 1, Compression::kZstd)[0].size(), 4096u);
-  EXPECT_GT(encode(example(BatchMessage{even}), 1, Compression::kOff)[0].size(), 64u * 1024);
-  const auto noise = bytes(64 * 1024, 8);
-  EXPECT_LT(encode(example(BatchMessage{noise}), 1, Compression::kZstd)[0].size(), 65u * 1024);
+  const Message even = example(BatchMessage{crdt::share(std::string(64 * 1024, 'x'))});
+  const Message noise = example(BatchMessage{bytes(64 * 1024, 8)});
+  EXPECT_GT(encode(even, 1, Compression::kOff)[0].size(), 64u * 1024);
+  for (const Compression how : {Compression::kLz4, Compression::kZstd}) {
+    EXPECT_LT(encode(even, 1, how)[0].size(), 4096u);
+    EXPECT_EQ(*std::get<BatchMessage>(over_the_wire(even, how).body).bytes,
+              *std::get<BatchMessage>(even.body).bytes);
+    EXPECT_LT(encode(noise, 1, how)[0].size(), 65u * 1024);
+    EXPECT_EQ(*std::get<BatchMessage>(over_the_wire(noise, how).body).bytes,
+              *std::get<BatchMessage>(noise.body).bytes);
+  }
+}
+
+TEST(Envelope, DamagedCompressionIsRefused) {
+  const Message even = example(BatchMessage{crdt::share(std::string(64 * 1024, 'x'))});
+  for (const Compression how : {Compression::kLz4, Compression::kZstd}) {
+    wire::Envelope good;
+    ASSERT_TRUE(good.ParseFromString(encode(even, 1, how)[0]));
+    ASSERT_NE(good.compression(), wire::Envelope::NONE);
+    const auto refuse = [&](auto&& change) {
+      wire::Envelope e = good;
+      change(e);
+      e.set_checksum(XXH3_64bits(e.content().data(), e.content().size()));
+      Assembler assembler;
+      Message m;
+      std::string error;
+      EXPECT_EQ(assembler.add("s", e.SerializeAsString(), m, error), Assembler::Result::kError);
+      EXPECT_NE(error.find("compress"), std::string::npos) << error;
+    };
+    refuse([](auto& e) { e.set_plain_bytes(e.plain_bytes() - 1); });
+    refuse([](auto& e) { e.set_plain_bytes(e.plain_bytes() + 1); });
+    refuse([](auto& e) { e.set_plain_bytes(kContentBytesMax + 1); });
+    refuse([](auto& e) { e.mutable_content()->pop_back(); });
+    refuse([](auto& e) { e.set_compression(static_cast<wire::Envelope::Compression>(9)); });
+  }
 }
 
 // Switching off any one check of Assembler::add lets one of these through.
@@ -220,7 +250,7 @@ TEST(Envelope, WhatIsNotSoundIsRefusedWithAReason) {
   refuse(changed([](auto& e) { e.set_protocol(1); }), "protocol version 1");
   refuse(changed([](auto& e) { e.mutable_content()->at(3) ^= 1; }, false), "checksum");
   refuse(changed([](auto& e) { e.set_content("\xff\xff"); }), "not a message");
-  refuse(changed([](auto& e) { e.set_zstd(true); }), "compressed content");
+  refuse(changed([](auto& e) { e.set_compression(wire::Envelope::ZSTD); }), "not decompress");
   refuse(changed([](auto& e) {
            e.set_content_id(4);
            e.set_parts(1);

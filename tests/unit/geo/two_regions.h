@@ -39,11 +39,11 @@ struct Region : Host {
     page.reaches_back = from >= log_from;
     page.upto = std::max(from, store.sealed_upto());
     for (const auto& [to, bytes] : log) {
-      if (to > from) page.batches.push_back(bytes);
+      if (to > from) page.batches.push_back(crdt::share(bytes));
     }
     done(page);
   }
-  void log_remote(uint64_t, Stamp, Stamp, std::string_view) override { ++logged; }
+  void log_remote(uint64_t, Stamp, Stamp, const SharedBytes&) override { ++logged; }
   void slot_joined(SlotId) override { ++joined; }
   void seal() override {
     const crdt::Batch batch = store.seal();

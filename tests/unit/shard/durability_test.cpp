@@ -168,6 +168,30 @@ TEST(DurabilityTest, TheLastSnapshotComesAfterAnyOther) {
   EXPECT_EQ(TestClient(node.port()).call({"GET", "k"}), "v");
 }
 
+// The log may grow by a share of what the data takes, but not by less than the least size.
+TEST(DurabilityTest, ALongLogIsTrimmedByASnapshot) {
+  const auto passes = [](const char* percentage, const char* least) {
+    TempDir dir;
+    TestNode node(dir.path(), {{"appendonly", "yes"},
+                               {"save", ""},
+                               {"auto-aof-rewrite-percentage", percentage},
+                               {"auto-aof-rewrite-min-size", least}});
+    TestClient client(node.port());
+    for (int i = 0; i < 20; ++i) client.call({"SET", std::to_string(i), std::string(10'000, 'x')});
+    const bool made = eventually([&] { return node.node().snapshots().passes() > 0; }, 1);
+    return std::pair(made, node.node().storage()->own_bytes());
+  };
+  const auto [made, left] = passes("1", "50kb");
+  EXPECT_TRUE(made);
+  EXPECT_LT(left, 50'000u);
+  for (const auto& [percentage, least] :
+       {std::pair("0", "50kb"), std::pair("100000", "50kb"), std::pair("1", "1mb")}) {
+    const auto [asked, kept] = passes(percentage, least);
+    EXPECT_FALSE(asked) << percentage << " % and " << least;
+    EXPECT_GT(kept, 100'000u);
+  }
+}
+
 // A node under `appendfsync always` that lives until it is killed; see child/.
 pid_t serve_in_child(const std::string& dir, const std::string& threads) {
   const pid_t child = fork();

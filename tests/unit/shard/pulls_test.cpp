@@ -58,7 +58,7 @@ TEST(PullsTest, APageEndsWithABatchOfItsOwnShard) {
   EXPECT_TRUE(page.reaches_back);
   ASSERT_EQ(page.batches.size(), 1u);
   EXPECT_GE(page.upto, last);
-  EXPECT_EQ(crdt::BatchReader(page.batches[0]).header().to, page.upto);
+  EXPECT_EQ(crdt::BatchReader(*page.batches[0]).header().to, page.upto);
 }
 
 // A crash took the end of a log, of which a slot has something: who knows of it asks for it, and is

@@ -32,7 +32,7 @@ class TappedLink final : public GeoLink {
              const Regions& regions, Told& told)
       : GeoLink(replication, shard, recovered, regions), told_(told) {}
 
-  void on_sealed(const crdt::Batch& batch) override {
+  void on_sealed(const crdt::SharedBatch& batch) override {
     shipped_ = batch.header.to;
     GeoLink::on_sealed(batch);
   }
