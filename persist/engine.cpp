@@ -21,6 +21,7 @@ constexpr const char* kProbeName = "/disk-probe";
 constexpr std::size_t kProbeBlockBytes = std::size_t{64} << 10;
 constexpr std::size_t kProbeReserveBytes = std::size_t{1} << 20;
 constexpr int kOpenFilesMax = 256;
+constexpr int kLogFiles = 32;
 constexpr std::size_t kBlockCacheBytes = std::size_t{8} << 20;
 constexpr std::uint64_t kBytesPerSync = std::uint64_t{1} << 20;
 // RocksDB's own choice is an eighth of the memtable, which is where jemalloc begins to give freed
@@ -88,9 +89,14 @@ std::vector<rocksdb::ColumnFamilyDescriptor> Engine::descriptors() const {
   std::vector<rocksdb::ColumnFamilyDescriptor> result;
   result.emplace_back(rocksdb::kDefaultColumnFamilyName,
                       family_options(std::uint64_t{1} << 20, rocksdb::kNoCompression, cache));
-  // The log lives for minutes and is packed by its writers: compressing it pays for nothing.
-  result.emplace_back(kLogFamily,
-                      family_options(options_.log_memtable_bytes, rocksdb::kNoCompression, cache));
+  // The log lives for minutes and is packed by its writers: compressing it pays for nothing, nor
+  // does merging its files before the reader's compaction drops what was trimmed.
+  rocksdb::ColumnFamilyOptions log =
+      family_options(options_.log_memtable_bytes, rocksdb::kNoCompression, cache);
+  log.level0_file_num_compaction_trigger = kLogFiles;
+  log.level0_slowdown_writes_trigger = 2 * kLogFiles;
+  log.level0_stop_writes_trigger = 3 * kLogFiles;
+  result.emplace_back(kLogFamily, log);
   result.emplace_back(kSnapshotFamily, family_options(options_.snapshot_memtable_bytes,
                                                       rocksdb::kLZ4Compression, cache));
   return result;

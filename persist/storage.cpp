@@ -173,7 +173,6 @@ Ticket Storage::append_own(const RecordSpan& span, SharedBytes bytes) {
   Write write;
   write.kind = WriteKind::kOwn;
   write.span = span;
-  write.log_bytes = log_cost(bytes->size());
   write.bytes = std::move(bytes);
   return impl_->writer->queue(std::move(write));
 }
@@ -187,7 +186,6 @@ Ticket Storage::append_remote(ProducerId producer, const RecordSpan& span, Share
   write.kind = WriteKind::kRemote;
   write.producer = producer;
   write.span = span;
-  write.log_bytes = log_cost(bytes->size());
   write.bytes = std::move(bytes);
   return impl_->writer->queue(std::move(write));
 }

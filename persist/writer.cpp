@@ -23,6 +23,7 @@ using namespace std::chrono_literals;
 // RocksDB's cost per delta halves from 4 KB to 32 KB a group, and gains little beyond.
 constexpr auto kGather = 2ms;
 constexpr std::size_t kGatherBytes = 32 * 1024;
+constexpr std::size_t kBatchBytesKept = 1024 * 1024;
 constexpr std::size_t kNeverWake = ~std::size_t{0};
 constexpr auto kEverySecondInterval = 1s;
 constexpr auto kLazyInterval = 30s;
@@ -198,48 +199,50 @@ bool Writer::take() {
   return true;
 }
 
-/// About what the next group takes, so that its batch does not grow by copying itself.
-std::size_t Writer::group_bytes() const {
-  std::size_t bytes = 0;
-  for (std::size_t i = next_; i < taken_.size() && bytes < kCommitBytesMax; ++i) {
-    bytes += cost_of(taken_[i]);
-  }
-  return std::min(bytes, kCommitBytesMax);
-}
-
 /// False: gave up at the end of stop()'s limit.
 bool Writer::commit_group() {
-  rocksdb::WriteBatch batch(group_bytes());
+  batch_.Clear();
   std::size_t cost = 0;
   std::size_t end = next_;
   Status added;
-  for (; end < taken_.size() && batch.GetDataSize() < kCommitBytesMax; ++end) {
-    added = add_to(batch, taken_[end]);
+  for (; end < taken_.size() && batch_.GetDataSize() < kCommitBytesMax; ++end) {
+    Write& write = taken_[end];
+    if (write.kind == WriteKind::kTrimOwn) {
+      // Raised before the records go: a reader that meets the gap must find the floor above it.
+      write.span.to = std::max(own_floor(), write.span.to);
+      own_floor_.store(write.span.to, std::memory_order_release);
+    }
+    added = add_to(batch_, write);
     if (!added.ok()) break;
-    cost += cost_of(taken_[end]);
-    taken_[end].bytes.reset();  // They are in the batch now; slots are large.
+    cost += cost_of(write);
   }
   // What comes before it is committed first.
   if (end == next_) return refuse(added);
-  const std::size_t bytes = batch.GetDataSize();
-  const Status status = write(batch, fsync());
-  if (status.ok()) {
-    if (fsync() == Fsync::kAlways && unsynced_.empty()) {
-      last_sync_ = Clock::now();
-    } else {
-      unsynced_bytes_ += bytes;
-      unsynced_.push_back({engine_.handles().db->GetLatestSequenceNumber(), std::move(batch)});
-    }
-  } else if (!survive(status, &batch)) {
-    return false;
-  }
+  const Fsync policy = fsync();  // another thread may change it
+  const Status status = write(batch_, policy);
+  if (!status.ok() && !survive(status, &batch_)) return false;
   for (std::size_t i = next_; i < end; ++i) account(taken_[i]);
   written_.store(taken_[end - 1].ticket, std::memory_order_release);
+  if (status.ok() && policy == Fsync::kAlways && unsynced_.empty()) {
+    last_sync_ = Clock::now();
+  } else if (status.ok()) {
+    keep_until_synced(end);
+  }
   next_ = end;
   queued_bytes_.fetch_sub(cost, std::memory_order_relaxed);
   if (unsynced_.empty()) durable_.store(written(), std::memory_order_release);
+  if (batch_.GetDataSize() > kBatchBytesKept) batch_ = rocksdb::WriteBatch();
   publish(State::kHealthy);
   return true;
+}
+
+/// The group from next_ to `end` has been written.
+void Writer::keep_until_synced(std::size_t end) {
+  Unsynced& group = unsynced_.emplace_back();
+  group.ends_at = engine_.handles().db->GetLatestSequenceNumber();
+  group.writes.reserve(end - next_);
+  for (std::size_t i = next_; i < end; ++i) group.writes.push_back(std::move(taken_[i]));
+  unsynced_bytes_ += batch_.GetDataSize();
 }
 
 /// What RocksDB will never take is neither passed over nor acknowledged: nothing behind it is
@@ -302,9 +305,7 @@ Status Writer::add_to(rocksdb::WriteBatch& batch, const Write& write) {
     case WriteKind::kEraseMeta:
       return batch.Delete(handles.meta, format::blob_key(write.name));
     case WriteKind::kTrimOwn: {
-      // Raised before the records go: a reader that meets the gap must find the floor above it.
-      const Stamp floor = std::max(own_floor(), write.span.to);
-      own_floor_.store(floor, std::memory_order_release);
+      const Stamp floor = write.span.to;
       const Status deleted =
           batch.DeleteRange(handles.log, format::own_begin(), format::own_end(floor));
       if (!deleted.ok()) return deleted;
@@ -329,7 +330,7 @@ void Writer::account(const Write& write) {
   switch (write.kind) {
     case WriteKind::kOwn:
     case WriteKind::kRemote:
-      own_or_remote().add(write.span.to, write.log_bytes);
+      own_or_remote().add(write.span.to, log_cost(write.bytes->size()));
       return;
     case WriteKind::kTrimOwn:
       own_trimmed_ += own_or_remote().trim(write.span.to);
@@ -414,9 +415,14 @@ Status Writer::repair(rocksdb::WriteBatch* failed) {
   Status status = engine_.open(rocksdb::WALRecoveryMode::kPointInTimeRecovery);
   if (!status.ok()) return status;
   const rocksdb::SequenceNumber survived = engine_.handles().db->GetLatestSequenceNumber();
-  for (Unsynced& group : unsynced_) {
+  for (const Unsynced& group : unsynced_) {
     if (group.ends_at <= survived) continue;
-    status = write(group.batch, Fsync::kAlways);
+    rocksdb::WriteBatch again;
+    for (const Write& each : group.writes) {
+      status = add_to(again, each);
+      if (!status.ok()) return status;
+    }
+    status = write(again, Fsync::kAlways);
     if (!status.ok()) return status;
   }
   if (failed != nullptr) status = write(*failed, Fsync::kAlways);

@@ -52,9 +52,8 @@ struct Write {
   ProducerId producer = 0;
   RecordSpan span;  ///< Trims: `to` is the stamp to trim to.
   SlotId slot = 0;
-  std::uint64_t log_bytes = 0;  ///< Records: log_cost(), since the bytes are gone by then.
   std::string name;
-  SharedBytes bytes;  ///< Null where the kind has none, and once they are in a batch.
+  SharedBytes bytes;  ///< Null where the kind has none.
 };
 
 /// Threads: queue() and the queries by every thread; the rest as it says. The queue's lock is held
@@ -111,9 +110,10 @@ class Writer {
  private:
   using Clock = std::chrono::steady_clock;
 
+  /// As operations and not as a batch: the bytes of a record are in the backlog anyway.
   struct Unsynced {
     rocksdb::SequenceNumber ends_at = 0;
-    rocksdb::WriteBatch batch;
+    std::vector<Write> writes;
   };
 
   void check_chain(Write& write);
@@ -121,8 +121,8 @@ class Writer {
   bool take();
   bool urgent() const;
   Clock::time_point sync_due() const;
-  std::size_t group_bytes() const;
   bool commit_group();
+  void keep_until_synced(std::size_t end);
   bool refuse(const rocksdb::Status& why);
   rocksdb::Status add_to(rocksdb::WriteBatch& batch, const Write& write);
   rocksdb::Status add_record(rocksdb::WriteBatch& batch, const Write& write);
@@ -156,6 +156,7 @@ class Writer {
 
   std::vector<Write> taken_;  // The writer thread's own from here on.
   std::size_t next_ = 0;
+  rocksdb::WriteBatch batch_;  // kept for its memory
   std::deque<Unsynced> unsynced_;
   std::size_t unsynced_bytes_ = 0;
   Clock::time_point last_sync_;

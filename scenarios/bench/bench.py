@@ -12,6 +12,7 @@ per request, from /proc. Contenders:
 
   redis       redis-server without persistence
   atoll       without persistence and without peers
+  atoll+log   appendonly yes, appendfsync everysec, no peers
   atoll+geo   appendonly yes, appendfsync everysec, two peers that log and apply all of it, three
               NATS servers. These five processes share core 1 with the load. Elsewhere peers have
               machines of their own; here the two peers run at the lowest priority, so that the load

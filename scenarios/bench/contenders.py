@@ -83,6 +83,12 @@ def bare_atoll(directory, **options):
         **options})
 
 
+def logged_atoll(directory):
+    """Rewriting is off, as it is for redis' AOF."""
+    return bare_atoll(directory, appendonly="yes", appendfsync="everysec",
+                      auto_aof_rewrite_percentage="0")
+
+
 @contextmanager
 def running(**makers):
     """Starts {name: make(directory)} in a directory that is gone afterwards, pinned to core 0. Whoever

@@ -5,8 +5,8 @@ import time
 
 import redis
 
-from contenders import (KEYS, Redis, bare_atoll, cpu_seconds, fill, load, paced, pin, running,
-                        thread_cpu_seconds)
+from contenders import (KEYS, Redis, bare_atoll, cpu_seconds, fill, load, logged_atoll, paced, pin,
+                        running, thread_cpu_seconds)
 from goals import at_least, at_most
 from processes import wait_until
 
@@ -24,18 +24,13 @@ def _redis_with_aof(directory):
                  "--auto-aof-rewrite-percentage", "0")
 
 
-def _atoll_with_log(directory):
-    return bare_atoll(directory, appendonly="yes", appendfsync="everysec",
-                      auto_aof_rewrite_percentage="0")
-
-
 def _log(requests, rounds):
     print("\n## The log\n\nSET P16 with everysec, all threads on one core, their CPU until 2 s after "
           "the load. Throughput is what the thread that serves would do alone.\n\n"
           "| server | CPU us/request, all threads | of redis with AOF | serving thread | goal |\n"
           "|---|---:|---:|---:|---|", flush=True)
     rows = {"redis with AOF": [], "atoll without a log": [], "atoll": []}
-    with running(redis=_redis_with_aof, bare=bare_atoll, logged=_atoll_with_log) as servers:
+    with running(redis=_redis_with_aof, bare=bare_atoll, logged=logged_atoll) as servers:
         for name, server in zip(rows, servers.values()):
             load(server.port, "set", 32, requests)
         for _ in range(rounds):
@@ -63,7 +58,7 @@ def _snapshot(seconds):
           f"{seconds} s without and {seconds} s with BGSAVE one after the other.\n\n"
           "| server | p99 us | while saving | memory MB | while saving | goal |\n"
           "|---|---:|---:|---:|---:|---|", flush=True)
-    with running(redis=_redis_with_aof, atoll=_atoll_with_log) as servers:
+    with running(redis=_redis_with_aof, atoll=logged_atoll) as servers:
         for name, server in servers.items():
             fill(server.port, KEYS, 64)
             time.sleep(3)
@@ -116,7 +111,7 @@ def _serves(node):
 def _restart(keys):
     print(f"\n## A restart\n\n{keys:,} keys of 64 B, from start to the first PONG.\n\n"
           "| from | s | per second | goal |\n|---|---:|---:|---|", flush=True)
-    with running(atoll=_atoll_with_log) as servers:
+    with running(atoll=logged_atoll) as servers:
         node = servers["atoll"]
         fill(node.port, keys, 64)
         time.sleep(WRITE_BACK_S)
