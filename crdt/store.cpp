@@ -43,18 +43,19 @@ bool Store::visible(const Entry& entry) const {
   return entry.exists() && entry.deadline() > now_;
 }
 
+// Step by step, all keys at once in each, so that the misses of a step overlap. Tried and slower: one
+// step of each key while later requests are parsed (1.2 to 1.4 times the CPU a request at pipeline
+// 16: parsing four takes less than a miss, so that every step waits for one), and the slots alone
+// then (no less). Nor does it pay to fetch what head() changes: it is small enough to be near.
 void Store::prefetch(std::span<const KeyRef> keys) const {
   assert(keys.size() <= kPrefetchMax);
   std::array<const Entry*, kPrefetchMax> entries;
-  for (const KeyRef& ref : keys) {
-    const size_t n = static_cast<size_t>(ref.slot - options_.slots.first);
-    __builtin_prefetch(&slots_[n]);
-    __builtin_prefetch(&changed_[n * regions_.size()]);
-  }
+  for (const KeyRef& ref : keys) __builtin_prefetch(&slot(ref.slot));
   for (const KeyRef& ref : keys) slot(ref.slot).table.prefetch(ref.hash);
   for (size_t i = 0; i < keys.size(); ++i) {
     entries[i] = slot(keys[i].slot).table.prefetch_entry(keys[i].hash);
   }
+  if (garbage_ == 0) return;  // so there is nothing wide, and no reason to wait for the entries
   size_t wide = 0;
   for (size_t i = 0; i < keys.size(); ++i) {
     if (entries[i] == nullptr || !entries[i]->has(Entry::kIsWide)) continue;
