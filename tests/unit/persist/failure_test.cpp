@@ -211,6 +211,46 @@ TEST_F(FailureTest, a_record_that_is_too_large_is_not_passed_over) {
   }
 }
 
+// A disk on which tables cannot be written, while the write-ahead log can.
+class NoTables : public DiskFaults {
+ public:
+  DiskVerdict decide(DiskOperation operation, std::string_view path) override {
+    if (!failing || operation != DiskOperation::kAppend || !path.ends_with(".sst")) {
+      return DiskVerdict::kProceed;
+    }
+    ++refused;
+    return DiskVerdict::kNoSpace;
+  }
+  std::atomic<bool> failing{false};
+  std::atomic<int> refused{0};
+};
+
+// Tables are written past the page cache where the file system can, by other calls than the log.
+TEST_F(FailureTest, tables_that_cannot_be_written_are_written_later) {
+  NoTables disk;
+  options_.faults = &disk;
+  options_.fsync = Fsync::kEverySecond;
+  options_.log_memtable_bytes = 64 * 1024;
+  Stamp last = 0;
+  {
+    auto storage = open();
+    disk.failing = true;
+    const auto until = std::chrono::steady_clock::now() + kLong;
+    while (storage->healthy() && std::chrono::steady_clock::now() < until) {
+      append_run(*storage, last + 1, last + 100);
+      last += 100;
+      std::this_thread::sleep_for(2ms);
+    }
+    ASSERT_FALSE(storage->healthy());
+    EXPECT_GT(disk.refused, 0);
+    disk.failing = false;
+    ASSERT_TRUE(becomes(*storage, true)) << storage->last_error();
+    EXPECT_EQ(own_stamps(*storage), up_to(last));
+  }
+  auto storage = open();
+  EXPECT_EQ(own_stamps(*storage), up_to(last));
+}
+
 // The listener hears of the failure and of its end, so that shards need not poll.
 TEST_F(FailureTest, listener_hears_of_health) {
   auto storage = open();
