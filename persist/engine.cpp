@@ -25,7 +25,7 @@ constexpr int kLogFiles = 32;
 constexpr std::size_t kBlockCacheBytes = std::size_t{8} << 20;
 constexpr std::uint64_t kBytesPerSync = std::uint64_t{1} << 20;
 // RocksDB's own choice is an eighth of the memtable, which is where jemalloc begins to give freed
-// memory back at once: each memtable's pages would be faulted in anew, for half as much again of
+// memory back at once: each memtable's pages would be faulted in anew, for two fifths more of
 // the writing thread's CPU.
 constexpr std::size_t kArenaBlockBytes = std::size_t{1} << 20;
 
