@@ -199,8 +199,8 @@ bool Snapshots::due(int64_t now) const {
   return log_is_long();
 }
 
-// A pass writes about as much as the data takes, so it waits for the log to take as much: a restart
-// reads no more than twice the data, and nothing is written more than twice.
+// A pass writes about as much as the data takes, so it waits until the log has grown by as much:
+// passes then write about as much as the log does, however large the data.
 bool Snapshots::log_is_long() const {
   const auto settings = node_.config().snapshot();
   const auto percentage = static_cast<uint64_t>(settings->auto_aof_rewrite_percentage);
