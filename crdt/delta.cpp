@@ -331,23 +331,32 @@ bool BatchReader::next(Delta& delta) {
   return true;
 }
 
+bool BatchReader::refuse(const char* why) {
+  error_ = why;
+  return false;
+}
+
+bool BatchReader::next_checked(Delta& d) {
+  if (next(d)) {
+    if (const char* wrong = check_body(d)) return refuse(wrong);
+    if (d.stamp > header_.to) return refuse("stamp beyond the batch's end");
+    if (d.stamp.ms() > kLatestMs) return refuse("a stamp of the far future");
+    return true;
+  }
+  if (!ok()) return false;
+  if (!in_.done()) return refuse("bytes after the last delta");
+  // Whoever applied it would stand before the gap, and ask for it again for ever.
+  if (header_.self().upto < header_.to) return refuse("batch ends in a gap of its region");
+  return false;
+}
+
 bool BatchReader::validate(std::string_view bytes, std::string* error) {
   BatchReader reader(bytes);
   Delta d;
-  const char* wrong = nullptr;
-  while (wrong == nullptr && reader.next(d)) {
-    wrong = check_body(d);
-    if (wrong == nullptr && d.stamp > reader.header().to) wrong = "stamp beyond the batch's end";
-    if (wrong == nullptr && d.stamp.ms() > kLatestMs) wrong = "a stamp of the far future";
+  while (reader.next_checked(d)) {
   }
-  if (wrong == nullptr && reader.ok() && !reader.in_.done()) wrong = "bytes after the last delta";
-  // Whoever applied it would stand before the gap, and ask for it again for ever.
-  if (wrong == nullptr && reader.ok() && reader.header().self().upto < reader.header().to) {
-    wrong = "batch ends in a gap of its region";
-  }
-  if (wrong == nullptr && reader.ok()) return true;
-  if (error != nullptr) *error = wrong != nullptr ? wrong : reader.error();
-  return false;
+  if (error != nullptr && !reader.ok()) *error = reader.error();
+  return reader.ok();
 }
 
 // ---- BatchWriter ----
@@ -374,8 +383,13 @@ void BatchWriter::write(const Head& head, Delta&& d) {
 }
 
 char* BatchWriter::room(size_t bytes) {
-  if (deltas_.size() - used_ < bytes) deltas_.resize(2 * deltas_.size() + bytes);
-  return deltas_.data() + used_;
+  if (capacity_ - used_ < bytes) {
+    capacity_ = 2 * capacity_ + bytes;
+    auto wider = std::make_unique_for_overwrite<char[]>(capacity_);
+    std::copy_n(deltas_.get(), used_, wider.get());
+    deltas_ = std::move(wider);
+  }
+  return deltas_.get() + used_;
 }
 
 void BatchWriter::set(const Head& head, Stamp replaced, Millis deadline, std::string_view key,
@@ -404,7 +418,7 @@ Batch BatchWriter::seal(Stamp from, Stamp to, const VersionVector& observed) {
   batch.header.observed = observed.beyond(batch.header.context);
   batch.bytes.reserve(64 + used_);
   write_header(batch.bytes, batch.header);
-  batch.bytes.append(deltas_, 0, used_);
+  batch.bytes.append(deltas_.get(), used_);
   if (rewrites_ * kWorthDropping >= count_ && rewrites_ != 0) {
     BatchReader reader(batch.bytes);
     std::vector<Delta> all;
@@ -415,9 +429,9 @@ Batch BatchWriter::seal(Stamp from, Stamp to, const VersionVector& observed) {
   }
   used_ = 0;
   constexpr size_t kKeptBytes = 512 * 1024;
-  if (deltas_.size() > kKeptBytes) {
-    deltas_.clear();
-    deltas_.shrink_to_fit();
+  if (capacity_ > kKeptBytes) {
+    deltas_.reset();
+    capacity_ = 0;
   }
   context_ = {};
   is_switched_ = false;

@@ -26,6 +26,7 @@
 #pragma once
 
 #include <list>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -99,9 +100,9 @@ struct SharedBatch {
   SharedBytes bytes;
 };
 
-// Reads a batch. *Errors*: ok() false and error() with a reason; a batch that does not parse to
-// its end must not be applied at all, so callers call validate() first for foreign bytes. The views
-// and contexts of its deltas live as long as it and the bytes do.
+// Reads a batch. *Errors*: ok() false and error() with a reason; nothing of a batch that does not
+// parse to its end may be applied. The views and contexts of its deltas live as long as it and the
+// bytes do.
 class BatchReader {
  public:
   explicit BatchReader(std::string_view bytes);
@@ -112,10 +113,15 @@ class BatchReader {
   const std::string& error() const { return error_; }
   const BatchHeader& header() const { return header_; }
   bool next(Delta& delta);  // false at the end or on error
+  // The same for bytes from elsewhere: also an error where a delta, or at its end the batch, is not
+  // what a region writes (a key of another slot, a malformed state, a stamp beyond the end, ...).
+  bool next_checked(Delta& delta);
 
   static bool validate(std::string_view bytes, std::string* error);
 
  private:
+  bool refuse(const char* why);
+
   Reader in_;
   BatchHeader header_;
   std::list<VersionVector> switched_;
@@ -174,8 +180,9 @@ class BatchWriter {
   uint32_t count_ = 0;
   uint32_t rewrites_ = 0;
   Stamp last_;
-  std::string deltas_;  // the first used_ bytes are written, the rest is room
+  std::unique_ptr<char[]> deltas_;  // the first used_ bytes are written, the rest is room
   size_t used_ = 0;
+  size_t capacity_ = 0;
 };
 
 // Joins consecutive batches of one producer, keeping only the last state of each key: what a

@@ -221,15 +221,22 @@ void Store::settle_stability() {
 
 // ---- Batches ----
 
-Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* slot_gap) {
+Store::Applied Store::apply(uint64_t producer, std::string_view bytes, SlotId* slot_gap,
+                            std::string* error) {
   BatchReader reader(bytes);
-  const BatchHeader header = reader.header();
+  const BatchHeader& header = reader.header();
+  const auto malformed = [&] {
+    if (error != nullptr) *error = reader.error();
+    return Applied::kMalformed;
+  };
+  if (!reader.ok()) return malformed();
   const auto it = std::find_if(positions_.begin(), positions_.end(),
                                [&](const Position& p) { return p.producer == producer; });
   assert(it != positions_.end());
   if (header.to <= it->upto) return Applied::kDuplicate;
   if (header.from > it->upto) return Applied::kGap;
-  decode(reader, options_.slots);
+  decode(reader, options_.slots, true);
+  if (!reader.ok()) return malformed();
   for (const auto& [d, ref] : decoded_) {
     if (!d.has_prev || d.prev <= it->upto || canary_.ignore_prev) continue;
     if (d.prev <= coverage_of(d.slot, header.region).upto) continue;
@@ -270,7 +277,7 @@ void Store::replay(std::string_view bytes, SlotRange merged) {
   observed_.unite(header.observed);
   std::vector<std::pair<SlotId, Stamp>> followed;
   std::set<SlotId> lacking;  // slots of which an earlier delta is missing
-  decode(reader, slots);
+  decode(reader, slots, false);
   for (size_t i = 0; i < decoded_.size(); ++i) {
     prefetch_decoded(i);
     const auto& [d, ref] = decoded_[i];
@@ -310,14 +317,15 @@ void Store::raise_changed(RegionId region) {
   }
 }
 
-// Once, for all that looks at the batch: decoding is most of what a merge takes.
-void Store::decode(BatchReader& reader, SlotRange slots) {
+void Store::decode(BatchReader& reader, SlotRange slots, bool checked) {
   forget_decoded();
-  Delta d;
-  while (reader.next(d)) {
-    if (!slots.contains(d.slot)) continue;
-    decoded_.push_back({d, {d.key, d.db, d.slot, hash_key(d.db, d.key)}});
+  Delta* d = &decoded_.emplace_back().delta;
+  while (checked ? reader.next_checked(*d) : reader.next(*d)) {
+    if (!slots.contains(d->slot)) continue;
+    decoded_.back().ref = {d->key, d->db, d->slot, hash_key(d->db, d->key)};
+    d = &decoded_.emplace_back().delta;
   }
+  decoded_.pop_back();
 }
 
 void Store::forget_decoded() {

@@ -304,9 +304,9 @@ Stamp Replicator::position(const Feed& feed) const {
 // deletion in there no longer lists the increments that it had observed, and theirs may come later.
 // So what is there when two regions meet comes by slots, unless that is nothing. (Slots of which
 // the other one has evicted do not stand for what it has seen: its log is read after all.)
-bool Replicator::meets(const Feed& feed) const {
+bool Replicator::meets(const Feed& feed, Stamp sealed) const {
   if (feed.met || position(feed) || canary_.no_slot_heal) return false;
-  if (feed.sealed) return true;
+  if (sealed) return true;
   const auto of_others = [&](const Beacon::Position& p) {
     const RegionId r = p.seen.region;
     return p.seen.upto && r != options_.self.region && r != feed.sender.address.region;
@@ -320,32 +320,25 @@ void Replicator::handle(Feed& feed, const BatchMessage& m, Millis now) {
     ++counters_.refused;
     return;
   }
-  std::string error;
-  if (!crdt::BatchReader::validate(*m.bytes, &error)) {
-    on_malformed(error, now);
-    return;
-  }
-  const crdt::BatchHeader header = crdt::BatchReader(*m.bytes).header();
-  if (header.region != feed.sender.address.region) {
+  const crdt::BatchReader reader(*m.bytes);
+  if (reader.ok() && reader.header().region != feed.sender.address.region) {
     on_malformed("a batch of another region than its sender's", now);
-    return;
+  } else if (reader.ok() && meets(feed, reader.header().to)) {
+    if (put_aside(feed, m.bytes, now)) pull(feed, now);
+  } else if (take(feed, m.bytes, now)) {
+    drain_aside(feed, now);
   }
-  feed.sealed = std::max(feed.sealed, header.to);
-  if (meets(feed)) {
-    put_aside(feed, header, m.bytes);
-    pull(feed, now);
-    return;
-  }
-  if (take(feed, m.bytes, now)) drain_aside(feed, now);
 }
 
 // Merges a batch if it continues what we have; puts it aside if it does not.
 bool Replicator::take(Feed& feed, const SharedBytes& bytes, Millis now) {
   const uint64_t producer = feed.sender.address.producer();
-  SlotId gap_slot = 0;
   const crdt::BatchHeader header = crdt::BatchReader(*bytes).header();
-  switch (store_.apply(producer, *bytes, &gap_slot)) {
+  SlotId gap_slot = 0;
+  std::string error;
+  switch (store_.apply(producer, *bytes, &gap_slot, &error)) {
     case crdt::Store::Applied::kApplied:
+      feed.sealed = std::max(feed.sealed, header.to);
       ++counters_.batches_applied;
       counters_.bytes_applied += bytes->size();
       ack_due_ = true;
@@ -356,26 +349,39 @@ bool Replicator::take(Feed& feed, const SharedBytes& bytes, Millis now) {
       return true;
     case crdt::Store::Applied::kGap:
       ++counters_.gaps;
-      put_aside(feed, header, bytes);
-      pull(feed, now);
+      if (put_aside(feed, bytes, now)) pull(feed, now);
       return false;
     case crdt::Store::Applied::kSlotGap:
+      feed.sealed = std::max(feed.sealed, header.to);
       ++counters_.slot_gaps;
       start_heal(feed, {gap_slot, gap_slot}, "a slot's previous delta is missing", now);
+      return false;
+    case crdt::Store::Applied::kMalformed:
+      on_malformed(error, now);
       return false;
   }
   return false;
 }
 
-void Replicator::put_aside(Feed& feed, const crdt::BatchHeader& header, const SharedBytes& bytes) {
+// False if it is malformed: then nothing is believed of what it says of how far its region has
+// come, which would be asked for again and again.
+bool Replicator::put_aside(Feed& feed, const SharedBytes& bytes, Millis now) {
+  std::string error;
+  if (!crdt::BatchReader::validate(*bytes, &error)) {
+    on_malformed(error, now);
+    return false;
+  }
+  const crdt::BatchHeader header = crdt::BatchReader(*bytes).header();
+  feed.sealed = std::max(feed.sealed, header.to);
   if (feed.aside_bytes + bytes->size() > kAsideBytesMax) {
     ++counters_.aside_dropped;  // the pull brings it
-    return;
+    return true;
   }
   const auto at = std::upper_bound(feed.aside.begin(), feed.aside.end(), header.to,
                                    [](Stamp to, const Aside& a) { return to < a.to; });
   feed.aside.insert(at, Aside{header.from, header.to, bytes});
   feed.aside_bytes += bytes->size();
+  return true;
 }
 
 void Replicator::drain_aside(Feed& feed, Millis now) {
@@ -391,7 +397,7 @@ void Replicator::pull(Feed& feed, Millis now) {
   if (canary_.no_pull || regions_[feed.sender.address.region].lapsed) return;
   if (feed.pulling && now - feed.pull_sent_at < options_.pull_timeout) return;
   if (healing_from(feed.sender.address)) return;
-  if (meets(feed)) {
+  if (meets(feed, feed.sealed)) {
     if (Heal* heal = start_heal(feed, feed.sender.slots, "we had not met", now)) {
       heal->log_follows = true;
     }
@@ -496,7 +502,7 @@ void Replicator::handle(Feed& feed, const Beacon& m, Millis now) {
     return;
   }
   if (regions_[origin].lapsed) return;
-  if (m.sealed > position(feed) || meets(feed)) {
+  if (m.sealed > position(feed) || meets(feed, feed.sealed)) {
     pull(feed, now);
     return;
   }

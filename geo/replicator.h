@@ -274,10 +274,10 @@ class Replicator {
   void handle(Feed& feed, const Healed& m, Millis now);
 
   bool take(Feed& feed, const SharedBytes& bytes, Millis now);
-  void put_aside(Feed& feed, const crdt::BatchHeader& header, const SharedBytes& bytes);
+  bool put_aside(Feed& feed, const SharedBytes& bytes, Millis now);
   void drain_aside(Feed& feed, Millis now);
   void pull(Feed& feed, Millis now);
-  bool meets(const Feed& feed) const;
+  bool meets(const Feed& feed, Stamp sealed) const;  // sealed: there
   void pass_over(const Feed& feed, Stamp upto);
   Heal* start_heal(const Feed& from, SlotRange slots, const std::string& why, Millis now);
   void continue_heal(Heal& heal, Millis now);

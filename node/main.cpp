@@ -26,12 +26,13 @@
 #include "node/shard/logging.h"
 #include "node/shard/node.h"
 
-// jemalloc reads this. What was freed goes back to the system after a second and not after ten:
-// growing tables leave a percent or two behind. (Huge pages for all, thp:always, took 3 to 6 % off
-// the CPU at pipeline 1 and nothing at 16, for 5 more bytes a key: not worth it.)
+// jemalloc reads this. What was freed goes back to the system after a second and not after ten,
+// also where nobody allocates or frees any more: growing tables leave a percent or two behind.
+// (Huge pages for all, thp:always, took 3 to 6 % off the CPU at pipeline 1 and nothing at 16, for 5
+// more bytes a key: not worth it.)
 extern "C" {
 extern const char* malloc_conf;
-const char* malloc_conf = "dirty_decay_ms:1000";
+const char* malloc_conf = "dirty_decay_ms:1000,background_thread:true";
 }
 
 namespace {

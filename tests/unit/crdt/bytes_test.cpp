@@ -36,13 +36,20 @@ TEST(Bytes, RoundTrip) {
 }
 
 TEST(Bytes, VarintsAtTheEdges) {
-  for (const uint64_t v : {uint64_t{0}, uint64_t{127}, uint64_t{128}, uint64_t{16383},
-                           uint64_t{16384}, UINT64_MAX - 1, UINT64_MAX}) {
-    std::string bytes;
-    Writer(bytes).varint(v);
-    Reader in(bytes);
-    EXPECT_EQ(in.varint(), v);
-    EXPECT_TRUE(in.ok() && in.done());
+  // Every length, at the end of the bytes and before others (whose high bits must not count).
+  for (int bits = 0; bits < 64; ++bits) {
+    const uint64_t power = uint64_t{1} << bits;
+    for (const uint64_t v : {power - 1, power, power | (power - 1), power | 1}) {
+      for (const size_t more : {0, 1, 7, 20}) {
+        std::string bytes;
+        Writer(bytes).varint(v);
+        bytes.append(more, '\xff');
+        Reader in(bytes);
+        EXPECT_EQ(in.varint(), v);
+        EXPECT_TRUE(in.ok());
+        EXPECT_EQ(in.left(), more) << v;
+      }
+    }
   }
   for (const int64_t v : {int64_t{0}, int64_t{-1}, INT64_MIN, INT64_MAX}) {
     EXPECT_EQ(unzigzag(zigzag(v)), v);

@@ -352,6 +352,33 @@ TEST_F(Pair, ABatchThatDoesNotParseIsRefusedWhole) {
   EXPECT_EQ(eu.get("k"), "1") << "the good copy is pulled";
 }
 
+// Neither is what it says of how far its region has come: that would be asked for for ever.
+TEST_F(Pair, OfAMalformedBatchNothingIsBelieved) {
+  live(us, eu, 2);
+  us.set("k", "1");
+  live(us, eu, 2);
+  const uint64_t pulls = eu.replicator->counters().pulls;
+  us.set("k", "2");
+  Message m = us.out.back().message;
+  us.out.clear();
+  auto& batch = std::get<BatchMessage>(m.body);
+  const std::string good = *batch.bytes;
+  constexpr size_t kFrom = 2, kTo = 10;  // FORMAT.md: version, region, from, to
+  for (const bool leaves_a_gap : {false, true}) {
+    std::string damaged = good;
+    damaged[kTo + 6] = static_cast<char>(damaged[kTo + 6] + 1);  // years ahead
+    if (leaves_a_gap) damaged[kFrom + 6] = static_cast<char>(damaged[kFrom + 6] + 1);
+    damaged.pop_back();
+    batch.bytes = std::make_shared<const std::string>(damaged);
+    eu.replicator->on_message(m, eu.now);
+  }
+  EXPECT_EQ(eu.get("k"), "1");
+  EXPECT_EQ(eu.replicator->counters().malformed, 2u);
+  live(us, eu, 10);
+  EXPECT_EQ(eu.get("k"), "2");
+  EXPECT_LE(eu.replicator->counters().pulls, pulls + 1);
+}
+
 // A peer may list a slot twice, with one digest that is suspected and one that is not.
 TEST_F(Pair, ASlotListedTwiceIsNoHarm) {
   live(us, eu, 2);
