@@ -1,6 +1,9 @@
 #include "geo/nats_line.h"
 
+#include <algorithm>
+#include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <unordered_map>
 
 namespace atl::geo {
@@ -126,11 +129,24 @@ struct NatsLine::Callbacks {
 NatsLine::NatsLine(Options options, Handlers handlers)
     : options_(std::move(options)), handlers_(std::move(handlers)) {}
 
+bool NatsLine::wants_tls() const {
+  return std::any_of(options_.urls.begin(), options_.urls.end(),
+                     [](const std::string& url) { return url.starts_with("tls://"); });
+}
+
 std::string NatsLine::advice(natsStatus status, std::string_view text) const {
-  // A server that refuses the credentials at the first attempt is struck from libnats' list.
+  // A server that refuses the credentials at the first attempt, or with which there is no TLS, is
+  // struck from libnats' list; why, libnats does not say.
   if (status == NATS_NO_SERVER || status == NATS_CONNECTION_AUTH_FAILED ||
       text.starts_with("Auth")) {
-    return "check the user and password in geo-nats-url";
+    std::string what = options_.security.credentials_file.empty()
+                           ? "the user and password in geo-nats-url"
+                           : "geo-nats-credentials-file";
+    if (!wants_tls()) return "check " + what;
+    return "check that the server's certificate is of the host that geo-nats-url names and signed "
+           "as geo-nats-tls-ca-cert-file says, that the server takes this node's "
+           "geo-nats-tls-cert-file (or wants none), and " +
+           what;
   }
   if (status == NATS_NOT_PERMITTED) {
     return "the user of geo-nats-url must be permitted to publish and to subscribe to '" +
@@ -147,15 +163,36 @@ void* NatsLine::add_target(const Subscription* subscription) {
   return targets_.back();
 }
 
-natsStatus NatsLine::connect() {
+std::string NatsLine::check() const {
+  natsStatus status = NATS_OK;
+  std::string wrong;
+  prepare(status, &wrong);
+  return status != NATS_OK && wrong.empty() ? natsStatus_GetText(status) : wrong;
+}
+
+// All but the calls back. Files are read here, so anew for every connection: one that was renewed
+// meanwhile is taken.
+NatsLine::NatsOptions NatsLine::prepare(natsStatus& s, std::string* wrong) const {
   natsOptions* o = nullptr;
-  natsStatus s = natsOptions_Create(&o);
-  std::vector<const char*> urls;
-  for (const std::string& url : options_.urls) urls.push_back(url.c_str());
-  void* const number = add_target(nullptr);
+  s = natsOptions_Create(&o);
+  NatsOptions options(o, natsOptions_Destroy);
   const auto then = [&](natsStatus next) {
     if (s == NATS_OK) s = next;
   };
+  const auto takes = [&](const char* option, const std::string& file, auto load) {
+    if (s != NATS_OK) return;
+    std::string why;
+    if (!std::ifstream(file).good()) {
+      s = NATS_INVALID_ARG;
+      why = std::strerror(errno);
+    } else if (s = load(file.c_str()); s != NATS_OK) {
+      const char* text = nats_GetLastError(nullptr);
+      why = text == nullptr || *text == '\0' ? natsStatus_GetText(s) : text;
+    }
+    if (s != NATS_OK && wrong != nullptr) *wrong = std::string(option) + " '" + file + "': " + why;
+  };
+  std::vector<const char*> urls;
+  for (const std::string& url : options_.urls) urls.push_back(url.c_str());
   then(natsOptions_SetServers(o, urls.data(), static_cast<int>(urls.size())));
   then(natsOptions_SetName(o, options_.name.c_str()));
   then(natsOptions_SetAllowReconnect(o, true));
@@ -170,13 +207,40 @@ natsStatus NatsLine::connect() {
   // lock, the thread of libnats that would notice.
   then(natsOptions_SetWriteDeadline(o, kWriteDeadlineMs));
   then(natsOptions_SetSendAsap(o, true));
+  const NatsSecurity& security = options_.security;
+  if (wants_tls()) then(natsOptions_SetSecure(o, true));
+  if (!security.ca_file.empty()) {
+    takes("geo-nats-tls-ca-cert-file", security.ca_file,
+          [&](const char* file) { return natsOptions_LoadCATrustedCertificates(o, file); });
+  }
+  if (!security.cert_file.empty()) {
+    takes("geo-nats-tls-key-file", security.key_file, [](const char*) { return NATS_OK; });
+    takes("geo-nats-tls-cert-file", security.cert_file, [&](const char* file) {
+      return natsOptions_LoadCertificatesChain(o, file, security.key_file.c_str());
+    });
+  }
+  if (!security.credentials_file.empty()) {
+    takes("geo-nats-credentials-file", security.credentials_file, [&](const char* file) {
+      return natsOptions_SetUserCredentialsFromFiles(o, file, nullptr);
+    });
+  }
+  return options;
+}
+
+natsStatus NatsLine::connect() {
+  natsStatus s = NATS_OK;
+  const NatsOptions options = prepare(s);
+  natsOptions* const o = options.get();
+  void* const number = add_target(nullptr);
+  const auto then = [&](natsStatus next) {
+    if (s == NATS_OK) s = next;
+  };
   then(natsOptions_SetErrorHandler(o, Callbacks::on_error, number));
   then(natsOptions_SetDisconnectedCB(o, Callbacks::on_disconnected, number));
   then(natsOptions_SetReconnectedCB(o, Callbacks::on_connected, number));
   then(natsOptions_SetClosedCB(o, Callbacks::on_closed, number));
   then(natsOptions_SetRetryOnFailedConnect(o, true, Callbacks::on_connected, number));
   if (s == NATS_OK) s = natsConnection_Connect(&connection_, o);
-  natsOptions_Destroy(o);
   return s;
 }
 

@@ -26,6 +26,8 @@
 #include <string_view>
 #include <vector>
 
+#include "geo/nats_security.h"
+
 namespace atl::geo {
 
 class NatsLine {
@@ -36,6 +38,7 @@ class NatsLine {
   };
   struct Options {
     std::vector<std::string> urls;
+    NatsSecurity security;
     std::string name;
     std::string subjects;  // what the user of the URL must be permitted, for the log
     std::vector<Subscription> subscriptions;
@@ -50,6 +53,8 @@ class NatsLine {
   NatsLine(const NatsLine&) = delete;
   NatsLine& operator=(const NatsLine&) = delete;
 
+  // What of the options is no good (a file that cannot be read, ...), "" if nothing is.
+  std::string check() const;
   // NATS_OK also when no server answers yet; an error only when the options are no good.
   natsStatus start();
   // Makes a new connection if the last one was closed for good. To be called now and then.
@@ -69,12 +74,16 @@ class NatsLine {
   struct Callbacks;
 
   void* add_target(const Subscription* subscription);
+  using NatsOptions = std::unique_ptr<natsOptions, decltype(&natsOptions_Destroy)>;
+  // `wrong` (may be null): which file, and why.
+  NatsOptions prepare(natsStatus& status, std::string* wrong = nullptr) const;
   natsStatus make();
   natsStatus connect();
   void let_go();
   void set_up(bool up);
   void report_connected(natsConnection* connection);
   void complain(std::string text);
+  bool wants_tls() const;
   std::string advice(natsStatus status, std::string_view text) const;
 
   const Options options_;

@@ -122,7 +122,11 @@ class NatsTransport::Impl {
 };
 
 NatsLine::Options NatsTransport::Impl::line_options(const char* role) {
-  NatsLine::Options o{options_.urls, options_.client_name + ' ' + role, options_.prefix + ".>", {}};
+  NatsLine::Options o;
+  o.urls = options_.urls;
+  o.security = options_.security;
+  o.name = options_.client_name + ' ' + role;
+  o.subjects = options_.prefix + ".>";
   if (std::string_view(role) != "in") return o;
   o.subscriptions.push_back(
       {options_.prefix + ".out.>", [this](std::string_view subject, std::string_view payload) {
@@ -275,6 +279,13 @@ NatsTransport::Stats NatsTransport::Impl::stats() const {
 
 NatsTransport::NatsTransport(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 NatsTransport::~NatsTransport() = default;
+
+std::string NatsTransport::check(const Options& options) {
+  NatsLine::Options o;
+  o.urls = options.urls;
+  o.security = options.security;
+  return NatsLine(std::move(o), {}).check();
+}
 
 std::unique_ptr<NatsTransport> NatsTransport::open(Options options, Receiver receiver,
                                                    std::string& error) {

@@ -28,6 +28,7 @@
 
 #include "geo/envelope.h"
 #include "geo/message.h"
+#include "geo/nats_security.h"
 
 namespace atl::geo {
 
@@ -35,6 +36,7 @@ class NatsTransport {
  public:
   struct Options {
     std::vector<std::string> urls;
+    NatsSecurity security;
     std::string prefix;
     std::string client_name;
     RegionId region = 0;
@@ -57,6 +59,8 @@ class NatsTransport {
     uint64_t reconnects = 0;
   };
 
+  // What of the options is no good, "" if nothing is. Connects to nobody.
+  static std::string check(const Options& options);
   // Null and `error` when the options are no good.
   static std::unique_ptr<NatsTransport> open(Options options, Receiver receiver,
                                              std::string& error);

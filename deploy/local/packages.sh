@@ -7,7 +7,7 @@ BUILD_PACKAGES=(g++ cmake ninja-build ccache pkg-config libboost1.81-dev libnats
 RUN_PACKAGES=(nats-server redis-tools)
 # redis-tools holds redis-server's program too (redis-check-rdb is the same file under another
 # name). The package redis-server would only add a service on port 6379 that nobody asked for.
-TEST_PACKAGES=(python3 python3-redis util-linux valgrind)
+TEST_PACKAGES=(python3 python3-redis util-linux valgrind openssl)
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then

@@ -115,6 +115,9 @@ struct Settings {
   std::string region;
   std::uint8_t region_id{};               // 0: geo-replication off
   std::vector<std::string> geo_nats_url;  // empty: geo-replication off
+  std::string geo_nats_tls_ca_cert_file;
+  std::string geo_nats_tls_cert_file, geo_nats_tls_key_file;
+  std::string geo_nats_credentials_file;
   std::string geo_subject_prefix;
   GeoMode geo_mode{};
   DeletePolicy delete_policy{};

@@ -108,15 +108,25 @@ std::unique_ptr<ReplicationLink> GeoReplication::make_link(Shard& shard,
   return link;
 }
 
-void GeoReplication::start() {
+geo::NatsTransport::Options GeoReplication::transport_options() const {
   const auto settings = node_.config().snapshot();
   geo::NatsTransport::Options o;
   o.urls = settings->geo_nats_url;
+  o.security = {settings->geo_nats_tls_ca_cert_file, settings->geo_nats_tls_cert_file,
+                settings->geo_nats_tls_key_file, settings->geo_nats_credentials_file};
   o.prefix = settings->geo_subject_prefix;
   o.client_name = "atoll " + settings->region;
   o.region = settings->region_id;
   o.node = node_id_;
   o.compression = compression_of(settings->geo_compression);
+  return o;
+}
+
+std::string GeoReplication::check() const {
+  return geo::NatsTransport::check(transport_options());
+}
+
+void GeoReplication::start() {
   geo::NatsTransport::Receiver r;
   r.message = [this](auto message, auto shard) { received(std::move(message), shard); };
   r.malformed = [this](const std::string& reason) { malformed(reason); };
@@ -128,7 +138,7 @@ void GeoReplication::start() {
   };
   std::string error;
   running_ = true;
-  auto transport = geo::NatsTransport::open(std::move(o), std::move(r), error);
+  auto transport = geo::NatsTransport::open(transport_options(), std::move(r), error);
   if (transport == nullptr) {
     spdlog::error("No replication between regions: {}", error);
     return;
@@ -136,6 +146,7 @@ void GeoReplication::start() {
   // Shards send from here on; until now they had nobody to send to.
   std::shared_ptr<geo::NatsTransport> shared(std::move(transport));
   std::atomic_store(&transport_, shared);
+  const auto settings = node_.config().snapshot();
   spdlog::info("Region '{}' (id {}) replicates through {} NATS server(s)", settings->region,
                settings->region_id, settings->geo_nats_url.size());
 }

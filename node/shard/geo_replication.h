@@ -39,6 +39,7 @@ class GeoReplication : public Replication {
   ~GeoReplication() override;
 
   std::unique_ptr<ReplicationLink> make_link(Shard& shard, const Recovered& recovered) override;
+  std::string check() const override;
   void start() override;
   void stop() override;
 
@@ -84,6 +85,7 @@ class GeoReplication : public Replication {
     std::function<void(bool met, int64_t count)> done;
   };
 
+  geo::NatsTransport::Options transport_options() const;
   void malformed(const std::string& reason);
   void connection(bool connected, const std::string& detail);
   void on_every_link(const std::function<void(GeoLink&, crdt::Millis)>& task);

@@ -180,6 +180,7 @@ std::optional<std::string> Node::start() {
   config_.subscribe([this](const config::Change& change) { apply_settings(change); });
   if (options_.replication) replication_ = options_.replication(*this);
   if (replication_) {
+    if (std::string error = replication_->check(); !error.empty()) return error;
     not_ready_ = shards_.size();
     set_attention(kListening, !recovery_.recovered.stamps_known);
     for (auto& shard : shards_) {

@@ -74,6 +74,8 @@ class Replication {
  public:
   virtual ~Replication() = default;
 
+  // What of the settings it could not start with; "": nothing. Before all else.
+  virtual std::string check() const = 0;
   // Called once per shard before its thread runs. The link posts to the shard with Shard::post.
   virtual std::unique_ptr<ReplicationLink> make_link(Shard& shard, const Recovered& recovered) = 0;
   // Called after all shards run, and before they stop; once more after a stop that came to nothing.

@@ -226,6 +226,10 @@ TEST(Load, MalformedLines) {
       {"geo-nats-url nats://a:1",
        "geo-nats-url needs region-id: set it to a number from 1 to 255 "
        "that no other region uses"},
+      {"geo-nats-tls-cert-file a.pem",
+       "geo-nats-tls-cert-file and geo-nats-tls-key-file need each other"},
+      {"geo-nats-tls-key-file a.pem",
+       "geo-nats-tls-cert-file and geo-nats-tls-key-file need each other"},
   };
   const ScratchDir dir;
   for (const auto& [line, reason] : lines) {
