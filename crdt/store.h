@@ -155,7 +155,8 @@ class Store {
   // ---- Expiry, eviction, collection: each bounded by `budget` cells visited ----
   // Returns the number of keys found expired. Call until it returns less than it could do.
   size_t expire_step(size_t budget);
-  // Does to this key what expire_step() would before long, if its deadline has passed. True: it did.
+  // Does to this key what expire_step() would before long, if its deadline has passed. True: it
+  // did.
   bool expire(const KeyRef& ref);
   // Evicts one entry chosen by sampling; false when nothing can be evicted.
   bool evict_one(EvictionPool pool, EvictionOrder order, int samples, uint64_t random);
@@ -280,8 +281,8 @@ class Store {
   uint64_t guarded() const { return garbage_; }  // entries with metadata to collect
   StoreStats& stats() { return stats_; }
   void on_conflict(std::function<void(Conflict&&)> sink) { conflict_sink_ = std::move(sink); }
-  // Hears of every visible key that expires or is evicted here; empty: nobody wants to know. It must
-  // not call this store. *Lifetime* of the key: the call.
+  // Hears of every visible key that expires or is evicted here; empty: nobody wants to know. It
+  // must not call this store. *Lifetime* of the key: the call.
   using LossSink = std::function<void(Loss loss, DbId db, std::string_view key)>;
   void on_loss(LossSink sink) { loss_sink_ = std::move(sink); }
 

@@ -1,9 +1,9 @@
 // What regions say to each other, as values: the sans-I/O form of envelope.proto.
 //
 // *Ownership*: plain values. Bytes of batches and slots are shared, because one message may go to
-// several shards. *Bounds*: kBatchesBytesMax, kSlotsBytesMax and kPublishedBytesMax of payload a message,
-// unless one single batch, slot or publication is larger; the transport cuts what exceeds its own
-// limit.
+// several shards. *Bounds*: kBatchesBytesMax, kSlotsBytesMax and kPublishedBytesMax of payload a
+// message, unless one single batch, slot or publication is larger; the transport cuts what exceeds
+// its own limit.
 #pragma once
 
 #include <cstdint>

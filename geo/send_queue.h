@@ -29,7 +29,7 @@ class SendQueue {
     std::shared_ptr<const Message> message;
     size_t weight = 0;  // in bytes
 
-    bool published() const { return std::holds_alternative<Published>(message->body); }
+    bool published() const { return message && std::holds_alternative<Published>(message->body); }
     bool oversize() const { return weight > kQueueBytesMax; }
   };
 
@@ -56,9 +56,9 @@ class SendQueue {
     queue_.push_back(std::move(queued));
     size_t dropped = 0;
     for (; bytes_ > kQueueBytesMax; ++dropped) {
-      const auto oldest =
-          std::find_if(queue_.begin(), queue_.end(),
-                       [](const Queued& q) { return !q.oversize() && !q.published(); });
+      const auto oldest = std::find_if(queue_.begin(), queue_.end(), [](const Queued& q) {
+        return !q.oversize() && !q.published();
+      });
       bytes_ -= oldest->weight;
       queue_.erase(oldest);
     }

@@ -582,8 +582,9 @@ constexpr Option kOptions[] = {
      .field = &Settings::geo_regional_channels,
      .origin = Origin::kAtoll,
      .max = 256,
-     .help = "Prefixes of channels whose messages PUBLISH and SPUBLISH keep in this region; * keeps "
-             "all of them. Set it alike in every region: each decides for what it sends."},
+     .help =
+         "Prefixes of channels whose messages PUBLISH and SPUBLISH keep in this region; * keeps "
+         "all of them. Set it alike in every region: each decides for what it sends."},
     {.section = kGeo,
      .name = "debug-clock-offset",
      .kind = Kind::kNumber,

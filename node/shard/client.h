@@ -96,7 +96,7 @@ class Client final : public net::ConnectionHandler {
   bool close_after_answer = false;  // CLIENT KILL of the caller itself
   bool monitoring = false;
   std::unique_ptr<ClientTopics> topics;  // of Subscriptions, which alone changes it
-  bool touched = false;  // has replies of this turn
+  bool touched = false;                  // has replies of this turn
   const Command* last_command = nullptr;
   persist::Ticket ticket = 0;  // the replies of this turn wait for it
 

@@ -164,10 +164,10 @@ void GeoReplication::received(std::shared_ptr<const geo::Message> message,
   const auto* published = std::get_if<geo::Published>(&message->body);
   for (size_t i = 0; i < node_.shard_count(); ++i) {
     Shard& each = node_.shard(i);
-    const bool concerned =
-        published != nullptr ? may_hear(each.pubsub().subscriptions(), *published)
-        : shard              ? *shard == i
-                             : message->sender.slots.overlaps(each.store().options().slots);
+    const bool concerned = published != nullptr
+                               ? may_hear(each.pubsub().subscriptions(), *published)
+                           : shard ? *shard == i
+                                   : message->sender.slots.overlaps(each.store().options().slots);
     if (!concerned) continue;
     std::atomic<size_t>& waiting = inbox_bytes_[i];
     if (waiting != 0 && waiting + size > kWaitingBytesMax) {

@@ -1,5 +1,5 @@
-// Keyspace notifications: what commands, deadlines and eviction do to the keys of one shard, told on
-// Redis' __keyspace@<db>__:<key> and __keyevent@<db>__:<event> channels to clients of this node.
+// Keyspace notifications: what commands, deadlines and eviction do to the keys of one shard, told
+// on Redis' __keyspace@<db>__:<key> and __keyevent@<db>__:<event> channels to clients of this node.
 //
 // What a merge changed is no command of this region and is not told; each region tells of its own
 // commands, and of what expires or is evicted there.

@@ -15,8 +15,8 @@
 #include "node/admin/admin.h"
 #include "node/shard/disabled_rules.h"
 #include "node/shard/logging.h"
-#include "node/shard/services.h"
 #include "node/shard/pubsub_commands.h"
+#include "node/shard/services.h"
 #include "node/shard/transaction_commands.h"
 
 namespace atl::shard {

@@ -133,15 +133,15 @@ void PubSub::post_letters(ShardIndex target) {
     return;
   }
   under_way += letters.bytes;
-  to->post([to, ticket = shard_.owed_ticket(), bytes = letters.bytes,
-            items = std::make_shared<const std::vector<geo::Publication>>(
-                std::move(letters.items))] {
-    PubSub& there = to->pubsub();
-    there.letters_under_way_ -= bytes;
-    for (const geo::Publication& each : *items) {
-      there.deliver(each.channel, each.payload, each.sharded, ticket);
-    }
-  });
+  to->post(
+      [to, ticket = shard_.owed_ticket(), bytes = letters.bytes,
+       items = std::make_shared<const std::vector<geo::Publication>>(std::move(letters.items))] {
+        PubSub& there = to->pubsub();
+        there.letters_under_way_ -= bytes;
+        for (const geo::Publication& each : *items) {
+          there.deliver(each.channel, each.payload, each.sharded, ticket);
+        }
+      });
 }
 
 void PubSub::post_letters() {

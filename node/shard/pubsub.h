@@ -1,24 +1,28 @@
-// Published messages on their way: to this thread's subscribers, to other threads, to other regions.
+// Published messages on their way: to this thread's subscribers, to other threads, to other
+// regions.
 //
 //     PUBLISH ──► this thread's subscribers                       reply: the sum of receivers
 //        ├──────► a Forward to each thread that may hear it  ──► its subscribers, and their number
-//        └──────► end of the turn: one geo::Published  ──► NATS ──► every thread there that may hear
+//        └──────► end of the turn: one geo::Published  ──► NATS ──► every thread there that may
+//        hear
 //     keyspace event, PUBLISH within EXEC
 //        ├──────► this thread's subscribers
 //        └──────► a letter to each other thread that may hear it, gathered per turn
 //
 // PUBLISH travels as a command does (forward.h): so its reply waits for the others' numbers, a
-// publisher can have no more under way than its pipeline may, and what one publisher says arrives in
-// its order. A keyspace event has no reply to wait for and goes as a letter. Letters and forwards
-// from one thread to another keep their order, because each is posted before the other begins.
+// publisher can have no more under way than its pipeline may, and what one publisher says arrives
+// in its order. A keyspace event has no reply to wait for and goes as a letter. Letters and
+// forwards from one thread to another keep their order, because each is posted before the other
+// begins; and a letter is posted before the reply of the command that wrote it leaves, so a client
+// that waits for its replies causes events in its order, whatever threads its keys are on.
 //
 // Between regions a message is sent once and asked for by nobody. What came from another region is
 // only delivered, and by other code than what is published here, so nothing goes round.
 //
 // *Threads*: its shard's, but for what says "any thread". *Owns*: subscriptions and what waits for
-// the end of the turn. *Bounds*: kLetterBytesMax of letters on their way to a thread, kPublishedBytesMax
-// in a message to other regions; what is beyond the former is dropped and counted. What a subscriber
-// does not read is bounded by client-output-buffer-limit.
+// the end of the turn. *Bounds*: kLetterBytesMax of letters on their way to a thread,
+// kPublishedBytesMax in a message to other regions; what is beyond the former is dropped and
+// counted. What a subscriber does not read is bounded by client-output-buffer-limit.
 #pragma once
 
 #include <atomic>

@@ -105,8 +105,8 @@ void sunsubscribe(Context& ctx) {
 
 // ---- PUBLISH ----
 
-// A part that another thread has sent here, or this one, has no client here: it delivers and no more
-// (Dispatcher::route_publish).
+// A part that another thread has sent here, or this one, has no client here: it delivers and no
+// more (Dispatcher::route_publish).
 void publish_to(Context& ctx, bool sharded) {
   const std::string_view channel = ctx.args[1], payload = ctx.args[2];
   PubSub& pubsub = services_of(ctx).shard().pubsub();
@@ -220,8 +220,7 @@ constexpr Arg kShardChannelsOrNone[] = {
     {.name = "shardchannel", .optional = true, .multiple = true}};
 constexpr Arg kMessage[] = {{.name = "channel"}, {.name = "message"}};
 constexpr Arg kShardMessage[] = {{.name = "shardchannel"}, {.name = "message"}};
-constexpr Arg kOnePattern[] = {
-    {.name = "pattern", .type = ArgType::kPattern, .optional = true}};
+constexpr Arg kOnePattern[] = {{.name = "pattern", .type = ArgType::kPattern, .optional = true}};
 
 // What the rows have in common; each adds its own.
 constexpr CommandSpec row(std::string_view name, int arity, Route route, uint32_t flags,
@@ -254,8 +253,7 @@ constexpr CommandSpec kPubsubSubcommands[] = {
         "Returns a count of unique pattern subscriptions.", pubsub_numpat, {}, kThisRegion),
     row("pubsub|numsub", -2, Route::kEveryShard, kLooks, "2.8.0",
         "O(N) for the NUMSUB subcommand, where N is the number of requested channels",
-        "Returns a count of subscribers to channels.", pubsub_numsub, kChannelsOrNone,
-        kThisRegion),
+        "Returns a count of subscribers to channels.", pubsub_numsub, kChannelsOrNone, kThisRegion),
     row("pubsub|shardchannels", -2, Route::kEveryShard, kLooks, "7.0.0",
         "O(N) where N is the number of active shard channels, and assuming constant time pattern "
         "matching (relatively short shard channels).",
@@ -299,8 +297,8 @@ constexpr CommandSpec kPubsubCommands[] = {
         "Listens for messages published to channels.", subscribe, kChannels),
     row("sunsubscribe", -1, Route::kConnection, kListens, "7.0.0",
         "O(N) where N is the number of shard channels to unsubscribe.",
-        "Stops listening to messages posted to shard channels.", sunsubscribe,
-        kShardChannelsOrNone, {}, kAllNames),
+        "Stops listening to messages posted to shard channels.", sunsubscribe, kShardChannelsOrNone,
+        {}, kAllNames),
     row("unsubscribe", -1, Route::kConnection, kListens, "2.0.0",
         "O(N) where N is the number of channels to unsubscribe.",
         "Stops listening to messages posted to channels.", unsubscribe, kChannelsOrNone),

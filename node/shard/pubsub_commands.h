@@ -1,5 +1,5 @@
-// The rows of Pub/Sub: SUBSCRIBE and its kin, PUBLISH, SPUBLISH, PUBSUB. They live here because they
-// change what the shard knows of a client.
+// The rows of Pub/Sub: SUBSCRIBE and its kin, PUBLISH, SPUBLISH, PUBSUB. They live here because
+// they change what the shard knows of a client.
 #pragma once
 
 #include <span>

@@ -7,7 +7,14 @@
 
 namespace atl::shard {
 
-static bool is_sharded(const Command& command);
+namespace {
+
+// SPUBLISH names a shard channel.
+bool is_sharded(const Command& command) {
+  return command.spec->not_keys.first != 0;
+}
+
+}  // namespace
 
 ShardIndex Dispatcher::owner(std::string_view key) const {
   return shard_.node().owner(crdt::slot_of(key));
@@ -73,11 +80,6 @@ void Dispatcher::route_keys(Client& client, const Command& command, command::Arg
     return scatter(client, command, args, keys, owners);
   }
   with_barrier(client, command, args, std::move(distinct));
-}
-
-// SPUBLISH names a shard channel.
-static bool is_sharded(const Command& command) {
-  return command.spec->not_keys.first != 0;
 }
 
 // Its parts deliver on each thread that may hear it; the other regions hear it from here, once.

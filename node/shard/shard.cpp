@@ -197,7 +197,10 @@ void Shard::post_forwards(ShardIndex target) {
   outgoing_[target].clear();
 }
 
+// Letters go before the answers: who has an answer may cause an event elsewhere, which must not
+// come before the events of what was answered.
 void Shard::flush_mail() {
+  pubsub_.post_letters();
   for (auto& forward : answered_) {
     forward->ticket = owed_ticket();
     const ShardIndex origin = forward->origin;
@@ -205,7 +208,6 @@ void Shard::flush_mail() {
   }
   answered_.clear();
   for (size_t i = 0; i < outgoing_.size(); ++i) post_forwards(static_cast<ShardIndex>(i));
-  pubsub_.post_letters();
 }
 
 // ---- The turn ----
@@ -331,8 +333,8 @@ void Shard::hold_until_durable(Client& client) {
   if (settings_->appendfsync != config::AppendFsync::kAlways) node_.storage()->flush_now();
 }
 
-// While the disk fails writes are refused, and reads and
-// refusals are answered: they would wait for ever.
+// While the disk fails writes are refused, and reads and refusals are answered: they would wait for
+// ever.
 persist::Ticket Shard::owed_ticket() const {
   return disk_failing_ && !sealed_in_turn_ ? persist::Ticket{0} : ticket_;
 }

@@ -1,8 +1,8 @@
 // Who of one thread's clients listens to what: channels, patterns and shard channels.
 //
-// Each thread has a table of its own, so that delivering takes no lock. What other threads must know
-// to leave this one alone is a counting filter of atomics: a channel hashes to a bucket, and an
-// empty bucket says that nobody here listens to it. A table for the whole node behind a lock was
+// Each thread has a table of its own, so that delivering takes no lock. What other threads must
+// know to leave this one alone is a counting filter of atomics: a channel hashes to a bucket, and
+// an empty bucket says that nobody here listens to it. A table for the whole node behind a lock was
 // rejected: every PUBLISH and every keyspace event would pay for it.
 //
 //     name ── Topic ◄── set of topics ── client
@@ -12,9 +12,9 @@
 // without clients does not exist; (3) the filter counts every topic before its client is told that
 // it has subscribed.
 //
-// *Threads*: its shard's, but for may_hear(). While the shard is stopped by a barrier the leader may
-// read. *Owns*: topics, not clients. *Bounds*: none, as in Redis: a client pays with memory that
-// CLIENT LIST shows, and only names that a request could hold.
+// *Threads*: its shard's, but for may_hear(). While the shard is stopped by a barrier the leader
+// may read. *Owns*: topics, not clients. *Bounds*: none, as in Redis: a client pays with memory
+// that CLIENT LIST shows, and only names that a request could hold.
 #pragma once
 
 #include <array>
