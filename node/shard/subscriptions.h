@@ -13,8 +13,8 @@
 // it has subscribed.
 //
 // *Threads*: its shard's, but for may_hear(). While the shard is stopped by a barrier the leader
-// may read. *Owns*: topics, not clients. *Bounds*: none, as in Redis: a client pays with memory
-// that CLIENT LIST shows, and only names that a request could hold.
+// may read. *Owns*: topics, not clients. *Bounds*: none, as in Redis: a client may subscribe to as
+// much as it likes.
 #pragma once
 
 #include <array>

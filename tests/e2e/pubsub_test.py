@@ -48,7 +48,8 @@ CONVERSATIONS = {
         ("s", "UNSUBSCRIBE", "a"), ("s", "CLIENT", "REPLY", "ON")],
 }
 
-# Each with its own keys in a new database of events; every class is on.
+# Of keys on different threads the parts of one MGET or DEL are told in any order: those of one
+# step that tells of several have one {tag}.
 EVENTS = {
     "strings": [
         ("SET", "k", "v"), ("SET", "k", "v", "EX", "100"), ("SET", "k", "v", "KEEPTTL"),
@@ -58,7 +59,7 @@ EVENTS = {
         ("APPEND", "k", "x"), ("APPEND", "k", "y"), ("SETRANGE", "k", "1", "z"),
         ("SETRANGE", "sr", "1", "z"), ("SETRANGE", "sr2", "1", ""), ("MSET", "a", "1", "b", "2"),
         ("MSETNX", "c", "1", "d", "2"), ("MSETNX", "c", "1", "e", "2"), ("STRLEN", "none"),
-        ("GET", "k"), ("GET", "none"), ("MGET", "k", "none", "none2"), ("GETRANGE", "none", "0", "1"),
+        ("GET", "k"), ("GET", "none"), ("MGET", "k", "{m}1", "{m}2"), ("GETRANGE", "none", "0", "1"),
         ("LCS", "k", "none")],
     "counters": [
         ("INCR", "n"), ("INCRBY", "n", "3"), ("DECR", "n"), ("DECRBY", "n2", "4"),
@@ -76,7 +77,7 @@ EVENTS = {
         ("RENAME", "k", "k2"), ("RENAME", "k2", "k2"), ("SET", "k", "v"), ("RENAMENX", "k", "k2"),
         ("RENAMENX", "k", "k3"), ("COPY", "k3", "k4"), ("COPY", "k3", "k4"),
         ("COPY", "k3", "k4", "REPLACE"), ("COPY", "none", "k4"), ("COPY", "k3", "k5", "DB", "1"),
-        ("MOVE", "k3", "2"), ("MOVE", "k3", "2"), ("DEL", "k2", "none", "k4"), ("UNLINK", "k2"),
+        ("MOVE", "k3", "2"), ("MOVE", "k3", "2"), ("DEL", "k2", "none"), ("DEL", "k4"), ("UNLINK", "k2"),
         ("SET", "u", "v"), ("UNLINK", "u"), ("EXISTS", "none"), ("TYPE", "none"),
         ("TOUCH", "none"), ("OBJECT", "ENCODING", "none"), ("FLUSHALL",)],
     "transactions": [
