@@ -4,6 +4,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "node/admin/replies.h"
 #include "node/command/check.h"
@@ -41,16 +42,16 @@ int64_t counted_topics(const Client& client, TopicKind kind) {
 
 // One confirmation, which CLIENT REPLY OFF does not silence.
 void confirm(Context& ctx, Client& client, std::optional<std::string_view> name, TopicKind kind) {
-  resp::Writer unsilenced(ctx.out.buffer(), ctx.out.protocol());
-  if (client.discards()) unsilenced = resp::Writer(client.push_buffer(), ctx.out.protocol());
-  unsilenced.push(3);
-  unsilenced.bulk(ctx.spec.name);
+  resp::OutBuffer& buffer = client.discards() ? client.push_buffer() : ctx.out.buffer();
+  resp::Writer out(buffer, ctx.out.protocol());
+  out.push(3);
+  out.bulk(ctx.spec.name);
   if (name) {
-    unsilenced.bulk(*name);
+    out.bulk(*name);
   } else {
-    unsilenced.null();
+    out.null();
   }
-  unsilenced.integer(counted_topics(client, kind));
+  out.integer(counted_topics(client, kind));
 }
 
 void subscribe_to(Context& ctx, TopicKind kind) {

@@ -138,14 +138,14 @@ TEST_P(PubSubTest, AMessageWaitsBehindRepliesUnderWay) {
   TestClient publisher(node.port());
   for (int i = 0; i < 50; ++i) {
     TestClient client(node.port());
-    const std::string key = std::to_string(i);
-    client.send({"SET", key, "v"});  // on any thread
-    client.send({"SUBSCRIBE", "x"});
-    while (publisher.call({"PUBLISH", "x", "m"}) == ":0") {
+    const std::string name = std::to_string(i);  // nobody's who is about to go
+    client.send({"SET", name, "v"});             // on any thread
+    client.send({"SUBSCRIBE", name});
+    while (publisher.call({"PUBLISH", name, "m"}) == ":0") {
     }
-    EXPECT_EQ(client.read(), "OK");
-    EXPECT_EQ(client.read(), "[subscribe, x, :1]");
-    EXPECT_EQ(client.read(), "[message, x, m]");
+    ASSERT_EQ(client.read(), "OK");
+    ASSERT_EQ(client.read(), "[subscribe, " + name + ", :1]");
+    ASSERT_EQ(client.read(), "[message, " + name + ", m]");
   }
 }
 
