@@ -68,6 +68,8 @@ enum class EvictionPool : uint8_t { kAllKeys, kVolatile };
 enum class EvictionOrder : uint8_t { kLru, kLfu, kRandom, kTtl };
 
 enum class AddResult : uint8_t { kOk, kNotANumber, kOverflow };
+// Why a key that was visible no longer is, where no write took it away.
+enum class Loss : uint8_t { kExpired, kEvicted };
 
 // A write that a merge discarded.
 struct Conflict {
@@ -153,6 +155,9 @@ class Store {
   // ---- Expiry, eviction, collection: each bounded by `budget` cells visited ----
   // Returns the number of keys found expired. Call until it returns less than it could do.
   size_t expire_step(size_t budget);
+  // Does to this key what expire_step() would before long, if its deadline has passed. True: it
+  // did.
+  bool expire(const KeyRef& ref);
   // Evicts one entry chosen by sampling; false when nothing can be evicted.
   bool evict_one(EvictionPool pool, EvictionOrder order, int samples, uint64_t random);
   // Rests while the gap of a region is open, for what that region wrote: what it has lost may come
@@ -279,6 +284,10 @@ class Store {
   uint64_t guarded() const { return garbage_; }  // entries with metadata to collect
   StoreStats& stats() { return stats_; }
   void on_conflict(std::function<void(Conflict&&)> sink) { conflict_sink_ = std::move(sink); }
+  // Hears of every visible key that expires or is evicted here; empty: nobody wants to know. It
+  // must not call this store. *Lifetime* of the key: the call.
+  using LossSink = std::function<void(Loss loss, DbId db, std::string_view key)>;
+  void on_loss(LossSink sink) { loss_sink_ = std::move(sink); }
 
   // Rules that tests switch off to see the checks fail. Never set in production.
   struct Canary {
@@ -425,6 +434,7 @@ class Store {
 
   // Upkeep.
   size_t expire_slot(Slot& s);
+  bool expire_at(Slot& s, uint32_t index);
   void set_hidden(Slot& s, Entry& e, bool hidden);
   void collect_slot(Slot& s);
   void drop_passed(Slot& s);
@@ -472,6 +482,7 @@ class Store {
   AccessPolicy access_policy_;
   StoreStats stats_;
   std::function<void(Conflict&&)> conflict_sink_;
+  LossSink loss_sink_;
   Canary canary_;
   uint64_t random_ = 0x2545f4914f6cdd1d;
   KeyState scratch_state_;

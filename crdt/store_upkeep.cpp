@@ -30,8 +30,31 @@ size_t Store::expire_step(size_t budget) {
   return found;
 }
 
+bool Store::expire(const KeyRef& ref) {
+  Slot& s = slot(ref.slot);
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  if (index == Table::kNone) return false;
+  const Entry& e = *s.table.at(index);
+  if (e.has(Entry::kHidden) || !e.exists() || e.deadline() > now_) return false;
+  expire_at(s, index);
+  return true;
+}
+
 // An expired key of a replicated store is only hidden: another region may have prolonged it, and
-// that may still be on its way. collect_slot() frees it.
+// that may still be on its way. collect_slot() frees it. True: another may stand in its cell.
+bool Store::expire_at(Slot& s, uint32_t index) {
+  Entry* e = s.table.at(index);
+  ++stats_.expired;
+  touch_dirty(s);
+  if (loss_sink_) loss_sink_(Loss::kExpired, e->db(), e->key());
+  if (options_.replicated) {
+    set_hidden(s, *e, true);
+    return false;
+  }
+  erase_at(s, index);
+  return true;
+}
+
 size_t Store::expire_slot(Slot& s) {
   size_t found = 0;
   s.next_deadline = kNoDeadline;
@@ -50,15 +73,8 @@ size_t Store::expire_slot(Slot& s) {
       continue;
     }
     ++found;
-    touch_dirty(s);
-    if (!options_.replicated) {
-      erase_at(s, i);
-      continue;
-    }
-    set_hidden(s, *e, true);
-    ++i;
+    if (!expire_at(s, i)) ++i;
   }
-  stats_.expired += found;
   return found;
 }
 
@@ -278,6 +294,7 @@ bool Store::evict_one(EvictionPool pool, EvictionOrder order, int samples, uint6
 
 void Store::evict_at(Slot& s, uint32_t index) {
   const Entry* e = s.table.at(index);
+  if (loss_sink_ && !e->has(Entry::kHidden)) loss_sink_(Loss::kEvicted, e->db(), e->key());
   InlineParts parts;
   for (const Contribution& c : e->view(parts).contributions) {
     s.evicted_birth = std::max(s.evicted_birth, c.birth);

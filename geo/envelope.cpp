@@ -124,6 +124,16 @@ void put(wire::Content* out, const Healed&) {
   out->mutable_healed();
 }
 
+void put(wire::Content* out, const Published& m) {
+  wire::Published* p = out->mutable_published();
+  for (const Publication& each : m.items) {
+    wire::Publication* item = p->add_items();
+    item->set_channel(each.channel);
+    item->set_payload(each.payload);
+    item->set_sharded(each.sharded);
+  }
+}
+
 // ---- From the wire ----
 
 // Collects the first thing that is out of range, so that readers stay straight.
@@ -240,6 +250,14 @@ Body read_body(wire::Content& content, Checked& check) {
     }
     case wire::Content::kHealed:
       return Healed{};
+    case wire::Content::kPublished: {
+      Published out;
+      for (wire::Publication& item : *content.mutable_published()->mutable_items()) {
+        out.items.push_back({std::move(*item.mutable_channel()), std::move(*item.mutable_payload()),
+                             item.sharded()});
+      }
+      return out;
+    }
     case wire::Content::BODY_NOT_SET:
       break;
   }

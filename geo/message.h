@@ -1,8 +1,9 @@
 // What regions say to each other, as values: the sans-I/O form of envelope.proto.
 //
 // *Ownership*: plain values. Bytes of batches and slots are shared, because one message may go to
-// several shards. *Bounds*: kBatchesBytesMax and kSlotsBytesMax of payload a message, unless one
-// single batch or slot is larger; the transport cuts what exceeds its own limit.
+// several shards. *Bounds*: kBatchesBytesMax, kSlotsBytesMax and kPublishedBytesMax of payload a
+// message, unless one single batch, slot or publication is larger; the transport cuts what exceeds
+// its own limit.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +27,7 @@ using crdt::Stamp;
 inline constexpr uint32_t kProtocolVersion = 6;
 inline constexpr size_t kBatchesBytesMax = 192 * 1024;
 inline constexpr size_t kSlotsBytesMax = 192 * 1024;
+inline constexpr size_t kPublishedBytesMax = 192 * 1024;
 
 // A producer is one shard of one node of one region; another division of the node into shards is
 // another set of producers.
@@ -110,11 +112,33 @@ struct SlotReply {
 // "I have healed by slots from you": ends being lapsed.
 struct Healed {};
 
-using Body = std::variant<BatchMessage, Beacon, Pull, PullReply, SlotRequest, SlotReply, Healed>;
+// What PUBLISH and SPUBLISH said, in the order in which the sender's clients said it. Sent once and
+// asked for by nobody: it is no part of what converges.
+struct Publication {
+  std::string channel;
+  std::string payload;
+  bool sharded = false;  // SPUBLISH: of subscribers of shard channels only
+
+  size_t bytes() const { return sizeof(Publication) + channel.size() + payload.size(); }
+};
+struct Published {
+  std::vector<Publication> items;
+
+  size_t bytes() const;
+};
+
+using Body =
+    std::variant<BatchMessage, Beacon, Pull, PullReply, SlotRequest, SlotReply, Healed, Published>;
 
 struct Message {
   Sender sender;
   Body body;
 };
+
+inline size_t Published::bytes() const {
+  size_t sum = 0;
+  for (const Publication& each : items) sum += each.bytes();
+  return sum;
+}
 
 }  // namespace atl::geo

@@ -55,6 +55,7 @@ size_t weight(const Message& m) {
   if (const auto* r = std::get_if<SlotReply>(&m.body)) {
     for (const auto& s : r->slots) n += s->size();
   }
+  if (const auto* p = std::get_if<Published>(&m.body)) n += p->bytes();
   return n;
 }
 

@@ -3,7 +3,8 @@
 // NATS is only the wire: it may lose, repeat and delay what it likes (the protocol repairs that),
 // so there is no JetStream and no acknowledgement here. Subjects, under a prefix:
 //
-//     <prefix>.out.<region id>.<node>.<shard>                 a producer's batches and beacons
+//     <prefix>.out.<region id>.<node>.<shard>                 a producer's batches, beacons
+//                                                             and what its clients published
 //     <prefix>.in.<region id>.<node>.<shard>.<from region>.<node>.<shard>        to one shard
 //
 // Two connections, one that publishes and one that subscribes: libnats 3.4 with both on one

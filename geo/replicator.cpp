@@ -283,6 +283,11 @@ bool Replicator::is_of_earlier_run(const Sender& s) const {
 }
 
 void Replicator::on_message(const Message& m, Millis now) {
+  // To all shards with subscribers, whatever their slots, and no part of any stream.
+  if (const auto* published = std::get_if<Published>(&m.body)) {
+    if (admit(m.sender, now) && !listening_) host_.published(*published);
+    return;
+  }
   if (!admit(m.sender, now) || !m.sender.slots.overlaps(options_.slots)) return;
   if (listening_) {
     listen(m);

@@ -106,6 +106,8 @@ class Host {
   virtual void secure_clock(Stamp) {}
   // The set of known regions changed: it must survive a restart.
   virtual void remember_regions(const std::vector<std::pair<RegionId, std::string>>& regions) = 0;
+  // Clients of another region, which is not paused, have published this.
+  virtual void published(const Published&) {}
 };
 
 struct Options {
@@ -169,6 +171,9 @@ class Replicator {
   // A message that could not be read at all.
   void on_malformed(const std::string& reason, Millis now);
   void on_sealed(const crdt::SharedBatch& batch, Millis now);
+  // What this shard's clients have published, for the other regions. At most once: while this run
+  // has not begun to speak it is lost.
+  void publish(Published published, Millis now);
   void tick(Millis now);
 
   void set_paused(RegionId region, bool paused, Millis now);
@@ -272,6 +277,7 @@ class Replicator {
   void handle(Feed& feed, const SlotRequest& m, Millis now);
   void handle(Feed& feed, const SlotReply& m, Millis now);
   void handle(Feed& feed, const Healed& m, Millis now);
+  void handle(Feed&, const Published&, Millis) {}  // of no stream: on_message() has passed it on
 
   bool take(Feed& feed, const SharedBytes& bytes, Millis now);
   bool put_aside(Feed& feed, const SharedBytes& bytes, Millis now);

@@ -42,6 +42,10 @@ void Replicator::on_sealed(const crdt::SharedBatch& batch, Millis now) {
   update_stability();
 }
 
+void Replicator::publish(Published published, Millis now) {
+  if (!listening_) host_.broadcast(message(std::move(published), now));
+}
+
 // Every other one goes: they reach back to the beginning, the further the coarser.
 void Replicator::thin_out_marks() {
   size_t kept = 0;

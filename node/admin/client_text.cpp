@@ -22,9 +22,9 @@ std::string client_line(const command::ClientInfo& client) {
   number("idle", client.idle_ms / 1000);
   text("flags", client.flags);
   number("db", static_cast<unsigned>(client.db));
-  number("sub", 0);
-  number("psub", 0);
-  number("ssub", 0);
+  number("sub", client.channels);
+  number("psub", client.patterns);
+  number("ssub", client.shard_channels);
   number("multi", client.multi);
   number("qbuf", client.query_buffer);
   number("qbuf-free", client.query_buffer_free);

@@ -43,14 +43,32 @@ bool read_db(Context& ctx, std::string_view text, crdt::DbId& db) {
   return true;
 }
 
+void set_value_and_notify(Context& ctx, const crdt::KeyRef& ref, std::string_view value) {
+  const bool existed = static_cast<bool>(peek(ctx, ref));
+  ctx.store(ref).set(ref, value, crdt::kNoDeadline);
+  notify_write(ctx, ref, existed, "set");
+}
+
 void write_value(Context& ctx, const crdt::KeyRef& ref, std::string_view value,
                  crdt::Millis deadline) {
   crdt::Store& store = ctx.store(ref);
-  if (deadline <= ctx.now) {
+  const bool existed = ctx.events != nullptr && peek(ctx, ref);
+  const bool passed = deadline <= ctx.now;
+  if (passed) {
     store.del(ref);
-    return;
+  } else {
+    store.set(ref, value, deadline);
   }
-  store.set(ref, value, deadline);
+  notify_write(ctx, ref, existed, "set");
+  if (deadline != crdt::kNoDeadline) ctx.notify(EventClass::kGeneric, "expire", ref);
+  if (passed) ctx.notify(EventClass::kExpired, "expired", ref);
+}
+
+void notify_write(Context& ctx, const crdt::KeyRef& ref, bool existed, std::string_view event) {
+  if (ctx.events == nullptr) [[likely]]
+    return;
+  if (!existed) ctx.notify(EventClass::kNew, "new", ref);
+  ctx.notify(EventClass::kString, event, ref);
 }
 
 std::string expire_time_error(const CommandSpec& spec) {

@@ -84,16 +84,31 @@ inline Found peek(Context& ctx, std::string_view key) {
 
 // What is looked up to be read counts as a hit or a miss.
 inline Found counted(Context& ctx, const Found& found) {
-  ++(found ? ctx.hits : ctx.misses);
+  if (found) {
+    ++ctx.hits;
+  } else {
+    ++ctx.misses;
+    ctx.notify(EventClass::kMiss, "keymiss", found.ref);
+  }
   return found;
 }
 inline Found read(Context& ctx, std::string_view key) {
   return counted(ctx, look_up(ctx, key));
 }
 
-// Sets `key`; a deadline that has passed already leaves it deleted.
+// Sets `key`, as SET does without options.
+void set_value_and_notify(Context& ctx, const crdt::KeyRef& ref, std::string_view value);
+inline void set_value(Context& ctx, const crdt::KeyRef& ref, std::string_view value) {
+  if (ctx.events != nullptr) [[unlikely]]
+    return set_value_and_notify(ctx, ref, value);
+  ctx.store(ref).set(ref, value, crdt::kNoDeadline);
+}
+// The same with a deadline; one that has passed already leaves the key deleted.
 void write_value(Context& ctx, const crdt::KeyRef& ref, std::string_view value,
                  crdt::Millis deadline);
+
+// A write to a key of strings has been done, which has made the key unless it `existed`.
+void notify_write(Context& ctx, const crdt::KeyRef& ref, bool existed, std::string_view event);
 
 // ---- Deadlines ----
 

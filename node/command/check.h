@@ -10,7 +10,7 @@
 //  (4) access is given exactly where there are keys, and writes to keys say kWrite;
 //  (5) no row both writes and is read-only; what writes says what two regions' writes mean;
 //  (6) the arity leaves room for the first key, and for the whole key spec if it is fixed;
-//  (7) kKeys, kSum and kGather route by keys; kSlotCursor, kConnection and kEveryShard have none;
+//  (7) kKeys, kSum and kGather route by keys; the other routes have none;
 //  (8) a spec with a key count is movable, and only such a spec is.
 // A row's handler must be defined in the row's own file: with a sanitizer, GCC 12 does not take
 // the address of a function elsewhere for a constant that differs from null.
@@ -56,6 +56,7 @@ constexpr bool route_sound(const CommandSpec& row) {
     case Route::kSlotCursor:
     case Route::kConnection:
     case Route::kEveryShard:
+    case Route::kReceivers:
       return !has_keys(row);
   }
   return false;

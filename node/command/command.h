@@ -43,6 +43,7 @@ enum Flag : uint32_t {
   kMovableKeys = 1u << 13,
   kAllowBusy = 1u << 14,
   kPubSub = 1u << 15,
+  kMayReplicate = 1u << 16,  // as far as CLIENT PAUSE is concerned a write
 };
 
 // ACL categories beyond those that follow from flags (@read, @write, @admin, @fast/@slow...).
@@ -63,6 +64,7 @@ enum class Route : uint8_t {
   kGather,      // every key by itself, one array element a key: MGET
   kSlotCursor,  // args[1] is a SCAN cursor, which names the slot
   kEveryShard,  // once, with every shard stopped: FLUSHALL KEYS DBSIZE RANDOMKEY
+  kReceivers,   // wherever args[1] has subscribers, integer replies summed: PUBLISH SPUBLISH
 };
 
 // Redis' key spec: first key, last key (negative counts from the end), step. first 0: no keys.
@@ -104,6 +106,7 @@ struct CommandSpec {
   std::string_view name;  // lower case; of a subcommand "config|get"
   int arity = 0;          // Redis' convention: negative is "at least"
   KeySpec keys{};
+  KeySpec not_keys{};  // what a cluster routes by though it is no key: shard channels
   Access access = Access::kNone;
   Route route = Route::kKeys;
   uint32_t flags = 0;
@@ -130,6 +133,7 @@ struct Session {
   bool authenticated = false;
   bool no_touch = false;
   bool no_evict = false;
+  bool subscribed = false;  // to any channel or pattern
   std::string name;
   std::string lib_name, lib_version;
   crdt::Stamp last_write;  // of this connection, for WAITREGIONS and GEO TOKEN
@@ -143,6 +147,25 @@ class Keyspace {
   virtual crdt::Store& store(crdt::SlotId slot) = 0;
   // All stores within reach, in slot order.
   virtual std::span<crdt::Store* const> stores() = 0;
+};
+
+// Classes of keyspace events, by their letters in notify-keyspace-events.
+enum class EventClass : char {
+  kGeneric = 'g',
+  kString = '$',
+  kExpired = 'x',
+  kEvicted = 'e',
+  kNew = 'n',
+  kMiss = 'm'
+};
+
+// Hears what commands do to keys: keyspace notifications. *Threads*: the handler's.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  // `event` is Redis' name for it: "set", "del", "rename_from".
+  virtual void emit(EventClass event_class, std::string_view event, crdt::DbId db,
+                    std::string_view key) = 0;
 };
 
 // What the node as a whole offers to commands of the server, connection and geo families.
@@ -163,6 +186,7 @@ struct Context {
   uint64_t hits = 0, misses = 0;          // of what was looked up to be read
   // The key that dispatch hashed already, if the command has just one.
   const crdt::KeyRef* hashed = nullptr;
+  EventSink* events = nullptr;  // null: nobody wants to hear of any
 
   crdt::KeyRef ref(std::string_view key) const {
     if (hashed != nullptr && hashed->key.data() == key.data() && hashed->key.size() == key.size()) {
@@ -172,6 +196,11 @@ struct Context {
   }
   crdt::KeyRef ref(crdt::DbId db, std::string_view key) const { return crdt::make_ref(db, key); }
   crdt::Store& store(const crdt::KeyRef& r) { return keyspace.store(r.slot); }
+  // After the write that it tells of, and in Redis' order where there are several.
+  void notify(EventClass event_class, std::string_view event, const crdt::KeyRef& r) {
+    if (events != nullptr) [[unlikely]]
+      events->emit(event_class, event, r.db, r.key);
+  }
 };
 
 // ---- The table ----

@@ -67,17 +67,26 @@ void reply_field(Context& ctx, std::string_view name, int64_t value) {
   ctx.out.integer(value);
 }
 
+const KeySpec& shown_keys(const CommandSpec& spec) {
+  return spec.not_keys.first != 0 ? spec.not_keys : spec.keys;
+}
+
 void reply_key_specs(Context& ctx, const CommandSpec& spec) {
-  if (!has_keys(spec)) {
+  if (!has_keys(spec) && spec.not_keys.first == 0) {
     ctx.out.set(0);
     return;
   }
-  const KeySpec& keys = spec.keys;
+  const KeySpec& keys = shown_keys(spec);
   const bool counted = keys.count_at != 0;
   ctx.out.set(1);
   ctx.out.map(3);
   ctx.out.bulk("flags");
-  reply_statuses(ctx, access_flags(spec.access));
+  if (has_keys(spec)) {
+    reply_statuses(ctx, access_flags(spec.access));
+  } else {
+    ctx.out.set(1);
+    ctx.out.simple("not_key");
+  }
   ctx.out.bulk("begin_search");
   ctx.out.map(2);
   ctx.out.bulk("type");
@@ -103,14 +112,15 @@ void reply_key_specs(Context& ctx, const CommandSpec& spec) {
 }
 
 void reply_info(Context& ctx, const CommandSpec& spec) {
-  const bool ranged = spec.keys.first != 0;
+  const KeySpec& keys = shown_keys(spec);
+  const bool ranged = keys.first != 0;
   ctx.out.array(10);
   ctx.out.bulk(spec.name);
   ctx.out.integer(spec.arity);
   reply_statuses(ctx, flag_names(spec));
-  ctx.out.integer(ranged ? spec.keys.first : 0);
-  ctx.out.integer(ranged ? spec.keys.last : 0);
-  ctx.out.integer(ranged ? spec.keys.step : 0);
+  ctx.out.integer(ranged ? keys.first : 0);
+  ctx.out.integer(ranged ? keys.last : 0);
+  ctx.out.integer(ranged ? keys.step : 0);
   const std::vector<std::string> categories = category_names(spec);
   ctx.out.set(length(categories.size()));
   for (const std::string& category : categories) ctx.out.simple(category);

@@ -51,7 +51,9 @@ void delex_command(Context& ctx) {
       return;
     }
   }
-  ctx.out.integer(found && found.store.del(found.ref) ? 1 : 0);
+  const bool deleted = found && found.store.del(found.ref);
+  if (deleted) ctx.notify(EventClass::kGeneric, "del", found.ref);
+  ctx.out.integer(deleted ? 1 : 0);
 }
 
 // ---- Rows ----

@@ -14,9 +14,11 @@ namespace {
 
 void increment(Context& ctx, int64_t amount) {
   const crdt::KeyRef ref = ctx.ref(ctx.args[1]);
+  const bool existed = ctx.events != nullptr && peek(ctx, ref);
   int64_t result = 0;
   switch (ctx.store(ref).add(ref, amount, result)) {
     case crdt::AddResult::kOk:
+      notify_write(ctx, ref, existed, "incrby");
       ctx.out.integer(result);
       return;
     case crdt::AddResult::kNotANumber:
@@ -78,9 +80,11 @@ void incrbyfloat_command(Context& ctx) {
     ctx.out.error(found && !read_float(found.value(), old) ? kNotAFloat : kNotFinite);
     return;
   }
+  const bool existed = ctx.events != nullptr && peek(ctx, ref);
   std::string result;
   switch (ctx.store(ref).add_real(ref, amount, result)) {
     case crdt::AddResult::kOk:
+      notify_write(ctx, ref, existed, "incrbyfloat");
       ctx.out.bulk(result);
       return;
     case crdt::AddResult::kNotANumber:

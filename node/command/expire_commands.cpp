@@ -74,11 +74,13 @@ void expire_generic(Context& ctx, TimeUnit unit) {
     ctx.out.integer(0);
     return;
   }
-  if (when <= ctx.now) {
+  const bool passed = when <= ctx.now;
+  if (passed) {
     found.store.del(found.ref);
   } else {
     found.store.set_deadline(found.ref, when);
   }
+  ctx.notify(EventClass::kGeneric, passed ? "del" : "expire", found.ref);
   ctx.out.integer(1);
 }
 void expire_command(Context& ctx) {
@@ -126,7 +128,10 @@ void pexpiretime_command(Context& ctx) {
 void persist_command(Context& ctx) {
   const Found found = look_up(ctx, ctx.args[1]);
   const bool had = found && found.deadline() != crdt::kNoDeadline;
-  if (had) found.store.set_deadline(found.ref, crdt::kNoDeadline);
+  if (had) {
+    found.store.set_deadline(found.ref, crdt::kNoDeadline);
+    ctx.notify(EventClass::kGeneric, "persist", found.ref);
+  }
   ctx.out.integer(had ? 1 : 0);
 }
 

@@ -12,7 +12,9 @@ void del_command(Context& ctx) {
   int64_t deleted = 0;
   for (const std::string_view key : ctx.args.subspan(1)) {
     const crdt::KeyRef ref = ctx.ref(key);
-    deleted += ctx.store(ref).del(ref) ? 1 : 0;
+    if (!ctx.store(ref).del(ref)) continue;
+    ++deleted;
+    ctx.notify(EventClass::kGeneric, "del", ref);
   }
   ctx.out.integer(deleted);
 }
@@ -40,11 +42,13 @@ void type_command(Context& ctx) {
 }
 
 // Writes what `source` holds to `target` as a fresh write. The source's bytes are copied first:
-// a write to the store ends the life of views into it.
+// a write to the store ends the life of views into it. What was at the target is gone before, as in
+// Redis: it is new there in any case.
 void copy_to(Context& ctx, const Found& source, const crdt::KeyRef& target) {
   const std::string value(source.value());
   const crdt::Millis deadline = source.deadline();
   ctx.store(target).set(target, value, deadline);
+  ctx.notify(EventClass::kNew, "new", target);
 }
 
 enum class IfTaken : uint8_t { kReplace, kRefuse };
@@ -62,6 +66,8 @@ void rename_generic(Context& ctx, IfTaken if_taken) {
   if (moves) {
     copy_to(ctx, source, target);
     source.store.del(source.ref);
+    ctx.notify(EventClass::kGeneric, "rename_from", source.ref);
+    ctx.notify(EventClass::kGeneric, "rename_to", target);
   }
   if (refuses) {
     ctx.out.integer(moves ? 1 : 0);
@@ -101,6 +107,7 @@ void copy_command(Context& ctx) {
     return;
   }
   copy_to(ctx, source, target);
+  ctx.notify(EventClass::kGeneric, "copy_to", target);
   ctx.out.integer(1);
 }
 
@@ -119,6 +126,8 @@ void move_command(Context& ctx) {
   }
   copy_to(ctx, source, target);
   source.store.del(source.ref);
+  ctx.notify(EventClass::kGeneric, "move_from", source.ref);
+  ctx.notify(EventClass::kGeneric, "move_to", target);
   ctx.out.integer(1);
 }
 

@@ -29,7 +29,8 @@ struct ClientInfo {
   crdt::Millis age_ms = 0, idle_ms = 0;
   std::string flags = "N";
   crdt::DbId db = 0;
-  int multi = -1;  // queued commands, -1 outside MULTI
+  size_t channels = 0, patterns = 0, shard_channels = 0;  // subscribed to
+  int multi = -1;                                         // queued commands, -1 outside MULTI
   int watching = 0;
   size_t query_buffer = 0, query_buffer_free = 0, argv_bytes = 0, multi_bytes = 0;
   size_t reply_buffer = 0, reply_buffer_peak = 0;

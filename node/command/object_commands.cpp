@@ -28,9 +28,11 @@ std::string_view encoding_of(std::string_view value) {
   return value.size() <= kEmbeddedMax ? "embstr" : "raw";
 }
 
-// The key of OBJECT x key, or null: then the reply has been written.
+// The key of OBJECT x key, or null: then the reply has been written. No miss for who listens to
+// keyspace events: nobody wanted the value.
 Found inspect(Context& ctx) {
-  const Found found = counted(ctx, peek(ctx, ctx.args[2]));
+  const Found found = peek(ctx, ctx.args[2]);
+  ++(found ? ctx.hits : ctx.misses);
   if (!found) ctx.out.null();
   return found;
 }

@@ -29,13 +29,15 @@ void mget_command(Context& ctx) {
 void getdel_command(Context& ctx) {
   const Found found = read(ctx, ctx.args[1]);
   reply_value(ctx, found);
-  if (found) found.store.del(found.ref);
+  if (!found) return;
+  found.store.del(found.ref);
+  ctx.notify(EventClass::kGeneric, "del", found.ref);
 }
 
 void getset_command(Context& ctx) {
   const Found found = read(ctx, ctx.args[1]);
   reply_value(ctx, found);
-  found.store.set(found.ref, ctx.args[2], crdt::kNoDeadline);
+  set_value(ctx, found.ref, ctx.args[2]);
 }
 
 void getex_command(Context& ctx) {
@@ -50,14 +52,17 @@ void getex_command(Context& ctx) {
   if (options.expiry && !read_deadline(ctx, *options.expiry, deadline)) return;
   ctx.out.bulk(found.value());
   const bool clears = options.persist && found.deadline() != crdt::kNoDeadline;
-  if (options.expiry || clears) found.store.set_deadline(found.ref, deadline);
+  if (!options.expiry && !clears) return;
+  found.store.set_deadline(found.ref, deadline);
+  const bool passed = deadline <= ctx.now;
+  ctx.notify(EventClass::kGeneric, clears ? "persist" : passed ? "del" : "expire", found.ref);
 }
 
 void set_command(Context& ctx) {
   const crdt::KeyRef ref = ctx.ref(ctx.args[1]);
   const std::string_view value = ctx.args[2];
   if (ctx.args.size() == 3) [[likely]] {
-    ctx.store(ref).set(ref, value, crdt::kNoDeadline);
+    set_value(ctx, ref, value);
     ctx.out.ok();
     return;
   }
@@ -78,7 +83,9 @@ void set_command(Context& ctx) {
   }
   if (!writes) return;
   if (options.keep_ttl) {
+    const bool existed = static_cast<bool>(found);
     found.store.set_keep_deadline(ref, value);
+    notify_write(ctx, ref, existed, "set");
   } else {
     write_value(ctx, ref, value, deadline);
   }
@@ -87,7 +94,7 @@ void set_command(Context& ctx) {
 void setnx_command(Context& ctx) {
   const Found found = peek(ctx, ctx.args[1]);
   ctx.out.integer(found ? 0 : 1);
-  if (!found) found.store.set(found.ref, ctx.args[2], crdt::kNoDeadline);
+  if (!found) set_value(ctx, found.ref, ctx.args[2]);
 }
 
 void set_with_expiry(Context& ctx, TimeUnit unit) {
@@ -120,8 +127,7 @@ bool any_exists(Context& ctx, Args pairs, bool wanted) {
 
 void set_pairs(Context& ctx, Args pairs) {
   for (size_t i = 0; i < pairs.size(); i += 2) {
-    const crdt::KeyRef ref = ctx.ref(pairs[i]);
-    ctx.store(ref).set(ref, pairs[i + 1], crdt::kNoDeadline);
+    set_value(ctx, ctx.ref(pairs[i]), pairs[i + 1]);
   }
 }
 
@@ -163,7 +169,9 @@ void msetex_command(Context& ctx) {
   for (size_t i = 0; i < pairs.size(); i += 2) {
     const crdt::KeyRef ref = ctx.ref(pairs[i]);
     if (options.keep_ttl) {
+      const bool existed = ctx.events != nullptr && peek(ctx, ref);
       ctx.store(ref).set_keep_deadline(ref, pairs[i + 1]);
+      notify_write(ctx, ref, existed, "set");
     } else {
       write_value(ctx, ref, pairs[i + 1], deadline);
     }

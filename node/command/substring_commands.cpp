@@ -24,6 +24,7 @@ void append_command(Context& ctx) {
   const std::string_view tail = ctx.args[2];
   if (!found) {
     found.store.set(found.ref, tail, crdt::kNoDeadline);
+    notify_write(ctx, found.ref, false, "append");
     ctx.out.integer(static_cast<int64_t>(tail.size()));
     return;
   }
@@ -33,6 +34,7 @@ void append_command(Context& ctx) {
   value.reserve(old.size() + tail.size());
   value.append(old).append(tail);
   found.store.set_keep_deadline(found.ref, value);
+  notify_write(ctx, found.ref, true, "append");
   ctx.out.integer(static_cast<int64_t>(value.size()));
 }
 
@@ -60,7 +62,9 @@ void setrange_command(Context& ctx) {
   std::string value(old);
   if (value.size() < at + patch.size()) value.resize(at + patch.size());
   value.replace(at, patch.size(), patch);
+  const bool existed = static_cast<bool>(found);
   found.store.set_keep_deadline(found.ref, value);
+  notify_write(ctx, found.ref, existed, "setrange");
   ctx.out.integer(static_cast<int64_t>(value.size()));
 }
 

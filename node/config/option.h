@@ -84,6 +84,9 @@ struct EnumValue {
 // Judges one text, or one element of a list; returns why it is refused.
 using Check = std::optional<std::string> (*)(std::string_view);
 
+// How a text is kept and shown, where several texts mean the same.
+using Canonical = std::string (*)(std::string_view);
+
 struct Option {
   std::string_view section;  // heading in the help
   std::string_view name;
@@ -99,6 +102,7 @@ struct Option {
   std::string_view unit = {};
   std::span<const EnumValue> values = {};
   Check check = nullptr;
+  Canonical canonical = nullptr;  // of what the check lets through
   std::string_view help;
 };
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "node/config/config.h"
+#include "node/config/event_classes.h"
 #include "node/config/option.h"
 #include "node/config/text.h"
 
@@ -74,11 +75,6 @@ std::optional<std::string> check_nats_url(std::string_view url) {
 std::optional<std::string> check_file_name(std::string_view name) {
   if (!name.empty() && name.find('/') == std::string_view::npos) return std::nullopt;
   return "dbfilename can't be a path, just a filename";
-}
-
-std::optional<std::string> check_keyspace_events(std::string_view events) {
-  if (events.empty()) return std::nullopt;
-  return "keyspace events need Pub/Sub, which Atoll does not have: only \"\" is accepted";
 }
 
 constexpr std::string_view kNetwork = "Network and clients";
@@ -417,8 +413,12 @@ constexpr Option kOptions[] = {
     {.section = kObservation,
      .name = "notify-keyspace-events",
      .field = &Settings::notify_keyspace_events,
-     .check = check_keyspace_events,
-     .help = "Accepted for compatibility; only \"\" until there is Pub/Sub."},
+     .check = check_event_classes,
+     .canonical = canonical_event_classes,
+     .help = "Keyspace notifications of what happens in this region, by Redis' letters: K "
+             "__keyspace@<db>__ channels, E __keyevent@<db>__ channels, g generic commands, $ "
+             "strings, x expired, e evicted, n new keys, m misses, A all but n and m; empty for "
+             "none."},
 
     {.section = kGeo,
      .name = "region",
@@ -603,6 +603,15 @@ constexpr Option kOptions[] = {
      .help =
          "How to compress batches that become smaller by it: zstd makes them smaller by a sixth "
          "than lz4 does and takes twice the CPU here, four times there."},
+    {.section = kGeo,
+     .name = "geo-regional-channels",
+     .kind = Kind::kList,
+     .field = &Settings::geo_regional_channels,
+     .origin = Origin::kAtoll,
+     .max = 256,
+     .help =
+         "Prefixes of channels whose messages PUBLISH and SPUBLISH keep in this region; * keeps "
+         "all of them. Set it alike in every region: each decides for what it sends."},
     {.section = kGeo,
      .name = "debug-clock-offset",
      .kind = Kind::kNumber,

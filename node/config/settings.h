@@ -109,7 +109,7 @@ struct Settings {
   std::int64_t slowlog_log_slower_than{};  // microseconds; 0: log all, -1: log none
   std::int64_t slowlog_max_len{};
   std::chrono::milliseconds latency_monitor_threshold{};  // 0: off
-  std::string notify_keyspace_events;
+  std::string notify_keyspace_events;                     // letters (event_classes.h); empty: none
 
   // Between regions.
   std::string region;
@@ -131,6 +131,7 @@ struct Settings {
   std::int64_t geo_horizon_bytes{};
   std::int64_t geo_conflict_log_len{};
   GeoCompression geo_compression{};
+  std::vector<std::string> geo_regional_channels;  // prefixes; "*": every channel
   std::chrono::milliseconds debug_clock_offset{};  // added to the wall clock, for tests of skew
   std::vector<std::string> debug_disable_rule;     // node/shard/disabled_rules.h
 

@@ -86,7 +86,7 @@ Error assign_to(const Option& option, std::string Settings::*field, const Words&
   if (option.check != nullptr) {
     if (auto complaint = option.check(text)) return complaint;
   }
-  into.*field = text;
+  into.*field = option.canonical == nullptr ? text : option.canonical(text);
   return std::nullopt;
 }
 

@@ -289,7 +289,11 @@ void Connection::process(std::span<char> input, bool own) {
 }
 
 bool Connection::over_output_limit() {
-  const std::size_t pending = out_.size();
+  if (output_limits_.hard_bytes == 0 && output_limits_.soft_bytes == 0) {
+    soft_since_ = {};
+    return false;
+  }
+  const std::size_t pending = out_.size() + handler_->owed_bytes();
   const bool hard = output_limits_.hard_bytes > 0 && pending > output_limits_.hard_bytes;
   bool soft = output_limits_.soft_bytes > 0 && pending > output_limits_.soft_bytes;
   if (!soft) {

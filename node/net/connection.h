@@ -108,6 +108,8 @@ class ConnectionHandler {
   virtual void on_peer_closed(Connection& connection);
   // Replies will be appended without further input: a connection that closes waits for them.
   virtual bool owes_replies() const { return false; }
+  // What waits behind replies that are still owed; it counts for the output limits.
+  virtual std::size_t owed_bytes() const { return 0; }
   // The connection is about to go.
   virtual void on_close(Connection& connection, CloseReason reason) = 0;
 };

@@ -25,6 +25,7 @@ void Client::on_peer_closed(net::Connection& connection) {
 }
 
 void Client::on_close(net::Connection&, net::CloseReason) {
+  shard_.pubsub().subscriptions().remove_all(*this);
   if (monitoring) shard_.node().add_monitors(-1);
   monitoring = false;
   Replication* replication = shard_.node().replication();
@@ -50,6 +51,28 @@ resp::OutBuffer& Client::reply_buffer() {
   return replies.empty() ? connection_.output() : replies.tail();
 }
 
+resp::OutBuffer& Client::push_buffer() {
+  shard_.touch(*this);
+  return replies.empty() ? connection_.output() : replies.tail();
+}
+
+void Client::push(std::string_view frame, persist::Ticket pushed_ticket) {
+  if (connection_.closing()) return;
+  if (shard_.dispatcher().current() == this) {
+    shard_.dispatcher().push_later(frame);
+    return;
+  }
+  ticket = std::max(ticket, pushed_ticket);
+  push_buffer().append(frame);
+}
+
+void Client::follow_class() {
+  session.subscribed = topics != nullptr && !topics->empty();
+  connection_.set_idle_exempt(monitoring || session.subscribed);
+  connection_.set_output_limits(shard_.output_limits(
+      session.subscribed ? config::ClientClass::kPubsub : config::ClientClass::kNormal));
+}
+
 command::ClientInfo Client::info() const {
   using std::chrono::duration_cast;
   using std::chrono::milliseconds;
@@ -64,6 +87,7 @@ command::ClientInfo Client::info() const {
   info.idle_ms = duration_cast<milliseconds>(stats.idle).count();
   std::string flags;
   if (monitoring) flags += 'O';
+  if (session.subscribed) flags += 'P';
   if (transaction.open) flags += 'x';
   if (blocked()) flags += 'b';
   if (connection_.unix_domain()) flags += 'U';
@@ -71,6 +95,9 @@ command::ClientInfo Client::info() const {
   if (session.no_touch) flags += 'T';
   if (!flags.empty()) info.flags = std::move(flags);
   info.db = session.db;
+  info.channels = topic_count(TopicKind::kChannel);
+  info.patterns = topic_count(TopicKind::kPattern);
+  info.shard_channels = topic_count(TopicKind::kShardChannel);
   info.multi = transaction.open ? static_cast<int>(transaction.queued.size()) : -1;
   info.watching = static_cast<int>(watches.size());
   info.query_buffer = stats.query_bytes;
@@ -100,7 +127,9 @@ bool Client::matches(const command::ClientFilter& filter, uint64_t caller) const
     return false;
   }
   if (!filter.user.empty() && filter.user != "default") return false;
-  if (!filter.type.empty() && filter.type != "normal") return false;
+  if (!filter.type.empty() && filter.type != (session.subscribed ? "pubsub" : "normal")) {
+    return false;
+  }
   const auto age = std::chrono::duration_cast<std::chrono::seconds>(connection_.stats().age);
   return !filter.max_age_s || age.count() >= *filter.max_age_s;
 }

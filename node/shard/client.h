@@ -14,6 +14,7 @@
 #include "node/net/connection.h"
 #include "node/resp/parser.h"
 #include "node/shard/forward.h"
+#include "node/shard/subscriptions.h"
 
 namespace atl::shard {
 
@@ -58,11 +59,20 @@ class Client final : public net::ConnectionHandler {
   net::InputProgress on_input(net::Connection& connection, std::span<char> input) override;
   void on_peer_closed(net::Connection& connection) override;
   bool owes_replies() const override { return !replies.empty(); }
+  size_t owed_bytes() const override { return replies.bytes(); }
   void on_close(net::Connection& connection, net::CloseReason reason) override;
 
   net::Connection& connection() { return connection_; }
   // Where the reply of the command at hand goes.
   resp::OutBuffer& reply_buffer();
+  // Where what it did not ask for goes, whatever CLIENT REPLY says: behind what it is owed.
+  resp::OutBuffer& push_buffer();
+  // A message that it has subscribed to; after the reply of the command that it is running. It gets
+  // it once `ticket` is durable, under `appendfsync always`.
+  void push(std::string_view frame, persist::Ticket ticket);
+  // To be called when it has subscribed or unsubscribed, monitors, or settings have changed.
+  void follow_class();
+  size_t topic_count(TopicKind kind) const { return topics == nullptr ? 0 : topics->count(kind); }
   bool discards() const { return reply_mode == command::ReplyMode::kOff || skip_this; }
   command::ClientInfo info() const;
   bool matches(const command::ClientFilter& filter, uint64_t caller) const;
@@ -85,7 +95,8 @@ class Client final : public net::ConnectionHandler {
   bool skip_this = false;
   bool close_after_answer = false;  // CLIENT KILL of the caller itself
   bool monitoring = false;
-  bool touched = false;  // has replies of this turn
+  std::unique_ptr<ClientTopics> topics;  // of Subscriptions, which alone changes it
+  bool touched = false;                  // has replies of this turn
   const Command* last_command = nullptr;
   persist::Ticket ticket = 0;  // the replies of this turn wait for it
 

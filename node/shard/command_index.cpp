@@ -71,6 +71,10 @@ bool names_keys(const command::CommandSpec& spec) {
   return spec.keys.first != 0 || spec.keys.count_at != 0;
 }
 
+bool is_for_subscribers(std::string_view name) {
+  return name.ends_with("subscribe") || name == "ping" || name == "quit" || name == "reset";
+}
+
 Special special_of(std::string_view name) {
   if (name == "exec") return Special::kExec;
   if (name == "watch") return Special::kWatch;
@@ -107,6 +111,7 @@ void CommandIndex::add(const command::CommandSpec& spec, std::string_view contai
   command->direct =
       command->plain && command->key_at != 0 && spec.subcommands.empty() && spec.handler != nullptr;
   command->asks_writes = command->name == "waitregions" || command->name == "geo|token";
+  command->for_subscribers = container.empty() && is_for_subscribers(spec.name);
   by_spec_[&spec] = command.get();
   if (container.empty() && spec.name.size() <= kWordMax) {
     const uint64_t word = fold_word(word_of(spec.name));

@@ -31,6 +31,7 @@ struct Command {
   bool direct = false;       // plain, with one key and no subcommands
   bool immediate = false;    // never queued by MULTI
   bool asks_writes = false;  // about the connection's writes: after those under way
+  bool for_subscribers = false;  // allowed to those who have subscribed, in RESP2
   Special special = Special::kNone;
   std::string name;  // "config|get"
 };

@@ -138,7 +138,7 @@ bool Dispatcher::look_ahead(Client& client, Parsed& parsed) {
 // and ends its batch.
 bool Dispatcher::is_ordinary(const Client& client) const {
   return client.may_command() && !client.transaction.open && !client.discards() &&
-         !client.skip_next;
+         !client.skip_next && !client.session.subscribed;
 }
 
 // All that take(), check() and route() would find out of the most frequent commands.
@@ -216,6 +216,12 @@ std::string Dispatcher::check(Client& client, const Command& command, command::A
     // As from Redis, PING tells whoever looks after this node's health.
     if ((flags & command::kWrite) != 0 || spec.name == "ping") return disk_error();
   }
+  if (client.session.subscribed && client.protocol == resp::Protocol::kResp2 &&
+      !command.for_subscribers) {
+    return "ERR Can't execute '" + command.name +
+           "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this "
+           "context";
+  }
   return {};
 }
 
@@ -228,11 +234,12 @@ std::string Dispatcher::disk_error() const {
 bool Dispatcher::must_wait(const Command& command, uint32_t flags) const {
   const bool writes = (flags & command::kWrite) != 0;
   if ((attention_ & kLogCongested) != 0 && writes) return true;
+  const bool replicates = writes || (flags & command::kMayReplicate) != 0;
   if ((attention_ & kPauseAll) != 0) {
     // An operator must be able to end the pause, and to look around meanwhile.
     return command.spec->group != "connection" && (command.spec->flags & command::kAdmin) == 0;
   }
-  return (attention_ & kPauseWrites) != 0 && writes;
+  return (attention_ & kPauseWrites) != 0 && replicates;
 }
 
 void Dispatcher::refuse(Client& client, const Command* command, std::string_view error) {

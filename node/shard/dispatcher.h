@@ -69,6 +69,8 @@ class Dispatcher {
   // The command that is being executed; null between commands. For Services.
   Client* current() { return current_; }
   const Command* current_command() const { return current_command_; }
+  // A message to current() that must come behind its reply, or its transaction's.
+  void push_later(std::string_view frame) { pushes_.append(frame); }
   void defer_current() { current_->waiting = Waiting::kAnswer; }
 
  private:
@@ -108,6 +110,7 @@ class Dispatcher {
   void route(Client& client, const Command& command, command::Args args, const crdt::KeyRef* ref);
   void route_keys(Client& client, const Command& command, command::Args args);
   void route_exec(Client& client, const Command& command, command::Args args);
+  void route_publish(Client& client, const Command& command, command::Args args);
   void forward(Client& client, const Command& command, command::Args args, ShardIndex target);
   void scatter(Client& client, const Command& command, command::Args args,
                const std::vector<uint32_t>& keys, const std::vector<ShardIndex>& owners);
@@ -128,6 +131,8 @@ class Dispatcher {
   void call(const Command& command, command::Args args, command::Session& session,
             resp::Writer& out, command::Keyspace& keyspace, const crdt::KeyRef* ref,
             bool in_transaction, std::string_view address);
+  void expire_named_keys(const Command& command, command::Args args, crdt::DbId db,
+                         command::Keyspace& keyspace);
   void account(const Command& command, command::Args args, const resp::Writer& out,
                std::string_view address, std::string_view name, uint64_t took);
   void run_transaction(Client& client, resp::Writer& out, command::Keyspace& keyspace);
@@ -145,6 +150,7 @@ class Dispatcher {
   bool further_part_ = false;        // of a command over several shards, which counts once
   std::vector<crdt::Stamp> before_;  // the last writes of the stores when a command begins
   resp::OutBuffer discarded_;
+  resp::OutBuffer pushes_;
   SpareForwards spare_;
   std::vector<uint64_t> paused_;
   uint64_t clock_ = 0;  // cycles at the end of the last command

@@ -57,6 +57,8 @@ void Dispatcher::run(Client& client, const Command& command, command::Args args,
     if (!client.discards()) client.reply_buffer().append_all(std::move(discarded_));
     discarded_.clear();
   }
+  if (!pushes_.empty()) [[unlikely]]
+    client.push_buffer().append_all(std::move(pushes_));
   if (client.waiting == Waiting::kAnswer) client.connection().suspend();
 }
 
@@ -76,8 +78,11 @@ void Dispatcher::call(const Command& command, command::Args args, command::Sessi
       .value_bytes_max = static_cast<uint64_t>(shard_.settings().proto_max_bulk_len),
       .random = next_random(),
       .hashed = ref,
+      .events = shard_.events(),
   };
   const uint64_t began = clock_;
+  if (context.events != nullptr) [[unlikely]]
+    expire_named_keys(command, args, session.db, keyspace);
   if ((spec.flags & command::kWrite) != 0 && &keyspace == &own_) {
     const crdt::Store& store = shard_.store();
     const crdt::Stamp before = store.last_write();
@@ -109,6 +114,16 @@ void Dispatcher::call(const Command& command, command::Args args, command::Sessi
   shard_.stats().misses += context.misses;
   clock_ = cycles_now();
   account(command, args, out, address, session.name, clock_ - began);
+}
+
+// A key that the command finds expired has expired before, to those who listen to events: as from
+// Redis, and the command may put another in its place.
+void Dispatcher::expire_named_keys(const Command& command, command::Args args, crdt::DbId db,
+                                   command::Keyspace& keyspace) {
+  command::for_each_key(*command.spec, args, [&](size_t i) {
+    const crdt::KeyRef ref = crdt::make_ref(db, args[i]);
+    keyspace.store(ref.slot).expire(ref);
+  });
 }
 
 void Dispatcher::account(const Command& command, command::Args args, const resp::Writer& out,

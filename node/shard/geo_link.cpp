@@ -57,6 +57,14 @@ void GeoLink::on_sealed(const crdt::SharedBatch& batch) {
   replicator_->on_sealed(batch, shard_.now());
 }
 
+void GeoLink::send_published(geo::Published published) {
+  replicator_->publish(std::move(published), shard_.now());
+}
+
+void GeoLink::published(const geo::Published& published) {
+  shard_.pubsub().deliver(published);
+}
+
 void GeoLink::tick(crdt::Millis now) {
   replicator_->set_options(options());
   replicator_->tick(now);

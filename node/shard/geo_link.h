@@ -22,6 +22,7 @@ class GeoLink : public ReplicationLink, public geo::Host {
 
   // ---- ReplicationLink ----
   void on_sealed(const crdt::SharedBatch& batch) override;
+  void send_published(geo::Published published) override;
   void tick(crdt::Millis now) override;
   void publish(crdt::Millis now) override;
   crdt::Stamp trim_limit() const override;
@@ -42,6 +43,7 @@ class GeoLink : public ReplicationLink, public geo::Host {
                   const crdt::SharedBytes& bytes) override;
   void slot_joined(crdt::SlotId slot) override;
   void seal() override;
+  void published(const geo::Published& published) override;
   void report(Level level, const std::string& text) override;
   void remember_gaps(const std::vector<crdt::Gap>& gaps) override;
   void remember_positions() override;

@@ -17,7 +17,7 @@ namespace {
 constexpr std::string_view kTokenPrefix = "atoll1";
 constexpr size_t kWaitingBytesMax = size_t{64} << 20;
 
-// What of a message may be sent again without end; 0: it carries no data.
+// What of a message may come without end; 0: it carries no data.
 size_t data_bytes(const geo::Message& message) {
   const auto sum = [](const auto& parts) {
     size_t bytes = 0;
@@ -29,7 +29,16 @@ size_t data_bytes(const geo::Message& message) {
   }
   if (const auto* reply = std::get_if<geo::PullReply>(&message.body)) return sum(reply->batches);
   if (const auto* reply = std::get_if<geo::SlotReply>(&message.body)) return sum(reply->slots);
+  if (const auto* published = std::get_if<geo::Published>(&message.body)) {
+    return published->bytes();
+  }
   return 0;
+}
+
+bool may_hear(const Subscriptions& there, const geo::Published& published) {
+  return there.may_hear_any() &&
+         std::any_of(published.items.begin(), published.items.end(),
+                     [&](const auto& each) { return there.may_hear(each.channel, each.sharded); });
 }
 
 geo::Compression compression_of(config::GeoCompression chosen) {
@@ -163,10 +172,13 @@ void GeoReplication::received(std::shared_ptr<const geo::Message> message,
                               std::optional<uint16_t> shard) {
   if (!running_) return;
   const size_t size = data_bytes(*message);
+  const auto* published = std::get_if<geo::Published>(&message->body);
   for (size_t i = 0; i < node_.shard_count(); ++i) {
     Shard& each = node_.shard(i);
-    const bool concerned =
-        shard ? *shard == i : message->sender.slots.overlaps(each.store().options().slots);
+    const bool concerned = published != nullptr
+                               ? may_hear(each.pubsub().subscriptions(), *published)
+                           : shard ? *shard == i
+                                   : message->sender.slots.overlaps(each.store().options().slots);
     if (!concerned) continue;
     std::atomic<size_t>& waiting = inbox_bytes_[i];
     if (waiting != 0 && waiting + size > kWaitingBytesMax) {
@@ -174,10 +186,10 @@ void GeoReplication::received(std::shared_ptr<const geo::Message> message,
       continue;
     }
     waiting += size;
-    each.post([this, i, &each, message, size] {
+    each.post([this, i, &each, message, size, merges = published == nullptr] {
       inbox_bytes_[i] -= size;
       // Merged it would have to be logged, and what waits for the disk has no other bound.
-      if (size != 0 && node_.logging() && node_.storage()->congested()) {
+      if (size != 0 && merges && node_.logging() && node_.storage()->congested()) {
         ++dropped_in_;
         return;
       }

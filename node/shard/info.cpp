@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdarg>
 #include <cstdio>
 #include <filesystem>
@@ -37,6 +38,9 @@ struct ShardReport {
   uint64_t memory = 0, tombstones = 0, pending = 0, guarded = 0, dirty_slots = 0;
   uint64_t bytes_in = 0, bytes_out = 0;
   uint64_t query_closes = 0, output_closes = 0;
+  // Hashes of what somebody here listens to: the same may have listeners on other threads.
+  std::array<std::vector<uint64_t>, kTopicKinds> topics;
+  uint64_t published_dropped = 0;
   uint64_t clients = 0, blocked = 0, watching = 0, max_input = 0, max_output = 0, client_memory = 0;
 };
 
@@ -65,6 +69,13 @@ std::unique_ptr<ShardReport> report_of(Shard& shard) {
   report->bytes_out = net.bytes_out - stats.net_out_base;
   report->query_closes = net.query_limit_closes;
   report->output_closes = net.output_limit_closes;
+  for (size_t kind = 0; kind < kTopicKinds; ++kind) {
+    const auto& topics = shard.pubsub().subscriptions().topics(static_cast<TopicKind>(kind));
+    for (const auto& [name, topic] : topics) {
+      report->topics[kind].push_back(std::hash<std::string_view>{}(name));
+    }
+  }
+  report->published_dropped = shard.pubsub().dropped();
   shard.for_each_client([&](Client& client) {
     const net::ConnectionStats figures = client.connection().stats();
     ++report->clients;
@@ -108,12 +119,22 @@ void add(ShardReport& sum, const ShardReport& part) {
   sum.bytes_out += part.bytes_out;
   sum.query_closes += part.query_closes;
   sum.output_closes += part.output_closes;
+  for (size_t kind = 0; kind < kTopicKinds; ++kind) {
+    sum.topics[kind].insert(sum.topics[kind].end(), part.topics[kind].begin(),
+                            part.topics[kind].end());
+  }
+  sum.published_dropped += part.published_dropped;
   sum.clients += part.clients;
   sum.blocked += part.blocked;
   sum.watching += part.watching;
   sum.max_input = std::max(sum.max_input, part.max_input);
   sum.max_output = std::max(sum.max_output, part.max_output);
   sum.client_memory += part.client_memory;
+}
+
+size_t distinct(std::vector<uint64_t> hashes) {
+  std::sort(hashes.begin(), hashes.end());
+  return static_cast<size_t>(std::unique(hashes.begin(), hashes.end()) - hashes.begin());
 }
 
 std::string human(double bytes) {
@@ -348,8 +369,11 @@ void Text::stats() {
   line("evicted_keys", sum_.store.evicted);
   line("keyspace_hits", s.hits);
   line("keyspace_misses", s.misses);
-  line("pubsub_channels", 0);
-  line("pubsub_patterns", 0);
+  line("pubsub_channels", distinct(sum_.topics[static_cast<size_t>(TopicKind::kChannel)]));
+  line("pubsub_patterns", distinct(sum_.topics[static_cast<size_t>(TopicKind::kPattern)]));
+  line("pubsubshard_channels",
+       distinct(sum_.topics[static_cast<size_t>(TopicKind::kShardChannel)]));
+  line("pubsub_dropped", sum_.published_dropped);
   line("latest_fork_usec", 0);
   line("total_forks", 0);
   line("tracking_total_keys", 0);

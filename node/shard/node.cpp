@@ -15,6 +15,7 @@
 #include "node/admin/admin.h"
 #include "node/shard/disabled_rules.h"
 #include "node/shard/logging.h"
+#include "node/shard/pubsub_commands.h"
 #include "node/shard/services.h"
 #include "node/shard/transaction_commands.h"
 
@@ -29,6 +30,7 @@ void register_commands_once() {
   std::call_once(once, [] {
     admin::register_admin_commands();
     command::register_commands(transaction_commands());
+    command::register_commands(pubsub_commands());
   });
 }
 

@@ -54,6 +54,8 @@ class ReplicationLink {
   virtual void tick(crdt::Millis now) = 0;
   // Shows the rest of the node how far this shard is, as ticks do now and then.
   virtual void publish(crdt::Millis now) = 0;
+  // What this shard's clients have published for other regions; at most once.
+  virtual void send_published(geo::Published) {}
   // Until then the shard writes nothing: what this region has stamped before is being asked for.
   virtual bool ready() const { return true; }
   // A pass of snapshots begins, with nothing unsealed; it is on disk as a whole. One that fails

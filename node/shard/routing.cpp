@@ -7,6 +7,15 @@
 
 namespace atl::shard {
 
+namespace {
+
+// SPUBLISH names a shard channel.
+bool is_sharded(const Command& command) {
+  return command.spec->not_keys.first != 0;
+}
+
+}  // namespace
+
 ShardIndex Dispatcher::owner(std::string_view key) const {
   return shard_.node().owner(crdt::slot_of(key));
 }
@@ -17,10 +26,12 @@ void Dispatcher::route(Client& client, const Command& command, command::Args arg
   if (command.asks_writes && !client.replies.empty()) return stall(client, args, Waiting::kDrain);
   const command::Route route = command.spec->route;
   const bool alone = shard_.node().shard_count() == 1;
+  if (route == command::Route::kReceivers && !alone) return route_publish(client, command, args);
   if (alone || (route == command::Route::kConnection && command.special != Special::kWatch)) {
     return run(client, command, args, own_, ref);
   }
   switch (route) {
+    case command::Route::kReceivers:
     case command::Route::kConnection:
     case command::Route::kKeys:
     case command::Route::kSum:
@@ -69,6 +80,32 @@ void Dispatcher::route_keys(Client& client, const Command& command, command::Arg
     return scatter(client, command, args, keys, owners);
   }
   with_barrier(client, command, args, std::move(distinct));
+}
+
+// Its parts deliver on each thread that may hear it; the other regions hear it from here, once.
+void Dispatcher::route_publish(Client& client, const Command& command, command::Args args) {
+  const bool sharded = is_sharded(command);
+  std::vector<ShardIndex> targets;
+  shard_.pubsub().add_listeners(args[1], sharded, targets);
+  if (targets.empty()) return run(client, command, args, own_, nullptr);
+  show_monitors(client, command, args);
+  shard_.pubsub().publish_to_regions(args[1], args[2], sharded);
+  if (shard_.pubsub().subscriptions().may_hear(args[1], sharded)) {
+    targets.insert(targets.begin(), shard_.index());
+  }
+  const uint64_t sequence = client.replies.expect_sum(targets.size(), client.discards());
+  for (size_t part = 0; part < targets.size(); ++part) {
+    auto message = make_forward(client, command);
+    message->args.assign(args);
+    message->sequence = sequence;
+    message->part = static_cast<uint16_t>(part);
+    if (targets[part] == shard_.index()) {
+      execute(*message);
+      answer(std::move(message));
+    } else {
+      shard_.send(targets[part], std::move(message));
+    }
+  }
 }
 
 std::unique_ptr<Forward> Dispatcher::make_forward(Client& client, const Command& command) {
@@ -139,6 +176,9 @@ void Dispatcher::add_owners(const Command& command, command::Args args,
     case command::Route::kEveryShard:
       for (size_t i = 0; i < shards; ++i) owners.push_back(static_cast<ShardIndex>(i));
       return;
+    case command::Route::kReceivers:
+      shard_.pubsub().add_listeners(args[1], is_sharded(command), owners);
+      return;
     case command::Route::kSlotCursor:
       owners.push_back(
           shard_.node().owner(args.size() > 1 ? command::scan_cursor_slot(args[1]) : 0));
@@ -201,10 +241,14 @@ void Dispatcher::inside_barrier(uint64_t client_id, const Command& command, cons
   ReachableStores reach(std::move(stores));
   client->waiting = Waiting::kNothing;
   start_timing();
+  shard_.pubsub().set_stopped(&shards);
   run(*client, command, args.view(), reach, nullptr);
+  shard_.pubsub().set_stopped(nullptr);
   for (const ShardIndex i : shards) {
     client->ticket = std::max(client->ticket, node.shard(i).seal_if_synchronous());
   }
+  // Before the others go on, and tell of what they do then to the same keys.
+  shard_.pubsub().post_letters();
   shard_.post([this, client_id] {
     if (Client* resumed = shard_.find_client(client_id)) resume(*resumed);
   });

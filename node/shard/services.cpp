@@ -214,6 +214,8 @@ void Services::reset_connection(command::Context&) {
   client.skip_next = client.skip_this = false;
   if (client.monitoring) node().add_monitors(-1);
   client.monitoring = false;
+  shard_.pubsub().subscriptions().remove_all(client);
+  client.follow_class();
   client.limit_parser();
 }
 
@@ -244,7 +246,7 @@ void Services::monitor(command::Context&) {
   Client& client = *current();
   if (client.monitoring) return;
   client.monitoring = true;
-  client.connection().set_idle_exempt(true);
+  client.follow_class();
   node().add_monitors(1);
 }
 

@@ -23,8 +23,9 @@ class Services final : public command::NodeServices {
  public:
   explicit Services(Shard& shard) : shard_(shard) {}
 
-  // The client whose command runs. Requires: a command runs for a client of this shard.
+  // The client whose command runs; null where it runs for another shard's client.
   Client* current();
+  Shard& shard() { return shard_; }
 
   Done defer(command::Context& ctx) override;
 

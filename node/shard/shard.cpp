@@ -42,11 +42,13 @@ Shard::Shard(Node& node, ShardIndex index, crdt::SlotRange slots,
     : node_(node),
       index_(index),
       settings_(std::move(settings)),
+      pubsub_(*this),
       reactor_(io_),
       store_(store_options(node, *settings_, slots)),
       stats_(node.commands().size()),
       services_(std::make_unique<Services>(*this)),
       dispatcher_(*this),
+      key_events_(*this),
       ticker_(io_),
       snapshot_timer_(io_),
       seal_timer_(io_) {
@@ -80,14 +82,13 @@ void Shard::apply_settings(std::shared_ptr<const config::Settings> settings) {
   net.idle_timeout = settings_->timeout;
   net.tcp_keepalive = settings_->tcp_keepalive;
   net.query_buffer_max = static_cast<size_t>(settings_->client_query_buffer_limit);
-  const config::BufferLimit& limit = settings_->output_limit(config::ClientClass::kNormal);
-  net.output_limits = {static_cast<size_t>(limit.hard_bytes), static_cast<size_t>(limit.soft_bytes),
-                       limit.soft_for};
+  net.output_limits = output_limits(config::ClientClass::kNormal);
   net.log = [](std::string_view line) { spdlog::warn("{}", line); };
   for_each_client([&](Client& client) {
-    client.connection().set_output_limits(net.output_limits);
+    client.follow_class();
     client.limit_parser();
   });
+  key_events_.follow(settings_->notify_keyspace_events);
   // The new policy may sync much later, and nobody is to wait for that.
   if (settings_->appendfsync != config::AppendFsync::kAlways && !holding_.empty()) {
     node_.storage()->flush_now();
@@ -97,6 +98,12 @@ void Shard::apply_settings(std::shared_ptr<const config::Settings> settings) {
   store_.access_policy().lfu_decay_minutes = settings_->lfu_decay_time;
   store_.access_policy().lfu = settings_->maxmemory_policy == config::EvictionPolicy::kAllkeysLfu ||
                                settings_->maxmemory_policy == config::EvictionPolicy::kVolatileLfu;
+}
+
+net::OutputLimits Shard::output_limits(config::ClientClass client_class) const {
+  const config::BufferLimit& limit = settings_->output_limit(client_class);
+  return {static_cast<size_t>(limit.hard_bytes), static_cast<size_t>(limit.soft_bytes),
+          limit.soft_for};
 }
 
 void Shard::run() {
@@ -177,21 +184,30 @@ void Shard::handle(Mail& mail) {
 }
 
 void Shard::send(ShardIndex target, std::unique_ptr<Forward> forward) {
+  if (pubsub_.has_letters(target)) {  // they were written before
+    seal_if_synchronous();
+    pubsub_.post_letters(target);
+  }
   outgoing_[target].push_back(std::move(forward));
 }
 
+void Shard::post_forwards(ShardIndex target) {
+  if (outgoing_[target].empty()) return;
+  node_.shard(target).mail(std::move(outgoing_[target]));
+  outgoing_[target].clear();
+}
+
+// Letters go before the answers: who has an answer may cause an event elsewhere, which must not
+// come before the events of what was answered.
 void Shard::flush_mail() {
+  pubsub_.post_letters();
   for (auto& forward : answered_) {
     forward->ticket = owed_ticket();
     const ShardIndex origin = forward->origin;
     outgoing_[origin].push_back(std::move(forward));
   }
   answered_.clear();
-  for (size_t target = 0; target < outgoing_.size(); ++target) {
-    if (outgoing_[target].empty()) continue;
-    node_.shard(target).mail(std::move(outgoing_[target]));
-    outgoing_[target].clear();
-  }
+  for (size_t i = 0; i < outgoing_.size(); ++i) post_forwards(static_cast<ShardIndex>(i));
 }
 
 // ---- The turn ----
@@ -224,6 +240,7 @@ void Shard::end_turn() {
     arm_seal_timer();
   }
   ship();
+  pubsub_.ship();
   flush_mail();
   settle_replies();
   memory_.store(store_.memory_bytes(), std::memory_order_relaxed);
@@ -316,8 +333,8 @@ void Shard::hold_until_durable(Client& client) {
   if (settings_->appendfsync != config::AppendFsync::kAlways) node_.storage()->flush_now();
 }
 
-// What a reply of this turn depends on. While the disk fails writes are refused, and reads and
-// refusals are answered: they would wait for ever.
+// While the disk fails writes are refused, and reads and refusals are answered: they would wait for
+// ever.
 persist::Ticket Shard::owed_ticket() const {
   return disk_failing_ && !sealed_in_turn_ ? persist::Ticket{0} : ticket_;
 }

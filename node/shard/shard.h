@@ -6,7 +6,8 @@
 //     sockets -> Dispatcher: parse a pipeline, prefetch, execute, reply
 //     mail    -> commands of other shards' clients, their answers, barriers, posts
 //     end     -> seal the batch if it is due, hand it to the log and to replication,
-//                hold replies until they are durable (appendfsync always), send mail
+//                hold replies until they are durable (appendfsync always), send mail, and to other
+//                regions what was published
 //
 // The wall clock is read once per turn; a command never sees time pass.
 //
@@ -36,6 +37,8 @@
 #include "node/net/reactor.h"
 #include "node/shard/client.h"
 #include "node/shard/dispatcher.h"
+#include "node/shard/key_events.h"
+#include "node/shard/pubsub.h"
 #include "node/shard/replication_link.h"
 #include "node/shard/shard_stats.h"
 #include "persist/storage.h"
@@ -75,6 +78,8 @@ class Shard {
   void touch(Client& client);
   // Queues a forward for the end of the turn.
   void send(ShardIndex target, std::unique_ptr<Forward> forward);
+  // Sends those for this shard now.
+  void post_forwards(ShardIndex target);
   // Ends the batch and queues it for the log. Also called by the leader of a barrier on shards
   // that are parked. Returns the ticket that makes everything so far durable; 0 without a log.
   persist::Ticket seal();
@@ -87,6 +92,8 @@ class Shard {
   void seal_if_large();
   // The latest ticket: what a reply of this shard may depend on.
   persist::Ticket ticket() const { return ticket_; }
+  // What a reply of this turn depends on.
+  persist::Ticket owed_ticket() const;
   // The log has progressed, or failed, or recovered.
   void on_log_progress(persist::Ticket durable);
   // The disk fails, and nobody can say whether what was held will be durable: those connections
@@ -101,12 +108,15 @@ class Shard {
   Services& services() { return *services_; }
   Dispatcher& dispatcher() { return dispatcher_; }
   ShardStats& stats() { return stats_; }
+  PubSub& pubsub() { return pubsub_; }
+  command::EventSink* events() { return key_events_.sink(); }
   const config::Settings& settings() const { return *settings_; }
   ReplicationLink* link() { return link_.get(); }
   void set_link(std::unique_ptr<ReplicationLink> link);
   void reset_stats();
   Client* find_client(uint64_t id);
   void for_each_client(const std::function<void(Client&)>& visit);
+  net::OutputLimits output_limits(config::ClientClass client_class) const;
 
   void apply_settings(std::shared_ptr<const config::Settings> settings);
   // Queues what the link merged from another region. Does nothing without a log.
@@ -176,7 +186,6 @@ class Shard {
   void flush_mail();
   void settle_replies();
   void hold_until_durable(Client& client);
-  persist::Ticket owed_ticket() const;
   void schedule_tick();
   void tick();
   void settle_alone();
@@ -194,11 +203,13 @@ class Shard {
   const ShardIndex index_;
   std::shared_ptr<const config::Settings> settings_;
   boost::asio::io_context io_{1};
+  PubSub pubsub_;  // outlives the connections, which leave it when they close
   net::Reactor reactor_;
   crdt::Store store_;
   ShardStats stats_;
   std::unique_ptr<Services> services_;
   Dispatcher dispatcher_;
+  KeyEvents key_events_;
   std::unique_ptr<ReplicationLink> link_;
   boost::asio::steady_timer ticker_;
   boost::asio::steady_timer snapshot_timer_;

@@ -39,6 +39,10 @@ TEST(ConfigSet, GoodValuesOfEveryKind) {
       {"client-output-buffer-limit", "slave 1kb 1k 1",
        "normal 0 0 0 slave 1024 1000 1 pubsub 33554432 8388608 60"},
       {"notify-keyspace-events", "", ""},
+      {"notify-keyspace-events", "xxKEe$", "$xeKE"},
+      {"notify-keyspace-events", "Kg$lshzxetd", "AK"},
+      {"notify-keyspace-events", "mAEKn", "AnKEm"},
+      {"geo-regional-channels", "local: chat:eu:", "local: chat:eu:"},
   };
   for (const Trial& trial : trials) {
     Config config;
@@ -69,8 +73,7 @@ TEST(ConfigSet, BadValuesOfEveryKind) {
        "Invalid client class specified in buffer limit configuration."},
       {"client-output-buffer-limit", "normal 0 x 0",
        "Error in hard, soft or soft_seconds setting in buffer limit configuration."},
-      {"notify-keyspace-events", "KEA",
-       "keyspace events need Pub/Sub, which Atoll does not have: only \"\" is accepted"},
+      {"notify-keyspace-events", "KEq", "Invalid event class character. Use 'Ag$lshzxeKEtmdn'."},
       {"port", "7000", "can't set immutable config"},
       {"region-id", "1", "can't set immutable config"},
       {"geo-compression", "no", "can't set immutable config"},

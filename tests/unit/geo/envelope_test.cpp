@@ -117,6 +117,18 @@ TEST(Envelope, EveryFieldOfTheRepairMessagesArrives) {
   EXPECT_TRUE(std::holds_alternative<Healed>(over_the_wire(example(Healed{})).body));
 }
 
+TEST(Envelope, WhatWasPublishedArrivesInOrder) {
+  const std::string binary("\0\xff\r\n", 4);
+  const Published sent{{{"a", "1", false}, {binary, binary, true}, {"", "", false}}};
+  const auto got = std::get<Published>(over_the_wire(example(sent)).body);
+  ASSERT_EQ(got.items.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(got.items[i].channel, sent.items[i].channel);
+    EXPECT_EQ(got.items[i].payload, sent.items[i].payload);
+    EXPECT_EQ(got.items[i].sharded, sent.items[i].sharded);
+  }
+}
+
 TEST(Envelope, LargeMessagesTravelInPartsInAnyOrderAndRepeated) {
   const Message sent = example(BatchMessage{bytes(3 * kPartBytes + 17, 5)});
   auto payloads = encode(sent, 9, Compression::kZstd);

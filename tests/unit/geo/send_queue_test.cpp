@@ -43,5 +43,21 @@ TEST(SendQueue, OneMessageAboveTheBoundWaits) {
   EXPECT_EQ(drain(queue), "C");
 }
 
+// What clients publish neither pushes out what regions converge by, nor is pushed out by it.
+TEST(SendQueue, WhatWasPublishedHasABoundOfItsOwn) {
+  Message message;
+  message.body = Published{};
+  const auto published = std::make_shared<const Message>(message);
+  SendQueue queue;
+  EXPECT_EQ(queue.push({"a", nullptr, kQueueBytesMax}), 0u);
+  EXPECT_EQ(queue.push({"P", published, kQueuePublishedBytesMax}), 0u);
+  EXPECT_EQ(queue.push({"Q", published, 1}), 1u);
+  EXPECT_EQ(queue.push({"b", nullptr, kQueueBytesMax}), 1u);
+  EXPECT_EQ(drain(queue), "Pb");
+  EXPECT_EQ(queue.push({"R", published, 2 * kQueuePublishedBytesMax}), 0u);
+  EXPECT_EQ(queue.push({"S", published, 1}), 1u);
+  EXPECT_EQ(drain(queue), "R");
+}
+
 }  // namespace
 }  // namespace atl::geo

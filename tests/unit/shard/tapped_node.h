@@ -5,6 +5,7 @@
 #include <chrono>
 #include <filesystem>
 #include <future>
+#include <mutex>
 
 #include "node/shard/continuity.h"
 #include "node/shard/geo_link.h"
@@ -24,6 +25,22 @@ struct Told {
   std::atomic<int> batches{0};
   std::atomic<bool> stopped{false};          // nothing more was told
   std::atomic<int> ahead_of_their_batch{0};  // beacons
+
+  // What clients have published, in order: "channel payload", and " sharded" behind it.
+  std::vector<std::string> published() {
+    const std::lock_guard lock(mutex_);
+    return published_;
+  }
+  void note(const geo::Published& published) {
+    const std::lock_guard lock(mutex_);
+    for (const geo::Publication& each : published.items) {
+      published_.push_back(each.channel + " " + each.payload + (each.sharded ? " sharded" : ""));
+    }
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> published_;
 };
 
 class TappedLink final : public GeoLink {
@@ -40,6 +57,7 @@ class TappedLink final : public GeoLink {
   void broadcast(const geo::Message& message) override {
     if (withheld(message)) return;
     if (std::holds_alternative<geo::BatchMessage>(message.body)) ++told_.batches;
+    if (const auto* said = std::get_if<geo::Published>(&message.body)) told_.note(*said);
     const auto* beacon = std::get_if<geo::Beacon>(&message.body);
     if (beacon == nullptr) return;
     ++told_.beacons;
