@@ -10,8 +10,8 @@ namespace atl::shard {
 
 Client::Client(Shard& shard, net::Connection& connection) : shard_(shard), connection_(connection) {
   session.id = connection.id();
-  session.authenticated = shard.settings().requirepass.empty();
-  limit_parser();
+  // Not the shard's snapshot, which may be behind: who connects now must not profit from it.
+  log_out(*shard.node().access_control().users());
   ++shard.stats().connections;
 }
 
@@ -31,8 +31,38 @@ void Client::on_close(net::Connection&, net::CloseReason) {
   if (blocked() && replication != nullptr) replication->forget_waiter(session.id);
 }
 
-bool Client::may_command() const {
-  return session.authenticated || shard_.settings().requirepass.empty();
+void Client::log_in(std::shared_ptr<const acl::User> user, const acl::Users& users) {
+  user_ = std::move(user);
+  session.authenticated = true;
+  weigh_rights(users);
+}
+
+void Client::log_out(const acl::Users& users) {
+  user_ = users.default_user();
+  session.authenticated = !user_->login_required();
+  weigh_rights(users);
+}
+
+bool Client::follow(const acl::Users& users) {
+  std::shared_ptr<const acl::User> now = users.find(user_->name());
+  if (now && now->incarnation() == user_->incarnation()) {
+    user_ = std::move(now);
+    weigh_rights(users);
+    return true;
+  }
+  session.authenticated = false;
+  rights_ = Rights::kNone;
+  limit_parser();
+  return false;
+}
+
+void Client::weigh_rights(const acl::Users& users) {
+  if (!session.authenticated && users.default_user()->login_required()) {
+    rights_ = Rights::kNone;
+  } else {
+    rights_ = user_->unlimited() ? Rights::kAll : Rights::kSome;
+  }
+  limit_parser();
 }
 
 void Client::limit_parser() {
@@ -71,6 +101,7 @@ command::ClientInfo Client::info() const {
   if (session.no_touch) flags += 'T';
   if (!flags.empty()) info.flags = std::move(flags);
   info.db = session.db;
+  info.user = user_->name();
   info.multi = transaction.open ? static_cast<int>(transaction.queued.size()) : -1;
   info.watching = static_cast<int>(watches.size());
   info.query_buffer = stats.query_bytes;
@@ -99,7 +130,7 @@ bool Client::matches(const command::ClientFilter& filter, uint64_t caller) const
   if (filter.local_address && *filter.local_address != connection_.local_address()) {
     return false;
   }
-  if (!filter.user.empty() && filter.user != "default") return false;
+  if (!filter.user.empty() && filter.user != user_->name()) return false;
   if (!filter.type.empty() && filter.type != "normal") return false;
   const auto age = std::chrono::duration_cast<std::chrono::seconds>(connection_.stats().age);
   return !filter.max_age_s || age.count() >= *filter.max_age_s;
