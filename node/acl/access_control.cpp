@@ -121,8 +121,9 @@ std::string AccessControl::begin(const Setup& setup) {
     if (std::string error = read_configured(setup.users, by_name); !error.empty()) return error;
   } else if (!file_.empty()) {
     if (!setup.password.empty()) {
-      warnings_.push_back("requirepass is ignored where there is an aclfile, as in Redis: the file "
-                          "says how 'default' logs in, and without a word about it, needs none");
+      warnings_.push_back(
+          "requirepass is ignored where there is an aclfile, as in Redis: the file "
+          "says how 'default' logs in, and without a word about it, needs none");
     }
     by_name.clear();
     if (std::string error = read_file(by_name); !error.empty()) {
@@ -207,7 +208,6 @@ void AccessControl::publish(Map by_name) {
   auto next = std::make_shared<Users>();
   next->generation = generation() + 1;
   next->by_name = std::move(by_name);
-  next->default_user_ = next->by_name.find(kDefaultUser)->second;
   const uint64_t generation = next->generation;
   {
     const std::lock_guard lock(snapshot_mutex_);

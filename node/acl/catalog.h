@@ -35,7 +35,7 @@ class Catalog {
     const command::CommandSpec* spec = nullptr;
     CommandId id = 0;
     bool is_subcommand = false;
-    std::string name;  // "config|get", lower case
+    std::string name;    // "config|get", lower case
     CommandBits covers;  // itself and its subcommands
   };
 

@@ -3,8 +3,9 @@
 // One for the node behind a lock: what is refused is an error reply, and rare. A log per thread
 // would have to be merged, with its counts, by every reader.
 //
-// *Threads*: any. *Bounds*: as many entries as were set (acllog-max-len); an object and a user name are
-// cut at kTextMax bytes, which Redis does not do, because clients that may do nothing choose them.
+// *Threads*: any. *Bounds*: as many entries as were set (acllog-max-len); an object and a user name
+// are cut at kTextMax bytes, which Redis does not do, because clients that may do nothing choose
+// them.
 #pragma once
 
 #include <atomic>

@@ -60,8 +60,7 @@ void Request::find_keys() const {
   if (looked_) return;
   looked_ = true;
   sound_ = command::for_each_key(spec_, args_, [&](size_t at) {
-    constexpr unsigned kWrites =
-        command::kKeyInserts | command::kKeyUpdates | command::kKeyDeletes;
+    constexpr unsigned kWrites = command::kKeyInserts | command::kKeyUpdates | command::kKeyDeletes;
     const unsigned use = command::key_use(spec_, args_, at);
     keys_.push_back({at, (use & command::kKeyReads) != 0, (use & kWrites) != 0});
   });

@@ -95,8 +95,9 @@ struct Users {
 
   std::shared_ptr<const User> find(std::string_view name) const;
   // There always is one.
-  const std::shared_ptr<const User>& default_user() const { return default_user_; }
-  std::shared_ptr<const User> default_user_;
+  const std::shared_ptr<const User>& default_user() const {
+    return by_name.find(kDefaultUser)->second;
+  }
 };
 
 }  // namespace atl::acl

@@ -54,8 +54,7 @@ void acl_list(Context& ctx) {
 }
 
 void acl_setuser(Context& ctx) {
-  const std::string error =
-      ctx.node.access_control().set_user(ctx.args[2], ctx.args.subspan(3));
+  const std::string error = ctx.node.access_control().set_user(ctx.args[2], ctx.args.subspan(3));
   if (error.empty()) {
     ctx.out.ok();
   } else {
@@ -327,12 +326,10 @@ constexpr Arg kUserArgs[] = {{.name = "username"}};
 constexpr Arg kBitsArgs[] = {{.name = "bits", .type = ArgType::kInteger, .optional = true}};
 constexpr Arg kSetuserArgs[] = {{.name = "username"},
                                 {.name = "rule", .optional = true, .multiple = true}};
-constexpr Arg kDryrunArgs[] = {{.name = "username"},
-                               {.name = "command"},
-                               {.name = "arg", .optional = true, .multiple = true}};
-constexpr Arg kLogOptions[] = {
-    {.name = "count", .type = ArgType::kInteger},
-    {.name = "reset", .type = ArgType::kPureToken, .token = "RESET"}};
+constexpr Arg kDryrunArgs[] = {
+    {.name = "username"}, {.name = "command"}, {.name = "arg", .optional = true, .multiple = true}};
+constexpr Arg kLogOptions[] = {{.name = "count", .type = ArgType::kInteger},
+                               {.name = "reset", .type = ArgType::kPureToken, .token = "RESET"}};
 constexpr Arg kLogArgs[] = {
     {.name = "operation", .type = ArgType::kOneOf, .optional = true, .args = kLogOptions}};
 
@@ -377,8 +374,9 @@ constexpr CommandSpec kAclSubcommands[] = {
         "Terminates the connections of users that changed or went only. Refused inside MULTI."),
     row("acl|log", -2, kOperator, "6.0.0",
         "Lists recent security events generated due to ACL rules.", acl_log, kLogArgs),
-    row("acl|save", 2, kOnDisk, "6.0.0", "Saves the effective ACL rules in the configured ACL file.",
-        acl_save, {}, "The file is synced to disk. Refused inside MULTI."),
+    row("acl|save", 2, kOnDisk, "6.0.0",
+        "Saves the effective ACL rules in the configured ACL file.", acl_save, {},
+        "The file is synced to disk. Refused inside MULTI."),
     row("acl|setuser", -3, kOperator, "6.0.0", "Creates and modifies an ACL user and its rules.",
         acl_setuser, kSetuserArgs, kPerNode),
     row("acl|users", 2, kOperator, "6.0.0", "Lists all ACL users.", acl_users),

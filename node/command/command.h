@@ -52,7 +52,7 @@ enum Category : uint32_t {
   kCatConnection = 1u << 2,
   kCatTransaction = 1u << 3,
   kCatDangerous = 1u << 4,
-  kCatGeo = 1u << 5,  // Redis' geospatial indexes, not the GEO command
+  kCatGeo = 1u << 5,     // Redis' geospatial indexes, not the GEO command
   kCatAdmin = 1u << 31,  // without the flag: ROLE, LASTSAVE
 };
 
@@ -123,9 +123,9 @@ struct CommandSpec {
   int arity = 0;          // Redis' convention: negative is "at least"
   KeySpec keys{};
   Access access = Access::kNone;
-  uint8_t key_use = 0;                      // KeyUse bits; 0: what follows from `access`
-  uint8_t last_key_use = 0;                 // of the last key, if it differs: COPY, RENAME
-  uint8_t (*key_use_of)(Args) = nullptr;    // if it depends on options: SET ... GET
+  uint8_t key_use = 0;                    // KeyUse bits; 0: what follows from `access`
+  uint8_t last_key_use = 0;               // of the last key, if it differs: COPY, RENAME
+  uint8_t (*key_use_of)(Args) = nullptr;  // if it depends on options: SET ... GET
   ChannelSpec channels{};
   Route route = Route::kKeys;
   uint32_t flags = 0;

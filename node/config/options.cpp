@@ -173,15 +173,17 @@ constexpr Option kOptions[] = {
      .field = &Settings::users,
      .apply = Apply::kAtStart,
      .secrecy = Secrecy::kSecret,
-     .help = "A user and what it may do, as for ACL SETUSER; one line each. ACL SETUSER changes "
-             "users at run time, CONFIG REWRITE keeps them. Users are this node's own: they are not "
-             "replicated to other regions."},
+     .help =
+         "A user and what it may do, as for ACL SETUSER; one line each. ACL SETUSER changes "
+         "users at run time, CONFIG REWRITE keeps them. Users are this node's own: they are not "
+         "replicated to other regions."},
     {.section = kNetwork,
      .name = "aclfile",
      .field = &Settings::aclfile,
      .apply = Apply::kAtStart,
-     .help = "File of users, one 'user' line each, instead of such lines here; relative to dir. ACL "
-             "LOAD reads it again, ACL SAVE writes it."},
+     .help =
+         "File of users, one 'user' line each, instead of such lines here; relative to dir. ACL "
+         "LOAD reads it again, ACL SAVE writes it."},
     {.section = kNetwork,
      .name = "acllog-max-len",
      .kind = Kind::kNumber,

@@ -5,20 +5,14 @@
 // without a line of its own is appended below kMarker. The result is then read as the next start
 // would read it, includes and all. What still differs (an include further down says otherwise) is
 // moved to the end; if even that does not help, nothing is written.
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <iterator>
 #include <set>
 #include <utility>
 
 #include "node/config/config.h"
+#include "node/config/files.h"
 #include "node/config/option.h"
 #include "node/config/source.h"
 #include "node/config/text.h"
@@ -166,7 +160,8 @@ std::optional<std::string> Config::rewrite(const std::vector<std::string>& users
       return prefix + "the settings in force would not read back the same";
     }
   }
-  if (auto fault = replace_file(path.string(), to_text(lines), kNewFileMode)) return prefix + *fault;
+  if (auto fault = replace_file(path.string(), to_text(lines), kNewFileMode))
+    return prefix + *fault;
   return std::nullopt;
 }
 

@@ -26,7 +26,7 @@ enum class Special : uint8_t { kNone, kExec, kWatch, kMulti, kDiscard, kQuit, kR
 
 struct Command {
   const command::CommandSpec* spec = nullptr;
-  uint16_t id = 0;           // dense: index into statistics
+  uint16_t id = 0;  // dense: index into statistics
   acl::CommandId access_id = 0;
   uint16_t key_at = 0;       // argument of the only key; 0: none, or several
   bool plain = false;        // touches only the keys it names: may be parsed ahead and prefetched

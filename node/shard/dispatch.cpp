@@ -235,15 +235,15 @@ acl::Verdict Dispatcher::judge(Client& client, const Command& command, command::
   if (verdict.allowed()) return verdict;
   client.last_command = &command;
   const bool by_name = verdict.reason == acl::Reason::kCommand || verdict.at >= args.size();
-  shard_.services().log_denial(
-      {verdict.reason, context, by_name ? command.name : std::string(args[verdict.at]),
-       client.user().name(), admin::client_line(client.info())});
+  shard_.services().log_denial({verdict.reason, context,
+                                by_name ? command.name : std::string(args[verdict.at]),
+                                client.user().name(), admin::client_line(client.info())});
   return verdict;
 }
 
 std::string Dispatcher::check_access(Client& client, const Command& command, command::Args args) {
-  const auto context = client.transaction.open ? acl::DenialContext::kMulti
-                                               : acl::DenialContext::kTopLevel;
+  const auto context =
+      client.transaction.open ? acl::DenialContext::kMulti : acl::DenialContext::kTopLevel;
   switch (judge(client, command, args, context).reason) {
     case acl::Reason::kNone:
       return {};

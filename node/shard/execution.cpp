@@ -18,8 +18,7 @@ std::string denied_in_exec(acl::Reason reason) {
     case acl::Reason::kKey:
       return error + "no permission to touch the specified keys";
     case acl::Reason::kChannel:
-      return error +
-             "no permission to access one of the channels used as arguments to the command";
+      return error + "no permission to access one of the channels used as arguments to the command";
     case acl::Reason::kNone:
     case acl::Reason::kCommand:
     case acl::Reason::kAuth:

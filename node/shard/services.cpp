@@ -250,8 +250,8 @@ std::string Services::authenticate(command::Context& ctx, std::string_view name,
     client.log_in(std::move(user), *users);
     return {};
   }
-  const auto context = ctx.in_transaction ? acl::DenialContext::kMulti
-                                          : acl::DenialContext::kTopLevel;
+  const auto context =
+      ctx.in_transaction ? acl::DenialContext::kMulti : acl::DenialContext::kTopLevel;
   log_denial({acl::Reason::kAuth, context, std::string(ctx.args[0]), std::string(name),
               admin::client_line(client.info())});
   return "WRONGPASS invalid username-password pair or user is disabled.";

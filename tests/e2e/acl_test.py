@@ -88,6 +88,7 @@ def as_7_2(reply, user="alice"):
     if not isinstance(reply, bytes):
         return reply
     reply = reply.replace(KEY_TEXT_7_0.encode(), b"No permissions to access a key")
+    reply = reply.replace(b"the HELLO AUTH <user>", b"the HELLO <proto> AUTH <user>")
     return re.sub(rb"[Tt]his user has no permissions", b"User %s has no permissions" % user.encode(),
                   reply)
 
@@ -215,7 +216,7 @@ DENIED = {
         "COPY r w", "COPY w b", "RENAME b w", "RENAME w b", "RENAMENX r w", "MSET w 1 b 2",
         "MSETNX w 1 r 2", "MGET r b", "MGET r w", "SETNX w 1", "SETEX w 10 v", "PSETEX r 10 v",
         "TOUCH w r x", "WATCH r w", "WATCH x", "UNWATCH", "LCS r b", "LCS r w", "DBSIZE", "KEYS zz",
-        "CONFIG GET port", "SHUTDOWN", "MONITOR", "DEBUG SLEEP 0", "SLOWLOG GET", "CLIENT LIST"],
+        "CONFIG GET port", "SHUTDOWN", "MONITOR", "SLOWLOG GET", "CLIENT LIST"],
     "on >secret allkeys +@read +@connection -get": [
         "GET k", "MGET k", "SET k v", "PING", "ECHO x", "SELECT 1", "CLIENT GETNAME", "CLIENT LIST",
         "KEYS zz", "DBSIZE", "MULTI", "COMMAND COUNT x", "OBJECT HELP", "EXISTS k"],
@@ -257,7 +258,7 @@ class SideBySide(OneNodeTest):
         if words[:2] == ["acl", "list"]:
             # Rules of commands: 7.0 reorders them. DENIED compares what they mean.
             return sorted(re.sub(rb"[-+]@?[a-z|0-9]+ ?", b"", user) for user in reply)
-        if words[:2] == ["acl", "getuser"] and reply:
+        if words[:2] == ["acl", "getuser"] and isinstance(reply, list):
             fields = dict(zip(reply[::2], reply[1::2]))
             fields[b"commands"] = sorted(fields[b"commands"].split())
             fields[b"flags"] = sorted(fields[b"flags"])
@@ -308,9 +309,6 @@ class SideBySide(OneNodeTest):
                                    (b"count", b"reason", b"context", b"object", b"username"))
                              for e in entries])
             self.assertEqual(logs[0], logs[1], rules)
-            ours, theirs = (dict(a.call("CONFIG", "GET", "timeout") and []) for a in
-                            (self.ours, self.theirs))
-            self.assertEqual(ours, theirs)
 
     def test_categories(self):
         known = [set(c.call("COMMAND", "LIST")) for c in (self.ours, self.theirs)]
@@ -363,6 +361,8 @@ class SideBySide(OneNodeTest):
             with self.subTest(line=our[0]):
                 if our[0].startswith("ACL GETUSER"):
                     our, their = (self.comparable(x[0], without_flag(x[1])) for x in (our, their))
+                else:
+                    our, their = our[1], as_7_2(their[1])
                 self.assertEqual(our, their)
 
     def test_python_client(self):
@@ -377,7 +377,7 @@ class SideBySide(OneNodeTest):
         with self.assertRaises(redis.exceptions.NoPermissionError):
             app.get("other")
         with self.assertRaises(redis.exceptions.NoPermissionError):
-            app.flushall()
+            app.config_get("port")
         with self.assertRaises(redis.exceptions.AuthenticationError):
             redis.Redis(port=self.port, username="app", password="wrong").ping()
         self.assertEqual(admin.acl_log()[0]["reason"], "auth")
@@ -465,14 +465,14 @@ class Files(unittest.TestCase):
         first.execute_command("ACL SETUSER", "bob", "on", ">secret", "%R~b*", "(+set ~c*)", "-get",
                               "+@string", "-@slow", "&x*")
         saved = first.execute_command("ACL LIST")
-        self.assertEqual(first.execute_command("ACL SAVE"), b"OK")
+        self.assertTrue(first.execute_command("ACL SAVE"))
         first.execute_command("ACL DELUSER", "bob")
         first.stop_server()
         self.assertEqual(os.listdir(self.directory).count("users.acl"), 1)
         self.assertEqual([f for f in os.listdir(self.directory) if ".tmp" in f], [])
         again = self.start("--aclfile", "users.acl", "--threads", "2")
         self.assertEqual(again.execute_command("ACL LIST"), saved)
-        self.assertEqual(again.execute_command("AUTH", "bob", "secret"), b"OK")
+        self.assertTrue(again.execute_command("AUTH", "bob", "secret"))
         with self.assertRaises(redis.exceptions.NoPermissionError):
             again.execute_command("ACL SAVE")
 
@@ -492,7 +492,7 @@ class Files(unittest.TestCase):
         self.assertEqual(admin.execute_command("ACL LIST"), before)
         self.assertEqual(alice.call("SET", "a", "1"), b"+OK")
         self.write(self.users, "user alice on >pw ~b* +@all\nuser bob on >pw ~* +@all\n")
-        self.assertEqual(admin.execute_command("ACL LOAD"), b"OK")
+        self.assertTrue(admin.execute_command("ACL LOAD"))
         self.assertIn(alice.call("SET", "a", "1"), ("closed", b"-NOAUTH Authentication required."))
         self.assertEqual(bob.call("SET", "a", "1"), b"+OK", "who did not change stays")
         # Whoever takes its own rights away reads the answer.
@@ -516,7 +516,7 @@ class Files(unittest.TestCase):
         first.execute_command("ACL DELUSER", "bob")
         first.execute_command("ACL SETUSER", "carl", "on", ">x", "+@all")
         users = first.execute_command("ACL LIST")
-        self.assertEqual(first.execute_command("CONFIG REWRITE"), b"OK")
+        self.assertTrue(first.execute_command("CONFIG REWRITE"))
         first.stop_server()
         with open(self.config) as file:
             text = file.read()

@@ -1,4 +1,6 @@
 // The node's users as a whole: all or nothing, files, snapshots, the log of denials.
+#include "node/acl/access_control.h"
+
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -7,7 +9,6 @@
 #include <fstream>
 #include <iterator>
 
-#include "node/acl/access_control.h"
 #include "node/acl/password.h"
 #include "tests/unit/acl/register_families.h"
 
@@ -112,8 +113,9 @@ TEST_F(AccessControlTest, ConfiguredUsers) {
     AccessControl other;
     return other.begin({.password = "", .file = "", .users = {{std::move(words), "f:7"}}});
   };
-  EXPECT_EQ(error({"al", "+nosuch"}), "f:7: Error loading ACL rule '+nosuch' for the user named "
-                                      "'al': Unknown command or category name in ACL");
+  EXPECT_EQ(error({"al", "+nosuch"}),
+            "f:7: Error loading ACL rule '+nosuch' for the user named "
+            "'al': Unknown command or category name in ACL");
   EXPECT_EQ(error({"al", "<secret"}),
             "f:7: Error loading ACL rule '<(not shown)' for the user named 'al': The password you "
             "are trying to remove from the user does not exist");
@@ -130,7 +132,8 @@ TEST_F(AccessControlTest, WhatIsSavedLoads) {
   AccessControl control;
   ASSERT_EQ(begin_with_file(control), "");
   EXPECT_EQ(line_of(control, "default"), "on nopass sanitize-payload ~* &* +@all");
-  control.set_user("alice", Views{"on", ">pw", "~a*", "%R~b*", "&c", "+@read", "-get", "(~x +set)"});
+  control.set_user("alice",
+                   Views{"on", ">pw", "~a*", "%R~b*", "&c", "+@read", "-get", "(~x +set)"});
   control.set_user("bob\"s", Views{"nopass"});
   ASSERT_EQ(control.save(), "");
   const std::string saved = content();
@@ -159,8 +162,9 @@ TEST_F(AccessControlTest, ABadFileChangesNothingAndEveryLineIsNamed) {
   AccessControl control;
   ASSERT_EQ(begin_with_file(control), "");
   const uint64_t generation = control.generation();
-  write("user alice off\n\n  \nuser bob +nosuch off bad\n# no comments\nuser alice on\n"
-        "user carl (~x\n");
+  write(
+      "user alice off\n\n  \nuser bob +nosuch off bad\n# no comments\nuser alice on\n"
+      "user carl (~x\n");
   const std::string error = control.load();
   EXPECT_NE(error.find(file_ + ":4: Unknown command or category name in ACL. "), std::string::npos)
       << error;

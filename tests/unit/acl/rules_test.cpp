@@ -39,8 +39,7 @@ class Rules : public testing::Test {
   Verdict verdict(const std::string& line) const {
     const Words words = split(line);
     const std::vector<std::string_view> args(words.begin(), words.end());
-    const command::CommandSpec* spec =
-        command::resolve(*command::find_command(args.front()), args);
+    const command::CommandSpec* spec = command::resolve(*command::find_command(args.front()), args);
     return user_.check(catalog().id_of(*spec), *spec, args);
   }
   bool may(const std::string& line) const { return verdict(line).allowed(); }
@@ -262,18 +261,40 @@ TEST_F(Rules, ResetAndTheDefaultForChannels) {
 // ---- Random rules ----
 
 Words random_rules(tests::Random& random, size_t count) {
-  static const Words kCommands = {"get",        "set",        "mget",       "select",
-                                  "config",     "config|get", "config|set", "config|help",
-                                  "sample-publish"};
-  static const Words kCategories = {"@read", "@write", "@string", "@fast",   "@slow",
-                                    "@admin", "@all",  "@pubsub", "@keyspace"};
-  static const Words kOthers = {"~*",           "allkeys",  "resetkeys", "~a*",      "%R~a*",
-                                "%W~a*",        "%RW~*",    "~b?",       "&*",       "resetchannels",
-                                "allchannels",  "&x*",      "&y",        "on",       "off",
-                                "nopass",       ">secret",  "resetpass", "+select|0", "+select|1",
-                                "+get|x",       "reset",    "allcommands", "nocommands",
-                                "clearselectors", "(~a* +get)", "(&c -@all +@read -get)",
-                                "(%R~z +config|get +select|7)", "skip-sanitize-payload"};
+  static const Words kCommands = {"get",        "set",         "mget",
+                                  "select",     "config",      "config|get",
+                                  "config|set", "config|help", "sample-publish"};
+  static const Words kCategories = {"@read",  "@write", "@string", "@fast",    "@slow",
+                                    "@admin", "@all",   "@pubsub", "@keyspace"};
+  static const Words kOthers = {"~*",
+                                "allkeys",
+                                "resetkeys",
+                                "~a*",
+                                "%R~a*",
+                                "%W~a*",
+                                "%RW~*",
+                                "~b?",
+                                "&*",
+                                "resetchannels",
+                                "allchannels",
+                                "&x*",
+                                "&y",
+                                "on",
+                                "off",
+                                "nopass",
+                                ">secret",
+                                "resetpass",
+                                "+select|0",
+                                "+select|1",
+                                "+get|x",
+                                "reset",
+                                "allcommands",
+                                "nocommands",
+                                "clearselectors",
+                                "(~a* +get)",
+                                "(&c -@all +@read -get)",
+                                "(%R~z +config|get +select|7)",
+                                "skip-sanitize-payload"};
   Words rules;
   while (rules.size() < count) {
     switch (random.below(4)) {

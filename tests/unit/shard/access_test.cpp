@@ -60,8 +60,7 @@ TEST_P(AccessTest, ADeniedCommandRunsNowhere) {
   EXPECT_EQ(alice.call({"CONFIG", "SET", "timeout", "0"}),
             "-NOPERM User alice has no permissions to run the 'config|set' command");
   EXPECT_TRUE(alice.call({"CONFIG", "GET", "port"}).starts_with("[port"));
-  EXPECT_EQ(alice.call({"nosuch"}),
-            "-ERR unknown command 'nosuch', with args beginning with: ");
+  EXPECT_EQ(alice.call({"nosuch"}), "-ERR unknown command 'nosuch', with args beginning with: ");
   // In one pipeline with what is allowed, too.
   std::vector<Words> commands;
   for (int i = 0; i < kKeys; ++i) {
@@ -198,16 +197,20 @@ TEST_P(AccessTest, DeletedUsersLoseTheirConnections) {
   EXPECT_EQ(clients[5]->read(), ":1");
   EXPECT_EQ(clients[5]->read(), "(closed)");
   EXPECT_EQ(admin.call({"EXISTS", "stolen"}), ":0");
-  EXPECT_EQ(admin.call({"ACL", "DELUSER", "default"}),
-            "-ERR The 'default' user cannot be removed");
+  EXPECT_EQ(admin.call({"ACL", "DELUSER", "default"}), "-ERR The 'default' user cannot be removed");
 }
 
 TEST_P(AccessTest, LoginIsRequiredOfAllButFour) {
   TestNode node(dir_.path(), with({{"requirepass", "pw"}}));
   TestClient client(node.port());
-  for (const Words& command :
-       std::vector<Words>{{"GET", "k"}, {"PING"}, {"MULTI"}, {"ACL", "WHOAMI"}, {"CLIENT", "ID"},
-                          {"EXEC"}, {"COMMAND"}, {"CONFIG", "GET", "*"}}) {
+  for (const Words& command : std::vector<Words>{{"GET", "k"},
+                                                 {"PING"},
+                                                 {"MULTI"},
+                                                 {"ACL", "WHOAMI"},
+                                                 {"CLIENT", "ID"},
+                                                 {"EXEC"},
+                                                 {"COMMAND"},
+                                                 {"CONFIG", "GET", "*"}}) {
     EXPECT_EQ(client.call(command), "-NOAUTH Authentication required.") << command[0];
   }
   EXPECT_TRUE(client.call({"HELLO", "2"}).starts_with("-NOAUTH HELLO must be called"));
@@ -287,7 +290,8 @@ TEST_P(AccessTest, DenialsAreLoggedAndCounted) {
   EXPECT_LT(at("[count, :1, reason, command, context, toplevel, object, config|set, username, "
                "alice, age-seconds, "),
             at("[count, :3, reason, key, context, toplevel, object, secret, username, alice, "));
-  EXPECT_LT(at("reason, key"), at("reason, auth, context, toplevel, object, HELLO, username, nobody"));
+  EXPECT_LT(at("reason, key"),
+            at("reason, auth, context, toplevel, object, HELLO, username, nobody"));
   EXPECT_LT(at("object, HELLO"), at("object, AUTH, username, alice, "));
   at(" cmd=get user=alice ");
   at("entry-id, :3");
