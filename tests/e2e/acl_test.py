@@ -378,7 +378,7 @@ class SideBySide(OneNodeTest):
             app.get("other")
         with self.assertRaises(redis.exceptions.NoPermissionError):
             app.config_get("port")
-        with self.assertRaises(redis.exceptions.AuthenticationError):
+        with self.assertRaisesRegex(redis.exceptions.ResponseError, "WRONGPASS"):
             redis.Redis(port=self.port, username="app", password="wrong").ping()
         self.assertEqual(admin.acl_log()[0]["reason"], "auth")
         self.assertIn("app", admin.acl_users())

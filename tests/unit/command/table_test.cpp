@@ -143,13 +143,13 @@ TEST(Keys, AreUsedAsRedisSays) {
   const auto flags = [&](const std::string& line) {
     return client.run("COMMAND GETKEYSANDFLAGS " + line);
   };
-  EXPECT_EQ(flags("GET k"), R"([["k", [RO, access]]])");
-  EXPECT_EQ(flags("EXISTS k"), R"([["k", [RO]]])");
-  EXPECT_EQ(flags("APPEND k v"), R"([["k", [RW, insert]]])");
-  EXPECT_EQ(flags("SET k v"), R"([["k", [OW, update]]])");
-  EXPECT_EQ(flags("SET k v EX 10 get"), R"([["k", [RW, access, update]]])");
-  EXPECT_EQ(flags("DEL k"), R"([["k", [RM, delete]]])");
-  EXPECT_EQ(flags("COPY a b"), R"([["a", [RO, access]], ["b", [OW, update]]])");
+  EXPECT_EQ(flags("GET k"), R"([["k", [+RO, +access]]])");
+  EXPECT_EQ(flags("EXISTS k"), R"([["k", [+RO]]])");
+  EXPECT_EQ(flags("APPEND k v"), R"([["k", [+RW, +insert]]])");
+  EXPECT_EQ(flags("SET k v"), R"([["k", [+OW, +update]]])");
+  EXPECT_EQ(flags("SET k v EX 10 get"), R"([["k", [+RW, +access, +update]]])");
+  EXPECT_EQ(flags("DEL k"), R"([["k", [+RM, +delete]]])");
+  EXPECT_EQ(flags("COPY a b"), R"([["a", [+RO, +access]], ["b", [+OW, +update]]])");
 }
 
 // Every command with several keys, asked the way a cluster client asks.
