@@ -1,6 +1,7 @@
 // CLIENT and its subcommands.
 #include <algorithm>
 
+#include "node/acl/access_control.h"
 #include "node/admin/admin.h"
 #include "node/admin/client_text.h"
 #include "node/admin/replies.h"
@@ -151,7 +152,7 @@ bool read_kill_option(Context& ctx, std::string_view name, std::string_view valu
   } else if (is_word(name, "laddr")) {
     filter.local_address = value;
   } else if (is_word(name, "user")) {
-    if (value != "default") {
+    if (!ctx.node.access_control().users()->find(value)) {
       ctx.out.error("ERR No such user '" + std::string(value) + "'");
       return false;
     }

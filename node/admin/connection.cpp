@@ -1,4 +1,5 @@
 // PING ECHO AUTH HELLO SELECT QUIT RESET READONLY READWRITE.
+#include "node/acl/access_control.h"
 #include "node/admin/admin.h"
 #include "node/admin/replies.h"
 #include "node/command/check.h"
@@ -27,15 +28,15 @@ void echo(Context& ctx) {
   ctx.out.bulk(ctx.args[1]);
 }
 
-// Checks the password and lets the session in. False: the error reply is written.
+// False: the error reply is written.
 bool log_in(Context& ctx, std::string_view user, std::string_view password) {
-  const std::string error = ctx.node.authenticate(user, password);
-  if (!error.empty()) {
-    ctx.out.error(error);
-    return false;
-  }
-  ctx.session.authenticated = true;
-  return true;
+  const std::string error = ctx.node.authenticate(ctx, user, password);
+  if (!error.empty()) ctx.out.error(error);
+  return error.empty();
+}
+
+std::shared_ptr<const acl::User> default_user(Context& ctx) {
+  return ctx.node.access_control().users()->default_user();
 }
 
 void auth(Context& ctx) {
@@ -43,13 +44,13 @@ void auth(Context& ctx) {
     ctx.out.error(kSyntaxError);
     return;
   }
-  if (ctx.args.size() == 2 && !ctx.node.password_required()) {
+  if (ctx.args.size() == 2 && default_user(ctx)->nopass()) {
     ctx.out.error(
         "ERR AUTH <password> called without any password configured for the default user. Are "
         "you sure your configuration is correct?");
     return;
   }
-  const std::string_view user = ctx.args.size() == 3 ? ctx.args[1] : "default";
+  const std::string_view user = ctx.args.size() == 3 ? ctx.args[1] : acl::kDefaultUser;
   if (log_in(ctx, user, ctx.args.back())) ctx.out.ok();
 }
 
@@ -98,7 +99,7 @@ void hello(Context& ctx) {
   HelloOptions options;
   if (!read_hello(ctx, options)) return;
   if (options.log_in && !log_in(ctx, options.user, options.password)) return;
-  if (!ctx.session.authenticated && ctx.node.password_required()) {
+  if (!ctx.session.authenticated && default_user(ctx)->login_required()) {
     ctx.out.error(
         "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO "
         "<proto> AUTH <user> <pass> option can be used to authenticate the client and select the "
@@ -147,7 +148,6 @@ void reset(Context& ctx) {
   ctx.session.name.clear();
   ctx.session.no_touch = false;
   ctx.session.no_evict = false;
-  ctx.session.authenticated = !ctx.node.password_required();
   ctx.node.reset_connection(ctx);
   ctx.out.set_protocol(resp::Protocol::kResp2);
   ctx.out.simple("RESET");
@@ -182,7 +182,6 @@ constexpr CommandSpec kConnectionCommands[] = {
      .since = "1.0.0",
      .complexity = "O(1)",
      .summary = "Authenticates the connection.",
-     .differences = "One user, 'default', whose password is requirepass.",
      .args = kAuthArgs,
      .handler = auth},
     {.name = "echo",

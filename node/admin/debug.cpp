@@ -176,6 +176,7 @@ constexpr CommandSpec kDebugSubcommands[] = {
      .arity = 3,
      .keys = {.first = 2, .last = 2},
      .access = command::Access::kRead,
+     .key_use = command::kKeyLooks,
      .route = Route::kKeys,
      .flags = kOperator | command::kReadOnly,
      .group = "server",

@@ -188,11 +188,13 @@ constexpr Arg kWaitArgs[] = {{.name = "numregions", .type = ArgType::kInteger},
 
 constexpr CommandSpec row(std::string_view name, int arity, uint32_t flags,
                           std::string_view complexity, std::string_view summary,
-                          command::Handler handler, std::span<const Arg> args = {}) {
+                          command::Handler handler, std::span<const Arg> args = {},
+                          uint32_t categories = 0) {
   return {.name = name,
           .arity = arity,
           .route = Route::kConnection,
           .flags = flags,
+          .categories = categories,
           .group = "geo",
           .since = "1.0.0",
           .complexity = complexity,
@@ -206,7 +208,7 @@ constexpr uint32_t kWaits = command::kNoScript | command::kNoMulti | command::kB
 
 constexpr CommandSpec kGeoSubcommands[] = {
     row("geo|await", 4, kWaits, "O(1)", "Waits until what a token names is applied here.",
-        geo_await, kAwaitArgs),
+        geo_await, kAwaitArgs, command::kCatConnection),
     row("geo|conflicts", -2, kAsks, "O(N) where N is the number of entries returned",
         "Returns the writes that merges discarded.", geo_conflicts, kCountArgs),
     row("geo|digest", -2, kAsks, "O(N) where N is the number of keys",
@@ -229,7 +231,7 @@ constexpr CommandSpec kGeoSubcommands[] = {
     row("geo|status", 2, kAsks, "O(N) where N is the number of regions",
         "Returns the state of the link to every other region.", geo_status),
     row("geo|token", 2, command::kNoScript | command::kNoMulti, "O(1)",
-        "Returns a token that names the writes so far.", geo_token),
+        "Returns a token that names the writes so far.", geo_token, {}, command::kCatConnection),
 };
 
 constexpr CommandSpec kGeoCommands[] = {
@@ -243,7 +245,7 @@ constexpr CommandSpec kGeoCommands[] = {
      .subcommands = kGeoSubcommands},
     row("waitregions", 3, kWaits, "O(1)",
         "Waits until other regions have applied this connection's last write.", waitregions,
-        kWaitArgs),
+        kWaitArgs, command::kCatConnection),
 };
 static_assert(command::rows_sound(kGeoCommands));
 

@@ -167,6 +167,8 @@ constexpr Arg kSwapdbArgs[] = {{.name = "index1", .type = ArgType::kInteger},
 constexpr Arg kLolwutArgs[] = {
     {.name = "version", .type = ArgType::kInteger, .token = "VERSION", .optional = true}};
 
+constexpr uint32_t kCatAdministers = command::kCatAdmin | command::kCatDangerous;
+
 // A row of group "server"; others set what differs.
 constexpr CommandSpec row(std::string_view name, int arity, uint32_t flags, uint32_t categories,
                           std::string_view since, std::string_view complexity,
@@ -200,7 +202,7 @@ constexpr CommandSpec kServerCommands[] = {
         cluster, {}, "Refused: a node is no cluster yet.", "cluster"),
     row("info", -1, kAnyTime | command::kNoMulti, command::kCatDangerous, "1.0.0", "O(1)",
         "Returns information and statistics about the server.", info, kInfoArgs, kNotInMulti),
-    row("lastsave", 1, kAnyTime | command::kFast, command::kCatDangerous, "1.0.0", "O(1)",
+    row("lastsave", 1, kAnyTime | command::kFast, kCatAdministers, "1.0.0", "O(1)",
         "Returns the Unix timestamp of the last successful save to disk.", lastsave),
     row("lolwut", -1, command::kReadOnly | command::kFast, 0, "5.0.0", "O(1)",
         "Displays the Redis version that the server is compatible with.", lolwut, kLolwutArgs,
@@ -210,7 +212,7 @@ constexpr CommandSpec kServerCommands[] = {
     row("replicaof", 3, kOperator, 0, "5.0.0", "O(1)",
         "Configures a server as replica of another, or promotes it to a master.", replicaof,
         kReplicaofArgs, "Refused but for NO ONE: regions replicate by geo-nats-url."),
-    row("role", 1, kPlain | command::kFast, command::kCatDangerous, "2.8.12", "O(1)",
+    row("role", 1, kPlain | command::kFast, kCatAdministers, "2.8.12", "O(1)",
         "Returns the replication role.", role),
     row("save", 1, kSaves | command::kNoMulti, 0, "1.0.0", kPerKey,
         "Synchronously saves the database(s) to disk.", save, {},

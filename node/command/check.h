@@ -11,7 +11,9 @@
 //  (5) no row both writes and is read-only; what writes says what two regions' writes mean;
 //  (6) the arity leaves room for the first key, and for the whole key spec if it is fixed;
 //  (7) kKeys, kSum and kGather route by keys; the other routes have none;
-//  (8) a spec with a key count is movable, and only such a spec is.
+//  (8) a spec with a key count is movable, and only such a spec is;
+//  (9) what becomes of keys is said only where there are keys, of the last one only where it stands
+//      at a fixed place behind the first, and never as a write by a row that does not write.
 // A row's handler must be defined in the row's own file: with a sanitizer, GCC 12 does not take
 // the address of a function elsewhere for a constant that differs from null.
 #pragma once
@@ -45,6 +47,14 @@ constexpr bool keys_sound(const CommandSpec& row) {
   if (row.keys.count_at != 0) return row.keys.first == 0 && row.keys.count_at < argc_min;
   if (row.keys.last > 0 && row.keys.last < row.keys.first) return false;
   return row.keys.first < argc_min && row.keys.last < argc_min;
+}
+
+constexpr bool key_use_sound(const CommandSpec& row) {
+  if (!has_keys(row)) return row.key_use == 0 && row.last_key_use == 0 && !row.key_use_of;
+  if (row.last_key_use != 0 && row.keys.last <= row.keys.first) return false;
+  constexpr unsigned kWrites = kKeyInserts | kKeyUpdates | kKeyDeletes;
+  const bool says_writes = ((row.key_use | row.last_key_use) & kWrites) != 0;
+  return !says_writes || (row.flags & kWrite) != 0;
 }
 
 constexpr bool route_sound(const CommandSpec& row) {
@@ -82,7 +92,7 @@ constexpr bool row_sound(const CommandSpec& row) {
     }
     return rows_sound(row.subcommands) && !has_keys(row);
   }
-  return row.handler != nullptr && keys_sound(row) && route_sound(row);
+  return row.handler != nullptr && keys_sound(row) && key_use_sound(row) && route_sound(row);
 }
 
 constexpr bool rows_sound(std::span<const CommandSpec> rows) {

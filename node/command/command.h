@@ -53,7 +53,8 @@ enum Category : uint32_t {
   kCatConnection = 1u << 2,
   kCatTransaction = 1u << 3,
   kCatDangerous = 1u << 4,
-  kCatGeo = 1u << 5,
+  kCatGeo = 1u << 5,     // Redis' geospatial indexes, not the GEO command
+  kCatAdmin = 1u << 31,  // without the flag: ROLE, LASTSAVE
 };
 
 // Where a command runs.
@@ -77,6 +78,23 @@ struct KeySpec {
 };
 
 enum class Access : uint8_t { kNone, kRead, kWrite, kReadWrite };
+
+// What becomes of the value behind a key, as Redis' key specs say it. ACL key patterns ask for it:
+// %R~ is needed to read, %W~ to insert, update or delete, and either will do to look.
+enum KeyUse : uint8_t {
+  kKeyLooks = 1u << 0,  // at metadata only: EXISTS, TYPE, STRLEN
+  kKeyReads = 1u << 1,
+  kKeyInserts = 1u << 2,
+  kKeyUpdates = 1u << 3,
+  kKeyDeletes = 1u << 4,
+};
+
+// The arguments that name Pub/Sub channels. first 0: none. last counts as in KeySpec.
+struct ChannelSpec {
+  int first = 0;
+  int last = 0;
+  bool patterns = false;  // PSUBSCRIBE
+};
 
 // One argument in COMMAND DOCS.
 enum class ArgType : uint8_t {
@@ -108,6 +126,10 @@ struct CommandSpec {
   KeySpec keys{};
   KeySpec not_keys{};  // what a cluster routes by though it is no key: shard channels
   Access access = Access::kNone;
+  uint8_t key_use = 0;                    // KeyUse bits; 0: what follows from `access`
+  uint8_t last_key_use = 0;               // of the last key, if it differs: COPY, RENAME
+  uint8_t (*key_use_of)(Args) = nullptr;  // if it depends on options: SET ... GET
+  ChannelSpec channels{};
   Route route = Route::kKeys;
   uint32_t flags = 0;
   uint32_t categories = 0;
@@ -217,6 +239,9 @@ void register_commands(std::span<const CommandSpec> family);
 bool arity_ok(const CommandSpec& spec, size_t argc);
 // Calls `visit(index)` for every key argument. False: the key count argument is not sound.
 bool for_each_key(const CommandSpec& spec, Args args, const std::function<void(size_t)>& visit);
+
+// KeyUse bits of the key that stands at `at`. Requires: for_each_key() visits it.
+uint8_t key_use(const CommandSpec& spec, Args args, size_t at);
 
 // The slot that a SCAN cursor stands in, for Route::kSlotCursor. A cursor that does not parse
 // names slot 0, where the handler refuses it.

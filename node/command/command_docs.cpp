@@ -33,21 +33,25 @@ void reply_statuses(Context& ctx, std::span<const std::string_view> names) {
   for (const std::string_view name : names) ctx.out.simple(name);
 }
 
-std::span<const std::string_view> access_flags(Access access) {
-  static constexpr std::string_view kReads[] = {"RO", "access"};
-  static constexpr std::string_view kWrites[] = {"OW", "update"};
-  static constexpr std::string_view kBoth[] = {"RW", "access", "update"};
-  switch (access) {
-    case Access::kNone:
-      return {};
-    case Access::kRead:
-      return kReads;
-    case Access::kWrite:
-      return kWrites;
-    case Access::kReadWrite:
-      return kBoth;
+// As Redis names them: whether the value is read, overwritten, changed or removed, then how.
+std::vector<std::string_view> key_flags(const CommandSpec& spec, uint8_t use, bool first) {
+  constexpr unsigned kWrites = kKeyInserts | kKeyUpdates | kKeyDeletes;
+  const bool reads = (use & kKeyReads) != 0;
+  // What options decide, they decide of this too.
+  const bool changes = reads || (first && !spec.key_use_of && spec.access == Access::kReadWrite);
+  std::vector<std::string_view> flags;
+  if ((use & kWrites) == 0) {
+    flags.push_back("RO");
+  } else if (use == kKeyDeletes) {
+    flags.push_back("RM");
+  } else {
+    flags.push_back(changes ? "RW" : "OW");
   }
-  return {};
+  if (reads) flags.push_back("access");
+  if ((use & kKeyInserts) != 0) flags.push_back("insert");
+  if ((use & kKeyUpdates) != 0) flags.push_back("update");
+  if ((use & kKeyDeletes) != 0) flags.push_back("delete");
+  return flags;
 }
 
 void reply_tips(Context& ctx, std::string_view tips) {
@@ -71,29 +75,24 @@ const KeySpec& shown_keys(const CommandSpec& spec) {
   return spec.not_keys.first != 0 ? spec.not_keys : spec.keys;
 }
 
-void reply_key_specs(Context& ctx, const CommandSpec& spec) {
-  if (!has_keys(spec) && spec.not_keys.first == 0) {
-    ctx.out.set(0);
-    return;
-  }
+// Keys from argument `first` to `last`, or behind their number.
+void reply_key_spec(Context& ctx, const CommandSpec& spec, int first, int last, uint8_t use) {
   const KeySpec& keys = shown_keys(spec);
   const bool counted = keys.count_at != 0;
-  ctx.out.set(1);
+  std::vector<std::string_view> flags{"not_key"};
+  if (has_keys(spec)) flags = key_flags(spec, use, first == keys.first);
+  const bool varies = spec.key_use_of != nullptr;
+  if (varies) flags.push_back("variable_flags");
   ctx.out.map(3);
   ctx.out.bulk("flags");
-  if (has_keys(spec)) {
-    reply_statuses(ctx, access_flags(spec.access));
-  } else {
-    ctx.out.set(1);
-    ctx.out.simple("not_key");
-  }
+  reply_statuses(ctx, flags);
   ctx.out.bulk("begin_search");
   ctx.out.map(2);
   ctx.out.bulk("type");
   ctx.out.bulk("index");
   ctx.out.bulk("spec");
   ctx.out.map(1);
-  reply_field(ctx, "index", counted ? keys.count_at : keys.first);
+  reply_field(ctx, "index", counted ? keys.count_at : first);
   ctx.out.bulk("find_keys");
   ctx.out.map(2);
   ctx.out.bulk("type");
@@ -105,10 +104,28 @@ void reply_key_specs(Context& ctx, const CommandSpec& spec) {
     reply_field(ctx, "firstkey", 1);
     reply_field(ctx, "keystep", keys.step);
   } else {
-    reply_field(ctx, "lastkey", keys.last < 0 ? keys.last : keys.last - keys.first);
+    reply_field(ctx, "lastkey", last < 0 ? last : last - first);
     reply_field(ctx, "keystep", keys.step);
     reply_field(ctx, "limit", 0);
   }
+}
+
+void reply_key_specs(Context& ctx, const CommandSpec& spec) {
+  const KeySpec& keys = shown_keys(spec);
+  if (keys.first == 0 && keys.count_at == 0) {
+    ctx.out.set(0);
+    return;
+  }
+  // With every option that there is, as Redis' table has it.
+  const uint8_t use = spec.key_use_of ? kKeyReads | kKeyUpdates : key_use(spec, {}, 0);
+  if (spec.last_key_use == 0) {
+    ctx.out.set(1);
+    reply_key_spec(ctx, spec, keys.first, keys.last, use);
+    return;
+  }
+  ctx.out.set(2);
+  reply_key_spec(ctx, spec, keys.first, keys.first, use);
+  reply_key_spec(ctx, spec, keys.last, keys.last, spec.last_key_use);
 }
 
 void reply_info(Context& ctx, const CommandSpec& spec) {
@@ -346,7 +363,8 @@ void command_getkeysandflags_command(Context& ctx) {
   for (const size_t at : keys.places) {
     ctx.out.array(2);
     ctx.out.bulk(keys.args[at]);
-    reply_statuses(ctx, access_flags(keys.spec->access));
+    const auto first = static_cast<size_t>(keys.spec->keys.first);
+    reply_statuses(ctx, key_flags(*keys.spec, key_use(*keys.spec, keys.args, at), at == first));
   }
 }
 

@@ -77,6 +77,7 @@ constexpr CommandSpec kCompareCommands[] = {
      .arity = -2,
      .keys = {.first = 1, .last = 1, .step = 1},
      .access = Access::kReadWrite,
+     .key_use = kKeyReads | kKeyDeletes,
      .route = Route::kKeys,
      .flags = kWrite | kFast,
      .categories = kCatString,

@@ -18,6 +18,10 @@
 
 #include "node/command/command.h"
 
+namespace atl::acl {
+class AccessControl;
+}
+
 namespace atl::command {
 
 // One line of CLIENT LIST and CLIENT INFO.
@@ -125,10 +129,19 @@ class NodeServices {
   virtual void set_reply_mode(Context& ctx, ReplyMode mode) = 0;
   virtual void close_after_reply(Context& ctx) = 0;  // QUIT
   virtual void reset_connection(Context& ctx) = 0;   // RESET: leaves MULTI, MONITOR, ...
-  // Checks a password; "" on success, else the error with its code ("WRONGPASS ...").
-  virtual std::string authenticate(std::string_view user, std::string_view password) = 0;
-  virtual bool password_required() const = 0;
   virtual void monitor(Context& ctx) = 0;
+
+  // ---- Access control ----
+  // The node's users. A change holds for this connection's next command, and for other threads'
+  // next batches of input.
+  virtual acl::AccessControl& access_control() = 0;
+  virtual std::string user_name(Context& ctx) = 0;  // of the connection
+  // Logs the connection in: "" on success, else the error with its code ("WRONGPASS ...").
+  virtual std::string authenticate(Context& ctx, std::string_view user,
+                                   std::string_view password) = 0;
+  // Runs `task` where blocking is allowed, then `done` with its result, on the connection's thread.
+  virtual void run_blocking(std::function<std::string()> task,
+                            std::function<void(std::string)> done) = 0;
 
   // ---- Slow log and latency ----
   virtual std::vector<SlowEntry> slowlog(int64_t count) = 0;  // newest first; -1: all

@@ -1,4 +1,5 @@
 // Whole values: GET, SET and what is made of them.
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 
@@ -181,6 +182,17 @@ void msetex_command(Context& ctx) {
 
 // ---- Rows ----
 
+// To compare or return the old value is to read it.
+uint8_t set_key_use(Args args) {
+  constexpr std::string_view kReading[] = {"get", "ifeq", "ifne", "ifdeq", "ifdne"};
+  for (const std::string_view word : args.subspan(std::min<size_t>(args.size(), 3))) {
+    for (const std::string_view reading : kReading) {
+      if (is_word(word, reading)) return kKeyReads | kKeyUpdates;
+    }
+  }
+  return kKeyUpdates;
+}
+
 constexpr Arg kGetArgs[] = {
     {.name = "key", .type = ArgType::kKey},
 };
@@ -296,6 +308,7 @@ constexpr CommandSpec kStringCommands[] = {
      .arity = 2,
      .keys = {.first = 1, .last = 1, .step = 1},
      .access = Access::kReadWrite,
+     .key_use = kKeyReads | kKeyDeletes,
      .route = Route::kKeys,
      .flags = kWrite | kFast,
      .categories = kCatString,
@@ -382,6 +395,7 @@ constexpr CommandSpec kStringCommands[] = {
      .arity = -3,
      .keys = {.first = 1, .last = -1, .step = 2},
      .access = Access::kWrite,
+     .key_use = kKeyInserts,
      .route = Route::kKeys,
      .flags = kWrite | kDenyOom,
      .categories = kCatString,
@@ -411,6 +425,7 @@ constexpr CommandSpec kStringCommands[] = {
      .arity = -3,
      .keys = {.first = 1, .last = 1, .step = 1},
      .access = Access::kReadWrite,
+     .key_use_of = set_key_use,
      .route = Route::kKeys,
      .flags = kWrite | kDenyOom,
      .categories = kCatString,
@@ -439,6 +454,7 @@ constexpr CommandSpec kStringCommands[] = {
      .arity = 3,
      .keys = {.first = 1, .last = 1, .step = 1},
      .access = Access::kWrite,
+     .key_use = kKeyInserts,
      .route = Route::kKeys,
      .flags = kWrite | kDenyOom | kFast,
      .categories = kCatString,

@@ -166,6 +166,24 @@ bool for_each_key(const CommandSpec& spec, Args args, const std::function<void(s
   return true;
 }
 
+uint8_t key_use(const CommandSpec& spec, Args args, size_t at) {
+  if (spec.key_use_of != nullptr) return spec.key_use_of(args);
+  const bool is_last = at == static_cast<size_t>(spec.keys.last);
+  if (spec.last_key_use != 0 && is_last) return spec.last_key_use;
+  if (spec.key_use != 0) return spec.key_use;
+  switch (spec.access) {
+    case Access::kNone:
+      return 0;
+    case Access::kRead:
+      return kKeyReads;
+    case Access::kWrite:
+      return kKeyUpdates;
+    case Access::kReadWrite:
+      break;
+  }
+  return kKeyReads | kKeyUpdates;
+}
+
 std::string unknown_command_error(Args args) {
   std::string shown;
   for (size_t i = 1; i < args.size() && shown.size() < kErrorNameChars; ++i) {
@@ -208,7 +226,7 @@ std::vector<std::string> category_names(const CommandSpec& spec) {
       {(spec.categories & kCatString) != 0, "@string"},
       {(spec.categories & kCatGeo) != 0, "@geo"},
       {(spec.flags & kPubSub) != 0, "@pubsub"},
-      {(spec.flags & kAdmin) != 0, "@admin"},
+      {((spec.flags & kAdmin) | (spec.categories & kCatAdmin)) != 0, "@admin"},
       {(spec.flags & kFast) != 0, "@fast"},
       {(spec.flags & kFast) == 0, "@slow"},
       {(spec.flags & kBlocking) != 0, "@blocking"},

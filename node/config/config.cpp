@@ -23,7 +23,7 @@ std::optional<std::string> set_one(const Config::NameValue& pair, std::set<std::
                                    Settings& next) {
   const auto& [name, value] = pair;
   const Option* option = find_option(name);
-  if (option == nullptr) {
+  if (option == nullptr || option->kind == Kind::kUsers) {
     return "Unknown option or number of arguments for CONFIG SET - '" + name + "'";
   }
   if (option->apply == Apply::kAtStart) {
@@ -106,6 +106,7 @@ std::vector<Config::NameValue> Config::get(const std::vector<std::string>& patte
   };
   std::vector<NameValue> found;
   for (const Option& option : options()) {
+    if (option.kind == Kind::kUsers) continue;
     if (asks_for(option)) found.emplace_back(option.name, value_text(option, *settings));
   }
   return found;

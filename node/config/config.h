@@ -86,11 +86,12 @@ class Config {
   // Listeners have run when it returns.
   std::optional<std::string> set(const std::vector<NameValue>& pairs);
 
-  // CONFIG REWRITE: writes the settings in force into file(), keeping its comments and order.
+  // CONFIG REWRITE: writes the settings in force into file(), keeping its comments and order, and
+  // `users` in place of its `user` lines if there are any.
   // Durability: the new content is on disk under the old name on success; on failure the old file
   // is untouched. Blocks on the disk: not for a shard's thread.
   // Returns the error's text, or nothing on success.
-  std::optional<std::string> rewrite() const;
+  std::optional<std::string> rewrite(const std::vector<std::string>& users = {}) const;
 
   // Calls `listener` after every change, on the thread that called set(), one change at a time.
   // A listener may read this Config but must not call set() or subscribe(); it lives as long as

@@ -13,10 +13,7 @@ constexpr std::size_t kHelpWidth = 96;
 
 // Options of redis.conf that Atoll does not have: a file that was written for Redis gets a reason
 // instead of a riddle. Only consulted for words of an error; what is accepted is the table alone.
-constexpr std::array<std::string_view, 60> kOnlyInRedis = {"aclfile",
-                                                           "acllog-max-len",
-                                                           "acl-pubsub-default",
-                                                           "activedefrag",
+constexpr std::array<std::string_view, 57> kOnlyInRedis = {"activedefrag",
                                                            "activerehashing",
                                                            "always-show-logo",
                                                            "aof-load-truncated",
@@ -117,6 +114,8 @@ std::string values_text(const Option& option) {
       return "pairs of seconds and changes";
     case Kind::kBufferLimits:
       return "class, hard, soft, seconds";
+    case Kind::kUsers:
+      return "a name and rules";
     case Kind::kText:
       break;
   }

@@ -34,6 +34,7 @@ enum class Kind : std::uint8_t {
   kUrls,
   kSave,          // pairs of seconds and changes; repeated lines add up
   kBufferLimits,  // class hard soft seconds; repeated lines change one class each
+  kUsers,  // a name and rules; repeated lines add up; in files only, not in CONFIG GET or SET
 };
 
 enum class Apply : std::uint8_t { kAtStart, kAtRunTime };
@@ -72,9 +73,9 @@ constexpr NumberField number_field() {
 }
 
 using BufferLimits = std::array<BufferLimit, kClientClasses>;
-using Field =
-    std::variant<NumberField, std::string Settings::*, std::vector<std::string> Settings::*,
-                 std::vector<SavePoint> Settings::*, BufferLimits Settings::*>;
+using Field = std::variant<NumberField, std::string Settings::*,
+                           std::vector<std::string> Settings::*, std::vector<SavePoint> Settings::*,
+                           std::vector<UserLine> Settings::*, BufferLimits Settings::*>;
 
 struct EnumValue {
   std::string_view name;

@@ -41,6 +41,9 @@ constexpr EnumValue kLogLevels[] = {
 constexpr EnumValue kDebugCommands[] = {named("no", DebugCommand::kNo),
                                         named("yes", DebugCommand::kYes),
                                         named("local", DebugCommand::kLocal)};
+constexpr EnumValue kAclPubsubDefaults[] = {
+    named("allchannels", AclPubsubDefault::kAllChannels),
+    named("resetchannels", AclPubsubDefault::kResetChannels)};
 constexpr EnumValue kGeoModes[] = {named("active-active", GeoMode::kActiveActive)};
 constexpr EnumValue kDeletePolicies[] = {named("last-write-wins", DeletePolicy::kLastWriteWins)};
 
@@ -153,12 +156,44 @@ constexpr Option kOptions[] = {
      .kind = Kind::kYesNo,
      .field = number_field<&Settings::protected_mode>(),
      .standard = "yes",
-     .help = "Without a password, serve only clients of this machine."},
+     .help = "While the user 'default' needs no password, serve only clients of this machine."},
     {.section = kNetwork,
      .name = "requirepass",
      .field = &Settings::requirepass,
      .secrecy = Secrecy::kSecret,
-     .help = "Password that clients must give with AUTH; empty for none."},
+     .help = "Password of the user 'default', which clients must give with AUTH; empty for none. "
+             "Ignored where a 'user default' line or an aclfile says otherwise."},
+    {.section = kNetwork,
+     .name = "user",
+     .kind = Kind::kUsers,
+     .field = &Settings::users,
+     .apply = Apply::kAtStart,
+     .secrecy = Secrecy::kSecret,
+     .help =
+         "A user and what it may do, as for ACL SETUSER; one line each. ACL SETUSER changes "
+         "users at run time, CONFIG REWRITE keeps them. Users are this node's own: they are not "
+         "replicated to other regions."},
+    {.section = kNetwork,
+     .name = "aclfile",
+     .field = &Settings::aclfile,
+     .apply = Apply::kAtStart,
+     .help =
+         "File of users, one 'user' line each, instead of such lines here; relative to dir. ACL "
+         "LOAD reads it again, ACL SAVE writes it."},
+    {.section = kNetwork,
+     .name = "acllog-max-len",
+     .kind = Kind::kNumber,
+     .field = number_field<&Settings::acllog_max_len>(),
+     .standard = "128",
+     .max = kIntMax,
+     .help = "Entries that ACL LOG keeps in memory."},
+    {.section = kNetwork,
+     .name = "acl-pubsub-default",
+     .kind = Kind::kEnum,
+     .field = number_field<&Settings::acl_pubsub_default>(),
+     .standard = "resetchannels",
+     .values = kAclPubsubDefaults,
+     .help = "Whether a new user may use all Pub/Sub channels or none."},
     {.section = kNetwork,
      .name = "proto-max-bulk-len",
      .kind = Kind::kMemory,

@@ -32,6 +32,7 @@ enum class AppendFsync : std::uint8_t { kAlways, kEverysec, kNo };
 enum class GeoCompression : std::uint8_t { kNo, kLz4, kZstd };
 enum class LogLevel : std::uint8_t { kDebug, kVerbose, kNotice, kWarning };
 enum class DebugCommand : std::uint8_t { kNo, kLocal, kYes };
+enum class AclPubsubDefault : std::uint8_t { kAllChannels, kResetChannels };
 enum class GeoMode : std::uint8_t { kActiveActive };
 enum class DeletePolicy : std::uint8_t { kLastWriteWins };
 
@@ -55,6 +56,13 @@ struct SavePoint {
   bool operator==(const SavePoint&) const = default;
 };
 
+// A `user` line as written: a name and access rules, which only node/acl understands.
+struct UserLine {
+  std::vector<std::string> words;
+  std::string place;  // "file:line", for errors
+  bool operator==(const UserLine& other) const { return words == other.words; }
+};
+
 struct Settings {
   // Network and clients.
   std::uint16_t port{};            // 0: no TCP listener
@@ -66,7 +74,11 @@ struct Settings {
   std::chrono::seconds timeout{};        // idle clients; 0: never
   std::uint32_t maxclients{};
   bool protected_mode{};
-  std::string requirepass;  // empty: no password
+  std::string requirepass;      // empty: no password
+  std::string aclfile;          // empty: none; relative to `dir`
+  std::vector<UserLine> users;  // in the order of the file, names unique
+  std::int64_t acllog_max_len{};
+  AclPubsubDefault acl_pubsub_default{};
   std::int64_t proto_max_bulk_len{};
   std::int64_t client_query_buffer_limit{};
   std::array<BufferLimit, kClientClasses> client_output_buffer_limit{};

@@ -2,10 +2,7 @@
 
 #include <glob.h>
 
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <iterator>
 #include <set>
@@ -86,6 +83,11 @@ std::optional<LoadError> read_nested(const std::string& path, int depth, Directi
 // Save points of one source add up; those of a later source replace them all.
 std::optional<std::string> assign_in_order(const Option& option, const Directive& directive,
                                            std::set<Source>& saves_of, Settings& into) {
+  if (option.kind == Kind::kUsers) {
+    auto fault = assign(option, directive.words, into);
+    if (!fault) into.users.back().place = directive.place();
+    return fault;
+  }
   if (option.kind != Kind::kSave) return assign(option, directive.words, into);
   const auto earlier = into.save;
   if (auto fault = assign(option, directive.words, into)) return fault;
@@ -138,6 +140,10 @@ std::string absolute_path(const std::string& path) {
 }
 
 }  // namespace
+
+std::string Directive::place() const {
+  return line == 0 ? "the command line" : file + ':' + std::to_string(line);
+}
 
 LoadError Directive::error(std::string reason) const {
   return LoadError{file, line, text, std::move(reason)};
@@ -197,22 +203,6 @@ std::optional<LoadError> read_command_line(const std::vector<std::string>& args,
     }
   }
   return std::nullopt;
-}
-
-FileContent slurp(const std::string& path) {
-  std::error_code failed;
-  if (std::filesystem::is_directory(path, failed)) return {std::nullopt, std::strerror(EISDIR)};
-  errno = 0;
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return {std::nullopt, std::strerror(errno != 0 ? errno : ENOENT)};
-  std::string content;
-  char block[1 << 16];
-  while (in.read(block, sizeof block) || in.gcount() > 0) {
-    content.append(block, static_cast<std::size_t>(in.gcount()));
-    if (content.size() > Config::kFileBytesMax) return {std::nullopt, std::strerror(EFBIG)};
-  }
-  if (in.bad()) return {std::nullopt, std::strerror(EIO)};
-  return {std::move(content), ""};
 }
 
 std::optional<LoadError> settle(const Directives& directives, Settings& into) {

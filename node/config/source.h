@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "node/config/config.h"
+#include "node/config/files.h"
 
 namespace atl::config {
 
@@ -25,6 +26,7 @@ struct Directive {
   std::string text;  // as written
 
   LoadError error(std::string reason) const;
+  std::string place() const;  // "file:line"
 };
 
 // One line as a directive: nothing for blank lines and comments.
@@ -42,13 +44,6 @@ std::optional<LoadError> read_standard_input(std::vector<Directive>& into);
 // Requires: args[0] begins with "--" if there is one.
 std::optional<LoadError> read_command_line(const std::vector<std::string>& args,
                                            std::vector<Directive>& into);
-
-// The whole content of `path`, or why not (strerror's text).
-struct FileContent {
-  std::optional<std::string> content;
-  std::string fault;
-};
-FileContent slurp(const std::string& path);
 
 // Sets `into` to the defaults plus the directives in order, and checks that it all fits together.
 std::optional<LoadError> settle(const std::vector<Directive>& directives, Settings& into);

@@ -156,6 +156,29 @@ Error assign_to(const Option&, BufferLimits Settings::*field, const Words& words
   return std::nullopt;
 }
 
+Error assign_to(const Option&, std::vector<UserLine> Settings::*field, const Words& words,
+                Settings& into) {
+  if (words.empty()) return std::nullopt;  // the default: none
+  const auto same = [&](const UserLine& user) { return user.words.front() == words.front(); };
+  std::vector<UserLine>& users = into.*field;
+  if (std::any_of(users.begin(), users.end(), same)) {
+    return "Duplicate user found. A user can only be defined once in config files";
+  }
+  users.push_back({words, ""});
+  return std::nullopt;
+}
+
+// Each as file_lines() writes it, without the option's name.
+Words users_texts(const std::vector<UserLine>& users) {
+  Words texts;
+  for (const UserLine& user : users) {
+    Words quoted;
+    for (const std::string& word : user.words) quoted.push_back(quote_word(word));
+    texts.push_back(joined(quoted, " "));
+  }
+  return texts;
+}
+
 std::string number_text(const Option& option, std::int64_t value) {
   switch (option.kind) {
     case Kind::kYesNo:
@@ -233,12 +256,20 @@ std::string value_text(const Option& option, const Settings& settings) {
   if (const auto* save = std::get_if<std::vector<SavePoint> Settings::*>(&option.field)) {
     return save_text(settings.*(*save));
   }
+  if (const auto* users = std::get_if<std::vector<UserLine> Settings::*>(&option.field)) {
+    return joined(users_texts(settings.*(*users)), "\n");
+  }
   return limits_text(settings.*std::get<BufferLimits Settings::*>(option.field));
 }
 
 std::vector<std::string> file_lines(const Option& option, const Settings& settings) {
   if (const auto* limits = std::get_if<BufferLimits Settings::*>(&option.field)) {
     return limits_lines(option, settings.*(*limits));
+  }
+  if (const auto* users = std::get_if<std::vector<UserLine> Settings::*>(&option.field)) {
+    Words lines = users_texts(settings.*(*users));
+    for (std::string& line : lines) line.insert(0, std::string(option.name) + ' ');
+    return lines;
   }
   const std::string value = value_text(option, settings);
   const std::string prefix = std::string(option.name) + ' ';

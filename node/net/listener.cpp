@@ -86,9 +86,14 @@ std::string local_address(int fd) {
 
 constexpr std::string_view kFull = "-ERR max number of clients reached\r\n";
 constexpr std::string_view kProtected =
-    "-DENIED Atoll is running in protected mode: no password is set, so only clients of its own "
-    "machine are served. Set one there with CONFIG SET requirepass, or in the configuration file; "
-    "or, where nobody else can reach this port, CONFIG SET protected-mode no.\r\n";
+    "-DENIED Atoll is running in protected mode because protected mode is enabled and no password "
+    "is set for the default user. In this mode connections are only accepted from the loopback "
+    "interface. If you want to connect from other machines you may do one of these: 1) Set a "
+    "password for the default user, with 'CONFIG SET requirepass' or ACL SETUSER from the machine "
+    "the server runs on, or in the configuration file. 2) Where nobody else can reach this port, "
+    "disable protected mode by 'CONFIG SET protected-mode no' from the machine the server runs on, "
+    "and make it permanent by CONFIG REWRITE. 3) Set 'protected-mode no' in the configuration file "
+    "or on the command line, and restart the server.\r\n";
 
 // The socket is new and its buffer empty; if even this fails the client sees the close.
 void turn_away(int fd, std::string_view why) {

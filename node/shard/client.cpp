@@ -10,8 +10,8 @@ namespace atl::shard {
 
 Client::Client(Shard& shard, net::Connection& connection) : shard_(shard), connection_(connection) {
   session.id = connection.id();
-  session.authenticated = shard.settings().requirepass.empty();
-  limit_parser();
+  // Not the shard's snapshot, which may be behind: who connects now must not profit from it.
+  log_out(*shard.node().access_control().users());
   ++shard.stats().connections;
 }
 
@@ -32,8 +32,50 @@ void Client::on_close(net::Connection&, net::CloseReason) {
   if (blocked() && replication != nullptr) replication->forget_waiter(session.id);
 }
 
-bool Client::may_command() const {
-  return session.authenticated || shard_.settings().requirepass.empty();
+void Client::log_in(std::shared_ptr<const acl::User> user, const acl::Users& users) {
+  user_ = std::move(user);
+  session.authenticated = true;
+  weigh_rights(users);
+}
+
+void Client::log_out(const acl::Users& users) {
+  user_ = users.default_user();
+  session.authenticated = !user_->login_required();
+  weigh_rights(users);
+}
+
+bool Client::follow(const acl::Users& users) {
+  std::shared_ptr<const acl::User> now = users.find(user_->name());
+  if (now && now->incarnation() == user_->incarnation() && may_hear_on(*now)) {
+    user_ = std::move(now);
+    weigh_rights(users);
+    return true;
+  }
+  session.authenticated = false;
+  rights_ = Rights::kNone;
+  limit_parser();
+  return false;
+}
+
+bool Client::may_hear_on(const acl::User& user) const {
+  if (topics == nullptr) return true;
+  for (const auto& of_kind : topics->of_kind) {
+    for (const Topic* topic : of_kind) {
+      const auto use = topic->kind == TopicKind::kPattern ? acl::ChannelUse::kPattern
+                                                          : acl::ChannelUse::kChannel;
+      if (!user.may_use_channel(topic->name, use)) return false;
+    }
+  }
+  return true;
+}
+
+void Client::weigh_rights(const acl::Users& users) {
+  if (!session.authenticated && users.default_user()->login_required()) {
+    rights_ = Rights::kNone;
+  } else {
+    rights_ = user_->unlimited() ? Rights::kAll : Rights::kSome;
+  }
+  limit_parser();
 }
 
 void Client::limit_parser() {
@@ -98,6 +140,7 @@ command::ClientInfo Client::info() const {
   info.channels = topic_count(TopicKind::kChannel);
   info.patterns = topic_count(TopicKind::kPattern);
   info.shard_channels = topic_count(TopicKind::kShardChannel);
+  info.user = user_->name();
   info.multi = transaction.open ? static_cast<int>(transaction.queued.size()) : -1;
   info.watching = static_cast<int>(watches.size());
   info.query_buffer = stats.query_bytes;
@@ -126,7 +169,7 @@ bool Client::matches(const command::ClientFilter& filter, uint64_t caller) const
   if (filter.local_address && *filter.local_address != connection_.local_address()) {
     return false;
   }
-  if (!filter.user.empty() && filter.user != "default") return false;
+  if (!filter.user.empty() && filter.user != user_->name()) return false;
   if (!filter.type.empty() && filter.type != (session.subscribed ? "pubsub" : "normal")) {
     return false;
   }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "node/acl/user.h"
 #include "node/command/node_services.h"
 #include "node/net/connection.h"
 #include "node/resp/parser.h"
@@ -50,6 +51,13 @@ enum class Waiting : uint8_t {
   kPause,    // CLIENT PAUSE, or the log cannot keep up
 };
 
+// What a client may do, weighed whenever its user changes, so that a command asks one byte.
+enum class Rights : uint8_t {
+  kNone,  // has not logged in, or may not any more: only what needs no login
+  kSome,  // what acl::User::check() allows
+  kAll,   // everything, unchecked
+};
+
 class Client final : public net::ConnectionHandler {
  public:
   static constexpr size_t kQueuedBytesMax = size_t{1} << 30;
@@ -78,8 +86,17 @@ class Client final : public net::ConnectionHandler {
   bool matches(const command::ClientFilter& filter, uint64_t caller) const;
   // A command that may wait without end, as WAITREGIONS.
   bool blocked() const;
-  // It has given the password, or there is none (any more).
-  bool may_command() const;
+  // It has logged in, or need not (any more).
+  bool may_command() const { return rights_ != Rights::kNone; }
+  Rights rights() const { return rights_; }
+  const acl::User& user() const { return *user_; }
+  // From now on it acts as `user`, one of `users`.
+  void log_in(std::shared_ptr<const acl::User> user, const acl::Users& users);
+  // As a new connection: the user 'default', logged in if that needs no password.
+  void log_out(const acl::Users& users);
+  // Users have changed. False: its own is gone, or may no longer hear what it listens to; it may do
+  // nothing more and must be closed.
+  [[nodiscard]] bool follow(const acl::Users& users);
   void limit_parser();
 
   command::Session session;
@@ -108,8 +125,13 @@ class Client final : public net::ConnectionHandler {
   std::deque<Hold> holds;
 
  private:
+  void weigh_rights(const acl::Users& users);
+  bool may_hear_on(const acl::User& user) const;  // all that it has subscribed to
+
   Shard& shard_;
   net::Connection& connection_;
+  std::shared_ptr<const acl::User> user_;
+  Rights rights_ = Rights::kNone;
 };
 
 }  // namespace atl::shard

@@ -95,6 +95,7 @@ void CommandIndex::add(const command::CommandSpec& spec, std::string_view contai
   auto command = std::make_unique<Command>();
   command->spec = &spec;
   command->id = static_cast<uint16_t>(commands_.size());
+  command->access_id = acl::catalog().id_of(spec);
   command->name = spec.name;
   if (!container.empty() && spec.name.find('|') == std::string_view::npos) {
     command->name = std::string(container) + "|" + std::string(spec.name);

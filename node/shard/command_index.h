@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "node/acl/catalog.h"
 #include "node/command/command.h"
 
 namespace atl::shard {
@@ -25,7 +26,8 @@ enum class Special : uint8_t { kNone, kExec, kWatch, kMulti, kDiscard, kQuit, kR
 
 struct Command {
   const command::CommandSpec* spec = nullptr;
-  uint16_t id = 0;           // dense: index into statistics
+  uint16_t id = 0;  // dense: index into statistics
+  acl::CommandId access_id = 0;
   uint16_t key_at = 0;       // argument of the only key; 0: none, or several
   bool plain = false;        // touches only the keys it names: may be parsed ahead and prefetched
   bool direct = false;       // plain, with one key and no subcommands

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 
+#include "node/admin/client_text.h"
 #include "node/shard/cycle_clock.h"
 #include "node/shard/dispatcher.h"
 #include "node/shard/node.h"
+#include "node/shard/services.h"
 #include "node/shard/shard.h"
 
 namespace atl::shard {
@@ -44,6 +46,8 @@ net::InputProgress Dispatcher::on_input(Client& client, std::span<char> input) {
   clock_ = cycles_now();
   net::InputProgress progress;
   while (progress.consumed < input.size()) {
+    if (shard_.users_are_stale()) [[unlikely]]
+      shard_.refresh_users();
     if (client.waiting != Waiting::kNothing || client.connection().closing() ||
         client.connection().should_yield()) {
       return progress;
@@ -137,7 +141,7 @@ bool Dispatcher::look_ahead(Client& client, Parsed& parsed) {
 // What a batch of ordinary commands finds as it left it: whatever changes this is no direct command
 // and ends its batch.
 bool Dispatcher::is_ordinary(const Client& client) const {
-  return client.may_command() && !client.transaction.open && !client.discards() &&
+  return client.rights() == Rights::kAll && !client.transaction.open && !client.discards() &&
          !client.skip_next && !client.session.subscribed;
 }
 
@@ -197,12 +201,15 @@ std::string Dispatcher::check(Client& client, const Command& command, command::A
     return std::string(kNoAuthError);
   }
   const bool exec = command.special == Special::kExec;
-  if ((attention_ & kListening) != 0 && (spec.flags & command::kLoading) == 0) [[unlikely]] {
-    return std::string(kLoadingError);
-  }
   if (client.transaction.open && (spec.flags & command::kNoMulti) != 0 &&
       command.special == Special::kNone) {
     return "ERR Command not allowed inside a transaction";
+  }
+  if (client.rights() != Rights::kAll) [[unlikely]] {
+    if (std::string error = check_access(client, command, args); !error.empty()) return error;
+  }
+  if ((attention_ & kListening) != 0 && (spec.flags & command::kLoading) == 0) [[unlikely]] {
+    return std::string(kLoadingError);
   }
   const uint32_t flags = spec.flags | (exec ? client.transaction.flags : 0);
   const bool queueing = client.transaction.open && !command.immediate;
@@ -223,6 +230,39 @@ std::string Dispatcher::check(Client& client, const Command& command, command::A
            "context";
   }
   return {};
+}
+
+acl::Verdict Dispatcher::judge(Client& client, const Command& command, command::Args args,
+                               acl::DenialContext context) {
+  const command::CommandSpec& spec = *command.spec;
+  if (client.rights() == Rights::kAll || (spec.flags & command::kNoAuth) != 0) return {};
+  acl::Verdict verdict{acl::Reason::kCommand, 0};  // of who may do nothing (any more)
+  if (client.may_command()) verdict = client.user().check(command.access_id, spec, args);
+  if (verdict.allowed()) return verdict;
+  client.last_command = &command;
+  const bool by_name = verdict.reason == acl::Reason::kCommand || verdict.at >= args.size();
+  shard_.services().log_denial({verdict.reason, context,
+                                by_name ? command.name : std::string(args[verdict.at]),
+                                client.user().name(), admin::client_line(client.info())});
+  return verdict;
+}
+
+std::string Dispatcher::check_access(Client& client, const Command& command, command::Args args) {
+  const auto context =
+      client.transaction.open ? acl::DenialContext::kMulti : acl::DenialContext::kTopLevel;
+  switch (judge(client, command, args, context).reason) {
+    case acl::Reason::kNone:
+      return {};
+    case acl::Reason::kKey:
+      return "NOPERM No permissions to access a key";
+    case acl::Reason::kChannel:
+      return "NOPERM No permissions to access a channel";
+    case acl::Reason::kCommand:
+    case acl::Reason::kAuth:
+      break;
+  }
+  return "NOPERM User " + client.user().name() + " has no permissions to run the '" + command.name +
+         "' command";
 }
 
 std::string Dispatcher::disk_error() const {
@@ -294,6 +334,10 @@ void Dispatcher::resume(Client& client) {
   if (shard_.stopping() || client.connection().closing()) return;
   shard_.begin_turn();
   attention_ = shard_.node().attention();
+  if (shard_.users_are_stale()) [[unlikely]] {
+    shard_.refresh_users();
+    if (client.connection().closing()) return;
+  }
   if (client.stalled) {
     const std::unique_ptr<OwnedArgs> request = std::move(client.stalled);
     clock_ = cycles_now();

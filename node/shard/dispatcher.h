@@ -5,8 +5,10 @@
 // rest of a GET. Parsing ahead stops at every command that could change how the next one is to be
 // understood (AUTH, MULTI, EXEC, CLIENT...), so a command parsed ahead never has to be put back.
 //
-// The order of checks is Redis': known, arity, password, allowed in MULTI, memory, disk, pause,
-// and only then queueing by MULTI.
+// The order of checks is Redis': known, arity, password, allowed in MULTI, access rules, memory,
+// disk, pause, and only then queueing by MULTI. Access is judged where the client is, before a
+// command is forwarded, scattered or queued, and again for each command that EXEC runs. A client
+// who may do everything costs one branch in all of a batch (is_ordinary) or one a command.
 //
 // *Threads*: the shard's. *Errors*: always a reply; nothing throws.
 #pragma once
@@ -17,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "node/acl/denial_log.h"
 #include "node/command/command.h"
 #include "node/net/connection.h"
 #include "node/resp/parser.h"
@@ -98,6 +101,10 @@ class Dispatcher {
   // The error that refuses the command; "" if it may run.
   std::string check(Client& client, const Command& command, command::Args args,
                     const crdt::KeyRef* ref);
+  // The error for what the client's user may not do; logged.
+  std::string check_access(Client& client, const Command& command, command::Args args);
+  acl::Verdict judge(Client& client, const Command& command, command::Args args,
+                     acl::DenialContext context);
   void refuse(Client& client, const Command* command, std::string_view error);
   bool must_wait(const Command& command, uint32_t flags) const;
   std::string disk_error() const;

@@ -8,6 +8,27 @@
 
 namespace atl::shard {
 
+namespace {
+
+std::string denied_in_exec(acl::Reason reason) {
+  std::string error =
+      "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC "
+      "call. This command is no longer allowed for the following reason: ";
+  switch (reason) {
+    case acl::Reason::kKey:
+      return error + "no permission to touch the specified keys";
+    case acl::Reason::kChannel:
+      return error + "no permission to access one of the channels used as arguments to the command";
+    case acl::Reason::kNone:
+    case acl::Reason::kCommand:
+    case acl::Reason::kAuth:
+      break;
+  }
+  return error + "no permission to execute the command or subcommand";
+}
+
+}  // namespace
+
 uint64_t Dispatcher::next_random() {  // xorshift64*, G. Marsaglia, 2003
   random_ ^= random_ >> 12;
   random_ ^= random_ << 25;
@@ -184,6 +205,16 @@ void Dispatcher::run_transaction(Client& client, resp::Writer& out, command::Key
   for (const Transaction::Queued& queued : transaction.queued) {
     resp::Writer element(out.buffer(), out.protocol());
     current_command_ = queued.command;
+    if (client.rights() != Rights::kAll) [[unlikely]] {
+      const acl::Verdict verdict =
+          judge(client, *queued.command, queued.args->view(), acl::DenialContext::kMulti);
+      if (!verdict.allowed()) {
+        element.error(denied_in_exec(verdict.reason));
+        ++shard_.stats().commands[queued.command->id].rejected;
+        shard_.stats().count_error(element.last_error_code());
+        continue;
+      }
+    }
     call(*queued.command, queued.args->view(), client.session, element, keyspace, nullptr, true,
          client.connection().peer_address());
     out.set_protocol(element.protocol());

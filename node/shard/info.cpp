@@ -379,6 +379,11 @@ void Text::stats() {
   line("tracking_total_keys", 0);
   line("unexpected_error_replies", 0);
   line("total_error_replies", s.error_replies);
+  const acl::DenialCounts& denied = node_.access_control().counts();
+  line("acl_access_denied_auth", denied.auth.load());
+  line("acl_access_denied_cmd", denied.command.load());
+  line("acl_access_denied_key", denied.key.load());
+  line("acl_access_denied_channel", denied.channel.load());
   line("client_query_buffer_limit_disconnections", sum_.query_closes);
   line("client_output_buffer_limit_disconnections", sum_.output_closes);
   line("forwarded_commands", s.forwarded);

@@ -53,8 +53,10 @@ persist::Fsync fsync_of(config::AppendFsync policy) {
   return persist::Fsync::kNo;
 }
 
-bool serves_local_clients_only(const config::Settings& settings) {
-  return settings.protected_mode && settings.requirepass.empty();
+acl::ChannelDefault channel_default(const config::Settings& settings) {
+  return settings.acl_pubsub_default == config::AclPubsubDefault::kAllChannels
+             ? acl::ChannelDefault::kAll
+             : acl::ChannelDefault::kNone;
 }
 
 }  // namespace
@@ -73,6 +75,7 @@ Node::Node(config::Config& config, NodeOptions options)
       started_(std::chrono::steady_clock::now()) {
   register_commands_once();
   commands_ = std::make_unique<CommandIndex>();
+  access_control_ = std::make_unique<acl::AccessControl>();
 }
 
 Node::~Node() {
@@ -147,7 +150,7 @@ void Node::make_shards() {
 
 std::optional<std::string> Node::open_listener() {
   const auto settings = config_.snapshot();
-  gate_.set_local_only(serves_local_clients_only(*settings));
+  update_gate();
   std::vector<net::Reactor*> reactors;
   for (auto& shard : shards_) reactors.push_back(&shard->reactor());
   listener_ = std::make_unique<net::Listener>(
@@ -171,6 +174,7 @@ std::optional<std::string> Node::start() {
   for (const std::string& rule : settings->debug_disable_rule) {
     spdlog::warn("The rule '{}' is switched off: this node is a test and will lose data", rule);
   }
+  if (auto error = read_users()) return error;
   if (auto error = open_storage_if_wanted()) return error;
   logging_ = settings->appendonly;
   snapshots_ = std::make_unique<Snapshots>(*this, main_io_);
@@ -204,6 +208,39 @@ std::optional<std::string> Node::start() {
     spdlog::info("Ready to accept connections on port {}", port_);
   }
   return std::nullopt;
+}
+
+std::optional<std::string> Node::read_users() {
+  const auto settings = config_.snapshot();
+  acl::AccessControl::Setup setup;
+  setup.password = settings->requirepass;
+  setup.channels = channel_default(*settings);
+  if (!settings->aclfile.empty()) {
+    setup.file = (std::filesystem::path(settings->dir) / settings->aclfile).string();
+  }
+  for (const config::UserLine& line : settings->users) {
+    setup.users.push_back({line.words, line.place});
+  }
+  const std::string error = access_control_->begin(setup);
+  for (const std::string& warning : access_control_->warnings()) spdlog::warn("{}", warning);
+  if (!error.empty()) return error;
+  access_control_->log().set_length_max(static_cast<size_t>(settings->acllog_max_len));
+  access_control_->set_listener([this] { on_users_changed(); });
+  return std::nullopt;
+}
+
+// Every shard finds out by itself before it reads a client's next input; this is for clients that
+// send none, whose connections may have to end.
+void Node::on_users_changed() {
+  update_gate();
+  for (auto& shard : shards_) {
+    shard->post([s = shard.get()] { s->refresh_users(); });
+  }
+}
+
+void Node::update_gate() {
+  const bool open_to_all = access_control_->users()->default_user()->nopass();
+  gate_.set_local_only(config_.snapshot()->protected_mode && open_to_all);
 }
 
 void Node::shard_ready() {
@@ -335,7 +372,10 @@ void Node::post_main(std::function<void()> task) {
 void Node::apply_settings(const config::Change& change) {
   const std::shared_ptr<const config::Settings> after = change.after;
   gate_.set_limit(after->maxclients);
-  gate_.set_local_only(serves_local_clients_only(*after));
+  if (change.has("requirepass")) access_control_->set_default_password(after->requirepass);
+  access_control_->set_channel_default(channel_default(*after));
+  access_control_->log().set_length_max(static_cast<size_t>(after->acllog_max_len));
+  update_gate();
   clock_offset_ms_ = after->debug_clock_offset.count();
   if (change.has("loglevel")) set_log_level(after->loglevel);
   if (change.has("appendfsync") && storage() != nullptr) {

@@ -21,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "node/acl/access_control.h"
 #include "node/config/config.h"
 #include "node/net/listener.h"
 #include "node/shard/barrier.h"
@@ -97,6 +98,7 @@ class Node {
   // There wherever there is a Replication; it may be there without one.
   Continuity* continuity() { return continuity_.get(); }
   Snapshots& snapshots() { return *snapshots_; }
+  acl::AccessControl& access_control() { return *access_control_; }
   net::ClientGate& gate() { return gate_; }
   SlowLog& slow_log() { return slow_log_; }
   LatencyMonitor& latency() { return latency_; }
@@ -139,6 +141,9 @@ class Node {
   std::optional<std::string> open_storage();
   std::optional<std::string> open_storage_if_wanted();
   std::optional<std::string> begin_continuity();
+  std::optional<std::string> read_users();
+  void on_users_changed();
+  void update_gate();
   std::optional<std::string> open_listener();
   void make_shards();
   std::optional<std::string> check_region();
@@ -160,6 +165,7 @@ class Node {
   config::Config& config_;
   NodeOptions options_;
   std::unique_ptr<CommandIndex> commands_;
+  std::unique_ptr<acl::AccessControl> access_control_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::vector<std::thread> threads_;
   std::unique_ptr<BarrierQueue> barriers_;

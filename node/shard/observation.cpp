@@ -138,6 +138,8 @@ std::vector<std::string_view> without_secrets(command::Args args) {
       out[i + 1] = out[i + 2] = kRedacted;
       break;
     }
+  } else if (is(0, "acl") && is(1, "setuser")) {
+    std::fill(out.begin() + 2, out.end(), kRedacted);
   } else if (is(0, "config") && is(1, "set")) {
     for (size_t i = 2; i + 1 < out.size(); i += 2) {
       if (config::is_secret(out[i])) out[i + 1] = kRedacted;

@@ -48,8 +48,8 @@ class LatencyMonitor {
   std::map<std::string, std::deque<command::LatencySample>, std::less<>> events_;
 };
 
-// The request without the passwords in it (AUTH, HELLO, CONFIG SET of a secret option): what others
-// may read. *Lifetime*: of the arguments.
+// The request without the passwords in it (AUTH, HELLO, ACL SETUSER, CONFIG SET of a secret
+// option): what others may read. *Lifetime*: of the arguments.
 std::vector<std::string_view> without_secrets(command::Args args);
 // A request as MONITOR prints it: 1339518083.107412 [0 127.0.0.1:60866] "keys" "*"
 std::string monitor_line(int64_t unix_us, int db, std::string_view address, command::Args args);

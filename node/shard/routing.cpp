@@ -225,6 +225,7 @@ void Dispatcher::with_barrier(Client& client, const Command& command, command::A
 
 void Dispatcher::inside_barrier(uint64_t client_id, const Command& command, const OwnedArgs& args,
                                 const std::vector<ShardIndex>& shards) {
+  shard_.refresh_users();
   Client* client = shard_.find_client(client_id);
   if (client == nullptr) return;  // it left before its command ran
   Node& node = shard_.node();

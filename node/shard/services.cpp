@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <fstream>
 
+#include "node/acl/access_control.h"
+#include "node/admin/client_text.h"
 #include "node/shard/cycle_clock.h"
 #include "node/shard/node.h"
 #include "node/shard/shard.h"
@@ -62,10 +64,11 @@ std::string Services::config_set(
 }
 
 std::string Services::config_rewrite() {
-  return node().config().rewrite().value_or("");
+  return node().config().rewrite(access_control().describe_for_config()).value_or("");
 }
 
 void Services::config_reset_stat() {
+  access_control().counts().reset();
   for (size_t i = 0; i < node().shard_count(); ++i) {
     Shard* target = &node().shard(i);
     target->post([target] { target->reset_stats(); });
@@ -216,30 +219,7 @@ void Services::reset_connection(command::Context&) {
   client.monitoring = false;
   shard_.pubsub().subscriptions().remove_all(client);
   client.follow_class();
-  client.limit_parser();
-}
-
-std::string Services::authenticate(std::string_view user, std::string_view password) {
-  const std::string& required = shard_.settings().requirepass;
-  if (user != "default") {
-    return "WRONGPASS invalid username-password pair or user is disabled.";
-  }
-  // As long for every wrong password of one length, so that time does not tell how much was right.
-  unsigned difference = required.size() == password.size() ? 0 : 1;
-  for (size_t i = 0; i < password.size(); ++i) {
-    const char expected = required.empty() ? '\0' : required[i % required.size()];
-    difference |= static_cast<unsigned char>(expected ^ password[i]);
-  }
-  if (required.empty() || difference == 0) {
-    Client& client = *current();
-    client.parser.set_limits({shard_.settings().proto_max_bulk_len, true});
-    return {};
-  }
-  return "WRONGPASS invalid username-password pair or user is disabled.";
-}
-
-bool Services::password_required() const {
-  return !shard_.settings().requirepass.empty();
+  client.log_out(*access_control().users());
 }
 
 void Services::monitor(command::Context&) {
@@ -248,6 +228,48 @@ void Services::monitor(command::Context&) {
   client.monitoring = true;
   client.follow_class();
   node().add_monitors(1);
+}
+
+// ---- Access control ----
+
+acl::AccessControl& Services::access_control() {
+  return node().access_control();
+}
+
+std::string Services::user_name(command::Context&) {
+  return current()->user().name();
+}
+
+std::string Services::authenticate(command::Context& ctx, std::string_view name,
+                                   std::string_view password) {
+  Client& client = *current();
+  const std::shared_ptr<const acl::Users> users = access_control().users();
+  std::shared_ptr<const acl::User> user = users->find(name);
+  // Nobody's password is checked too: time does not tell who there is.
+  const acl::User nobody(std::string(name), acl::ChannelDefault::kNone);
+  const bool accepted = (user ? *user : nobody).accepts(password);
+  if (accepted) {
+    client.log_in(std::move(user), *users);
+    return {};
+  }
+  const auto context =
+      ctx.in_transaction ? acl::DenialContext::kMulti : acl::DenialContext::kTopLevel;
+  log_denial({acl::Reason::kAuth, context, std::string(ctx.args[0]), std::string(name),
+              admin::client_line(client.info())});
+  return "WRONGPASS invalid username-password pair or user is disabled.";
+}
+
+void Services::run_blocking(std::function<std::string()> task,
+                            std::function<void(std::string)> done) {
+  Shard* shard = &shard_;
+  node().post_main([shard, task = std::move(task), done = std::move(done)] {
+    shard->post([done, result = task()] { done(result); });
+  });
+}
+
+void Services::log_denial(acl::Denial denial) {
+  access_control().counts().add(denial.reason);
+  access_control().log().add(std::move(denial), shard_.now());
 }
 
 // ---- Slow log and latency ----

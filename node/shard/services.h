@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "node/acl/denial_log.h"
 #include "node/command/node_services.h"
 #include "node/shard/client.h"
 
@@ -58,9 +59,16 @@ class Services final : public command::NodeServices {
   void set_reply_mode(command::Context& ctx, command::ReplyMode mode) override;
   void close_after_reply(command::Context& ctx) override;
   void reset_connection(command::Context& ctx) override;
-  std::string authenticate(std::string_view user, std::string_view password) override;
-  bool password_required() const override;
   void monitor(command::Context& ctx) override;
+
+  acl::AccessControl& access_control() override;
+  std::string user_name(command::Context& ctx) override;
+  std::string authenticate(command::Context& ctx, std::string_view user,
+                           std::string_view password) override;
+  void run_blocking(std::function<std::string()> task,
+                    std::function<void(std::string)> done) override;
+  // Counts and logs what was refused to a client.
+  void log_denial(acl::Denial denial);
 
   std::vector<command::SlowEntry> slowlog(int64_t count) override;
   int64_t slowlog_length() override;

@@ -122,6 +122,26 @@ void Shard::stop_loop() {
   reactor_.stop();
 }
 
+bool Shard::users_are_stale() const {
+  return users_generation_ != node_.access_control().generation();
+}
+
+void Shard::refresh_users() {
+  if (!users_are_stale()) return;
+  const std::shared_ptr<const acl::Users> users = node_.access_control().users();
+  users_generation_ = users->generation;
+  for_each_client([&](Client& client) {
+    if (client.follow(*users)) return;
+    if (client.monitoring) return client.connection().close_now();
+    // Whoever ended itself, by ACL DELUSER or LOAD, is to read so.
+    if (client.waiting == Waiting::kAnswer && !client.blocked()) {
+      client.close_after_answer = true;
+    } else {
+      client.connection().close_after_reply();
+    }
+  });
+}
+
 Client* Shard::find_client(uint64_t id) {
   net::Connection* connection = reactor_.find(id);
   return connection == nullptr ? nullptr : static_cast<Client*>(&connection->handler());

@@ -119,6 +119,10 @@ class Shard {
   net::OutputLimits output_limits(config::ClientClass client_class) const;
 
   void apply_settings(std::shared_ptr<const config::Settings> settings);
+  // Whether clients still act under rules that have changed since; then refresh_users() brings them
+  // in line, and ends the connections of users that are gone.
+  bool users_are_stale() const;
+  void refresh_users();
   // Queues what the link merged from another region. Does nothing without a log.
   void log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to, crdt::SharedBytes bytes);
   // What a later run begins with (recovery.h); requires a storage.
@@ -202,6 +206,7 @@ class Shard {
   Node& node_;
   const ShardIndex index_;
   std::shared_ptr<const config::Settings> settings_;
+  uint64_t users_generation_ = 0;  // that clients are in line with
   boost::asio::io_context io_{1};
   PubSub pubsub_;  // outlives the connections, which leave it when they close
   net::Reactor reactor_;

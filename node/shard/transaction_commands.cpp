@@ -93,6 +93,7 @@ constexpr CommandSpec kTransactionCommands[] = {
      .arity = -2,
      .keys = {.first = 1, .last = -1, .step = 1},
      .access = command::Access::kRead,
+     .key_use = command::kKeyLooks,
      .route = Route::kKeys,
      .flags = kState | command::kFast,
      .categories = command::kCatTransaction,

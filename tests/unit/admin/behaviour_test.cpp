@@ -12,7 +12,7 @@ namespace {
 // Aim: HELLO logs in, names and switches the protocol in one step, and only if all of it is sound.
 TEST(Hello, TakesEffectAsAWhole) {
   Client client;
-  client.node.password = "s3";
+  client.node.users.set_default_password("s3");
   client.session.authenticated = false;
   EXPECT_TRUE(client("HELLO 3").starts_with("-NOAUTH HELLO must be called"));
   EXPECT_TRUE(client("HELLO 3 AUTH default no SETNAME x").starts_with("-WRONGPASS"));
@@ -38,7 +38,7 @@ TEST(Connection, NamesWithBlanksAreRefused) {
 // Aim: RESET gives the connection back as if it were new, a required password included.
 TEST(Connection, ResetForgetsEverything) {
   Client client(resp::Protocol::kResp3);
-  client.node.password = "s3";
+  client.node.users.set_default_password("s3");
   client("SELECT 5");
   client("CLIENT SETNAME me");
   client("CLIENT NO-TOUCH on");
@@ -190,7 +190,7 @@ TEST(Server, AsynchronousRowsAreNoMulti) {
 
 // Aim: every family is in the one table, and ACL CAT answers from it.
 TEST(Table, HoldsTheFamilies) {
-  register_admin_commands();
+  register_families();
   for (const char* name :
        {"ping", "client", "info", "config", "slowlog", "debug", "acl", "geo", "waitregions"}) {
     EXPECT_NE(command::find_command(name), nullptr) << name;

@@ -5,10 +5,19 @@
 #include <deque>
 #include <stdexcept>
 
+#include "node/acl/access_control.h"
 #include "node/admin/admin.h"
 #include "node/command/node_services.h"
 
 namespace atl::admin {
+
+// The table of this folder's families, for whoever asks it.
+inline void register_families() {
+  [[maybe_unused]] static const bool once = [] {
+    register_admin_commands();
+    return true;
+  }();
+}
 
 class FakeNode : public command::NodeServices {
  public:
@@ -80,12 +89,26 @@ class FakeNode : public command::NodeServices {
     asked = "reply " + std::to_string(static_cast<int>(mode));
   }
   void close_after_reply(command::Context&) override { asked = "close"; }
-  void reset_connection(command::Context&) override { asked = "reset"; }
-  std::string authenticate(std::string_view user, std::string_view secret) override {
-    if (user == "default" && (password.empty() || secret == password)) return "";
-    return "WRONGPASS invalid username-password pair or user is disabled.";
+  void reset_connection(command::Context& ctx) override {
+    asked = "reset";
+    ctx.session.authenticated = !users.users()->default_user()->login_required();
   }
-  bool password_required() const override { return !password.empty(); }
+  acl::AccessControl& access_control() override { return users; }
+  std::string user_name(command::Context&) override { return user; }
+  std::string authenticate(command::Context& ctx, std::string_view name,
+                           std::string_view secret) override {
+    const auto found = users.users()->find(name);
+    if (!found || !found->accepts(secret)) {
+      return "WRONGPASS invalid username-password pair or user is disabled.";
+    }
+    user = name;
+    ctx.session.authenticated = true;
+    return "";
+  }
+  void run_blocking(std::function<std::string()> task,
+                    std::function<void(std::string)> done) override {
+    done(task());
+  }
   void monitor(command::Context&) override { asked = "monitor"; }
 
   std::vector<command::SlowEntry> slowlog(int64_t count) override {
@@ -149,7 +172,10 @@ class FakeNode : public command::NodeServices {
   int snapshots = 0;
   bool running = false;
   bool active_expire = true;
-  std::string asked, error, password;
+  std::string asked, error;
+  bool registered = (register_families(), true);  // before users
+  acl::AccessControl users;
+  std::string user = "default";
   std::map<std::string, std::string> settings;
   ShutdownOptions shutdown_options;
   std::vector<command::ClientInfo> connected;

@@ -163,6 +163,17 @@ const Golden kGolden[] = {
     {"READWRITE", "-ERR This instance has cluster support disabled\r\n"},
     {"ACL WHOAMI", "$7\r\ndefault\r\n"},
     {"ACL USERS", "*1\r\n$7\r\ndefault\r\n"},
+    {"ACL GETUSER default",
+     "*12\r\n$5\r\nflags\r\n*3\r\n$2\r\non\r\n$6\r\nnopass\r\n$16\r\nsanitize-payload\r\n$9\r\n"
+     "passwords\r\n*0\r\n$8\r\ncommands\r\n$5\r\n+@all\r\n$4\r\nkeys\r\n$2\r\n~*\r\n$8\r\nchannels"
+     "\r\n$2\r\n&*\r\n$9\r\nselectors\r\n*0\r\n",
+     "%6\r\n$5\r\nflags\r\n~3\r\n$2\r\non\r\n$6\r\nnopass\r\n$16\r\nsanitize-payload\r\n$9\r\n"
+     "passwords\r\n*0\r\n$8\r\ncommands\r\n$5\r\n+@all\r\n$4\r\nkeys\r\n$2\r\n~*\r\n$8\r\nchannels"
+     "\r\n$2\r\n&*\r\n$9\r\nselectors\r\n*0\r\n"},
+    {"ACL GETUSER nosuch", "$-1\r\n", "_\r\n"},
+    {"ACL DRYRUN default get k", "+OK\r\n"},
+    {"ACL DELUSER nosuch default", "-ERR The 'default' user cannot be removed\r\n"},
+    {"ACL LOG", "*0\r\n"},
     {"ACL CAT foo", "-ERR Unknown category 'foo'\r\n"},
     {"ACL CAT a b",
      "-ERR unknown subcommand or wrong number of arguments for 'CAT'. Try ACL HELP.\r\n"},

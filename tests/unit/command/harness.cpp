@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 namespace atl::command::testing {
 namespace {
 
@@ -36,9 +38,11 @@ class FakeNode : public NodeServices {
   void set_reply_mode(Context&, ReplyMode) override {}
   void close_after_reply(Context&) override {}
   void reset_connection(Context&) override {}
-  std::string authenticate(std::string_view, std::string_view) override { return {}; }
-  bool password_required() const override { return false; }
   void monitor(Context&) override {}
+  acl::AccessControl& access_control() override { std::abort(); }
+  std::string user_name(Context&) override { return {}; }
+  std::string authenticate(Context&, std::string_view, std::string_view) override { return {}; }
+  void run_blocking(std::function<std::string()>, std::function<void(std::string)>) override {}
   std::vector<SlowEntry> slowlog(int64_t) override { return {}; }
   int64_t slowlog_length() override { return 0; }
   void slowlog_reset() override {}

@@ -84,6 +84,13 @@ TEST(Rows, ThatContradictThemselvesAreCaught) {
   EXPECT_TRUE(broken([](CommandSpec& r) { r.keys.count_at = 1; }));
   EXPECT_TRUE(broken([](CommandSpec& r) { r.route = Route::kEveryShard; }));
   EXPECT_TRUE(broken([](CommandSpec& r) { r.subcommands = {&kSoundRow, 1}; }));
+  EXPECT_TRUE(broken([](CommandSpec& r) { r.keys.last = 1, r.last_key_use = kKeyUpdates; }));
+  EXPECT_TRUE(broken([](CommandSpec& r) {
+    r.flags = kReadOnly, r.access = Access::kRead, r.key_use = kKeyDeletes;
+  }));
+  EXPECT_TRUE(broken([](CommandSpec& r) {
+    r.keys = {}, r.access = Access::kNone, r.route = Route::kConnection, r.key_use = kKeyLooks;
+  }));
   const CommandSpec twice[] = {kSoundRow, kSoundRow};
   EXPECT_FALSE(rows_sound(twice));
 }
@@ -128,6 +135,21 @@ TEST(Keys, StandWhereTheSpecSays) {
   EXPECT_EQ(keys_of("MSETEX 0 a 1"), Places({999}));
   EXPECT_EQ(keys_of("MSETEX 9223372036854775807 a 1"), Places({999}));
   EXPECT_EQ(keys_of("DBSIZE"), Places({}));
+}
+
+// What ACL key patterns ask: reading, writing, or only looking.
+TEST(Keys, AreUsedAsRedisSays) {
+  Client client;
+  const auto flags = [&](const std::string& line) {
+    return client.run("COMMAND GETKEYSANDFLAGS " + line);
+  };
+  EXPECT_EQ(flags("GET k"), R"([["k", [+RO, +access]]])");
+  EXPECT_EQ(flags("EXISTS k"), R"([["k", [+RO]]])");
+  EXPECT_EQ(flags("APPEND k v"), R"([["k", [+RW, +insert]]])");
+  EXPECT_EQ(flags("SET k v"), R"([["k", [+OW, +update]]])");
+  EXPECT_EQ(flags("SET k v EX 10 get"), R"([["k", [+RW, +access, +update]]])");
+  EXPECT_EQ(flags("DEL k"), R"([["k", [+RM, +delete]]])");
+  EXPECT_EQ(flags("COPY a b"), R"([["a", [+RO, +access]], ["b", [+OW, +update]]])");
 }
 
 // Every command with several keys, asked the way a cluster client asks.

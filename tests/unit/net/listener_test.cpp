@@ -51,7 +51,9 @@ TEST_F(NetTest, ALocalGateTurnsOtherMachinesAway) {
   local.send("ping\n");
   EXPECT_EQ(local.receive(5), "ping\n");
   Client outside(wide.port());
-  EXPECT_TRUE(outside.receive(400).starts_with("-DENIED "));
+  const std::string refusal = outside.receive(2000);
+  EXPECT_TRUE(refusal.starts_with("-DENIED Atoll is running in protected mode because "));
+  EXPECT_TRUE(refusal.ends_with("\r\n"));
   EXPECT_TRUE(outside.ended());
   EXPECT_EQ(wide.refused(), 1u);
   gate_.set_local_only(false);
