@@ -132,7 +132,12 @@ std::optional<std::string> Config::rewrite(const std::vector<std::string>& users
   if (!users.empty()) {
     Settings with_users = *settings;
     with_users.users.clear();
-    for (const std::string& line : users) with_users.users.push_back({split_at(line, " "), ""});
+    for (const std::string& line : users) {
+      const std::size_t name = std::min(line.find(' '), line.size());  // may be empty
+      Lines words = split_at(std::string_view(line).substr(name), " ");
+      words.insert(words.begin(), line.substr(0, name));
+      with_users.users.push_back({std::move(words), ""});
+    }
     settings = std::make_shared<const Settings>(std::move(with_users));
   }
 

@@ -239,6 +239,7 @@ void Node::on_users_changed() {
 }
 
 void Node::update_gate() {
+  const std::lock_guard lock(gate_mutex_);
   const bool open_to_all = access_control_->users()->default_user()->nopass();
   gate_.set_local_only(config_.snapshot()->protected_mode && open_to_all);
 }

@@ -16,6 +16,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -143,7 +144,7 @@ class Node {
   std::optional<std::string> begin_continuity();
   std::optional<std::string> read_users();
   void on_users_changed();
-  void update_gate();
+  void update_gate();  // from users and settings; on any thread
   std::optional<std::string> open_listener();
   void make_shards();
   std::optional<std::string> check_region();
@@ -177,6 +178,7 @@ class Node {
   std::unique_ptr<Replication> replication_;
   std::unique_ptr<Snapshots> snapshots_;
   net::ClientGate gate_;
+  std::mutex gate_mutex_;  // or who looked first might write last
   std::unique_ptr<net::Listener> listener_;
   SlowLog slow_log_;
   LatencyMonitor latency_;
