@@ -16,11 +16,15 @@ import unittest
 
 from one_node import OneNodeTest  # first: it finds the modules of the scenarios
 
+from beside_redis import RedisServer
 from cluster import binary
 from processes import free_port
 import redis
 
 KEY_TEXT_7_0 = "this user has no permissions to access one of the keys used as arguments"
+
+CHANNEL_TEXT_7_0 = ("this user has no permissions to access one of the channels used as "
+                    "arguments")
 
 
 class RawClient:
@@ -55,32 +59,6 @@ class RawClient:
         self.socket.close()
 
 
-class RedisServer:
-    """redis-server 7.0; Debian's redis-check-rdb is the same program under another name."""
-
-    def __init__(self, directory, *options):
-        program = os.path.join(directory, "redis-server")
-        if not os.path.exists(program):
-            os.symlink(shutil.which("redis-server") or shutil.which("redis-check-rdb"), program)
-        self.port = free_port()
-        self.process = subprocess.Popen(
-            [program, "--port", str(self.port), "--dir", directory, "--save", "", *options],
-            stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                RawClient(self.port).close()
-                return
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(20)
-
-
 def as_7_2(reply, user="alice"):
     """What redis-server 7.0 said, in the words of 7.2."""
     if isinstance(reply, list):
@@ -88,6 +66,7 @@ def as_7_2(reply, user="alice"):
     if not isinstance(reply, bytes):
         return reply
     reply = reply.replace(KEY_TEXT_7_0.encode(), b"No permissions to access a key")
+    reply = reply.replace(CHANNEL_TEXT_7_0.encode(), b"No permissions to access a channel")
     reply = reply.replace(b"the HELLO AUTH <user>", b"the HELLO <proto> AUTH <user>")
     return re.sub(rb"[Tt]his user has no permissions", b"User %s has no permissions" % user.encode(),
                   reply)
@@ -224,6 +203,11 @@ DENIED = {
         "GET k", "SET k v", "PING", "KEYS *", "MGET k", "INFO", "STRLEN k", "TIME", "ACL WHOAMI"],
     "on >secret (~a* +get) (~b* +set +mget) +del ~c*": [
         "GET a", "GET b", "SET b 1", "SET a 1", "MGET b", "MGET a", "DEL c", "DEL a", "INCR a"],
+    "on >secret allkeys +@all resetchannels &c* &p.*": [
+        "PUBLISH c1 m", "PUBLISH d m", "SPUBLISH c1 m", "SPUBLISH d m", "SUBSCRIBE d",
+        "SUBSCRIBE c1 d", "SSUBSCRIBE d", "PSUBSCRIBE c1", "PSUBSCRIBE *", "PSUBSCRIBE p.* d*",
+        "MULTI", "PUBLISH c1 m", "PUBLISH d m", "EXEC", "ACL DRYRUN alice PUBLISH d m",
+        "ACL DRYRUN alice SUBSCRIBE c1 d", "PSUBSCRIBE p.*"],
 }
 
 
@@ -233,13 +217,11 @@ class SideBySide(OneNodeTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.directory = tempfile.mkdtemp(prefix="atoll-acl-")
-        cls.peer = RedisServer(cls.directory)
+        cls.peer = RedisServer()
 
     @classmethod
     def tearDownClass(cls):
         cls.peer.stop()
-        shutil.rmtree(cls.directory, ignore_errors=True)
         super().tearDownClass()
 
     def setUp(self):
@@ -309,6 +291,25 @@ class SideBySide(OneNodeTest):
                                    (b"count", b"reason", b"context", b"object", b"username"))
                              for e in entries])
             self.assertEqual(logs[0], logs[1], rules)
+
+    def test_who_loses_a_channel_is_ended(self):
+        for how, name, lost in (("SUBSCRIBE", "c1", "&d"), ("PSUBSCRIBE", "c*", "&c1"),
+                                ("SSUBSCRIBE", "c1", "&c2"), ("SUBSCRIBE", "c1", "allchannels"),
+                                ("SUBSCRIBE", "c1", "&c?"), ("PSUBSCRIBE", "c*", "&c*")):
+            ended = []
+            for admin, port in ((self.ours, self.port), (self.theirs, self.peer.port)):
+                admin.call("ACL", "SETUSER", "alice", "reset", "on", "nopass", "+@all", "~*", "&c*",
+                           "&c1")
+                client = RawClient(port)
+                self.addCleanup(client.close)
+                client.call("AUTH", "alice", "any")
+                self.assertEqual(client.call(how, name)[2], 1)
+                admin.call("ACL", "SETUSER", "alice", "resetchannels", lost)
+                admin.call("SPUBLISH" if how == "SSUBSCRIBE" else "PUBLISH", "c1", "m")
+                ended.append(client.read())
+            with self.subTest(how=how, lost=lost):
+                self.assertEqual(ended[0], ended[1])
+                self.assertEqual(ended[0] == "closed", lost in ("&d", "&c1", "&c2"))
 
     def test_categories(self):
         known = [set(c.call("COMMAND", "LIST")) for c in (self.ours, self.theirs)]
