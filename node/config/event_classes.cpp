@@ -25,7 +25,7 @@ std::string canonical_event_classes(std::string_view letters) {
   for (const char letter : kAll) {
     if (has(letters, 'A') || has(letters, letter)) shown += letter;
   }
-  if (shown == kAll) shown = "A";
+  if (shown == kAll) shown.assign(1, 'A');
   for (const char letter : kOthers) {
     if (has(letters, letter)) shown += letter;
   }
