@@ -170,8 +170,8 @@ std::string NatsLine::check() const {
   return status != NATS_OK && wrong.empty() ? natsStatus_GetText(status) : wrong;
 }
 
-// All but the calls back. Files are read here, so anew for every connection: one that was renewed
-// meanwhile is taken.
+// All but the calls back. Certificates are read here, so anew for every connection that is made,
+// but not where libnats reconnects by itself.
 NatsLine::NatsOptions NatsLine::prepare(natsStatus& s, std::string* wrong) const {
   natsOptions* o = nullptr;
   s = natsOptions_Create(&o);

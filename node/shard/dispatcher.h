@@ -122,6 +122,9 @@ class Dispatcher {
   void scatter(Client& client, const Command& command, command::Args args,
                const std::vector<uint32_t>& keys, const std::vector<ShardIndex>& owners);
   std::unique_ptr<Forward> make_forward(Client& client, const Command& command);
+  // One of the parts that reply `sequence` is put together from: here, or where the target is.
+  void run_part(std::unique_ptr<Forward> message, ShardIndex target, uint64_t sequence,
+                size_t part);
   void with_barrier(Client& client, const Command& command, command::Args args,
                     std::vector<ShardIndex> shards);
   void inside_barrier(uint64_t client_id, const Command& command, const OwnedArgs& args,

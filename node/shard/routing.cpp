@@ -97,14 +97,7 @@ void Dispatcher::route_publish(Client& client, const Command& command, command::
   for (size_t part = 0; part < targets.size(); ++part) {
     auto message = make_forward(client, command);
     message->args.assign(args);
-    message->sequence = sequence;
-    message->part = static_cast<uint16_t>(part);
-    if (targets[part] == shard_.index()) {
-      execute(*message);
-      answer(std::move(message));
-    } else {
-      shard_.send(targets[part], std::move(message));
-    }
+    run_part(std::move(message), targets[part], sequence, part);
   }
 }
 
@@ -156,14 +149,19 @@ void Dispatcher::scatter(Client& client, const Command& command, command::Args a
   for (size_t part = 0; part < targets.size(); ++part) {
     auto message = make_forward(client, command);
     message->args.assign_picked(args, picked[part]);
-    message->sequence = sequence;
-    message->part = static_cast<uint16_t>(part);
-    if (targets[part] == shard_.index()) {
-      execute(*message);
-      answer(std::move(message));
-    } else {
-      shard_.send(targets[part], std::move(message));
-    }
+    run_part(std::move(message), targets[part], sequence, part);
+  }
+}
+
+void Dispatcher::run_part(std::unique_ptr<Forward> message, ShardIndex target, uint64_t sequence,
+                          size_t part) {
+  message->sequence = sequence;
+  message->part = static_cast<uint16_t>(part);
+  if (target == shard_.index()) {
+    execute(*message);
+    answer(std::move(message));
+  } else {
+    shard_.send(target, std::move(message));
   }
 }
 
