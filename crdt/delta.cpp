@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <deque>
+#include <unordered_map>
 #include <utility>
 
+#include "crdt/elements_delta.h"
 #include "crdt/table.h"
 
 namespace atl::crdt {
@@ -74,7 +76,7 @@ const char* read_delta(Reader& in, RegionId region, Stamp before, Delta& d,
   d = {};
   const uint8_t flags = in.u8();
   const uint8_t kind = flags & kKind;
-  if (kind < 1 || kind > 5) return "unknown kind of delta";
+  if (kind < 1 || kind > 6) return "unknown kind of delta";
   d.kind = static_cast<DeltaKind>(kind);
   if (flags & kHasContext) {
     if (!decode_seen(in, switched.emplace_back())) return "malformed context";
@@ -118,6 +120,8 @@ const char* check_body(const Delta& d) {
     if (d.kind == DeltaKind::kTtl && (s.kind != BaseKind::kNone || !s.contributions.empty())) {
       return "TTL delta with a value";
     }
+  } else if (d.kind == DeltaKind::kElements) {
+    if (!ElementsReader::validate(d.body, d.stamp)) return "malformed change of a collection";
   } else if (d.kind == DeltaKind::kFlush) {
     Reader in(d.body);
     VersionVector seen;
@@ -156,6 +160,26 @@ bool whole(const Delta& d) {
          (d.kind == DeltaKind::kState && !d.context->empty());
 }
 
+// Of the deltas that only say what state one element has, those that a later one repeats: a counter
+// in a collection is sent once, however often it was incremented.
+std::vector<bool> surpassed_elements(const std::vector<Delta>& all) {
+  std::vector<bool> surpassed(all.size());
+  std::unordered_map<uint64_t, std::pair<size_t, std::string_view>> last;
+  for (size_t i = all.size(); i-- > 0;) {
+    const Delta& d = all[i];
+    if (d.kind != DeltaKind::kElements) continue;
+    const std::string_view name = ElementsReader::sole_state(d.body);
+    if (name.data() == nullptr || d.context->empty()) continue;
+    const uint64_t hash = hash_key(d.db, d.key) * 31 + hash_key(d.db, name);
+    const auto [it, fresh] = last.try_emplace(hash, i, name);
+    if (fresh) continue;
+    const Delta& later = all[it->second.first];
+    surpassed[i] = later.db == d.db && later.key == d.key && it->second.second == name &&
+                   later.body.front() == d.body.front();
+  }
+  return surpassed;
+}
+
 // Leaves the deltas that still say something after the later ones; keeps the prev chain whole and
 // the first `replaced` of a key that was overwritten several times.
 void drop_subsumed(std::vector<Delta>& all) {
@@ -173,11 +197,12 @@ void drop_subsumed(std::vector<Delta>& all) {
     Stamp prev{};  // the slot's first
   };
   Numbering key_numbers(all.size());
+  const std::vector<bool> surpassed = surpassed_elements(all);
   std::vector<Key> keys;
   std::vector<uint32_t> key_of(all.size());
   for (size_t i = 0; i < all.size(); ++i) {
     const Delta& d = all[i];
-    if (d.kind == DeltaKind::kFlush) continue;
+    if (d.kind == DeltaKind::kFlush || d.kind == DeltaKind::kElements) continue;
     key_of[i] = key_numbers.number(hash_key(d.db, d.key), [&](uint32_t n) {
       const Delta& met = all[keys[n].met];
       return met.db == d.db && met.key == d.key;
@@ -204,7 +229,9 @@ void drop_subsumed(std::vector<Delta>& all) {
     if (slots.size() < slot_numbers.size()) slots.push_back(Chain{d.slot});
     Chain& chain = slots[number];
     if (d.has_prev && !std::exchange(chain.has_prev, true)) chain.prev = d.prev;
-    if (d.kind != DeltaKind::kFlush) {
+    if (d.kind == DeltaKind::kElements) {
+      if (surpassed[i]) continue;
+    } else if (d.kind != DeltaKind::kFlush) {
       const Key& key = keys[key_of[i]];
       const bool part =
           d.kind == DeltaKind::kState && !whole(d) && (key.whole == SIZE_MAX || i > key.whole);

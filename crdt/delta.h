@@ -35,7 +35,7 @@
 
 namespace atl::crdt {
 
-inline constexpr uint8_t kBatchVersion = 4;
+inline constexpr uint8_t kBatchVersion = 5;
 
 enum class DeltaKind : uint8_t {
   kSet = 1,     // a base that observed no contribution
@@ -43,6 +43,7 @@ enum class DeltaKind : uint8_t {
   kState = 3,   // the whole state of a key
   kTtl = 4,     // TTL marks for a base
   kFlush = 5,   // observed remove of everything in the slot (or in one database of it)
+  kElements = 6,  // what changed in a collection (elements_delta.h)
 };
 inline constexpr DbId kEveryDb = 0xff;
 
@@ -61,7 +62,7 @@ struct Delta {
   Millis deadline = kNoDeadline;  // kSet
   std::string_view key;
   std::string_view value;                  // kSet
-  std::string_view body;                   // kState, kTtl, kFlush: encoded
+  std::string_view body;                   // kState, kTtl, kFlush, kElements: encoded
   const VersionVector* context = nullptr;  // *Lifetime*: its reader's
 };
 
@@ -157,7 +158,8 @@ class BatchWriter {
   void set(const Head& head, Stamp replaced, Millis deadline, std::string_view key,
            std::string_view value);
   void del(const Head& head, Stamp replaced, std::string_view key);
-  // kState, kTtl (a KeyState that has only marks) and kFlush (see encode_seen; the key is empty).
+  // kState, kTtl (a KeyState that has only marks), kElements, and kFlush (see encode_seen; the key is
+  // empty).
   void body(const Head& head, std::string_view key, std::string_view body);
 
   // Says that a key written earlier in this batch was written again. Where many were, seal() keeps

@@ -1,5 +1,7 @@
 #include "crdt/entry.h"
 
+#include "crdt/collection.h"
+
 #include <malloc.h>
 
 #include <algorithm>
@@ -64,10 +66,50 @@ Entry* Entry::create_value(DbId db, std::string_view key, std::string_view value
   return e;
 }
 
+Collection* Entry::collections() const {
+  if (const Wide* w = wide()) return w->collections;
+  return kind() == BaseKind::kCollection ? word<Collection*>(wide_offset()) : nullptr;
+}
+
+// A later base of another type hides what is there. Beside a deletion stand the elements that it
+// had not seen; should they be of several types, all regions take the same.
+const Collection* Entry::collection() const {
+  const Collection* c = collections();
+  if (c == nullptr || kind() == BaseKind::kValue) return nullptr;
+  if (kind() == BaseKind::kCollection) {
+    const auto type = static_cast<CollectionType>(base_value()[0]);
+    while (c != nullptr && c->type() != type) c = c->next();
+    return c == nullptr || c->empty() ? nullptr : c;
+  }
+  while (c != nullptr && c->empty()) c = c->next();
+  return c;
+}
+
+Collection* Entry::take_collections() {
+  Collection* taken = collections();
+  if (taken != nullptr) set_collections(nullptr);
+  return taken;
+}
+
+void Entry::set_collections(Collection* collections) {
+  if (Wide* w = wide()) {
+    w->collections = collections;
+  } else {
+    put_word(wide_offset(), collections);
+  }
+}
+
+bool Entry::collections_garbage() const {
+  const Collection* c = word<Collection*>(wide_offset());
+  return c != collection() || c == nullptr || c->next() != nullptr || c->has_garbage();
+}
+
 bool Entry::exists() const {
   if (kind() == BaseKind::kValue || has(kIsCounter)) return true;
+  if (kind() == BaseKind::kCollection) return collection() != nullptr;
   const Wide* w = wide();
   if (w == nullptr) return false;
+  if (w->collections != nullptr && collection() != nullptr) return true;
   return std::any_of(w->contributions.begin(), w->contributions.end(),
                      [&](const Contribution& c) { return counts(*w, c); });
 }
@@ -110,6 +152,7 @@ Stamp Entry::last_of(RegionId region) const {
   if (const Wide* w = wide()) {
     for (const Contribution& c : w->contributions) note(c.last);
     for (const TtlMark& m : w->ttl) note(m.stamp);
+    for (const Sibling& d : w->siblings) note(d.stamp);
   }
   return last;
 }
@@ -123,6 +166,9 @@ uint64_t Entry::fingerprint() const {
       if (counts(*w, c)) h = (h ^ c.last.raw) * kPrime;
     }
   }
+  for (const Collection* c = collections(); c != nullptr; c = c->next()) {
+    if (!c->empty()) h = (h ^ c->changes()) * kPrime;
+  }
   return h == 0 ? 1 : h;
 }
 
@@ -135,8 +181,10 @@ size_t Entry::alloc_bytes() const {
   size_t n = malloc_usable_size(const_cast<Entry*>(this));
   if (const Wide* w = wide()) {
     n += sizeof(Wide) + w->contributions.capacity() * sizeof(Contribution) +
-         w->ttl.capacity() * sizeof(TtlMark);
+         w->ttl.capacity() * sizeof(TtlMark) + w->siblings.capacity() * sizeof(Sibling);
+    for (const Sibling& d : w->siblings) n += d.value.size();
   }
+  for (const Collection* c = collections(); c != nullptr; c = c->next()) n += c->bytes();
   return n;
 }
 
@@ -161,6 +209,7 @@ namespace {
 bool is_inline(const KeyState& s, const TtlMark& mark) {
   if (!mark.live || mark.deadline == kNoDeadline || mark.base != s.base) return false;
   if (s.kind == BaseKind::kValue) return !mark.counter;
+  if (s.kind == BaseKind::kCollection) return mark.counter;
   return s.kind == BaseKind::kNone && mark.counter && !s.contributions.empty();
 }
 
@@ -170,15 +219,18 @@ bool is_inline(const Contribution& c) {
 
 }  // namespace
 
-Entry* Entry::pack(DbId db, std::string_view key, const KeyState& s) {
+Entry* Entry::pack(DbId db, std::string_view key, const KeyState& s, Collection* collections) {
   uint8_t flags = static_cast<uint8_t>(s.kind);
-  const bool narrow = !s.base_floor && s.contributions.size() <= 1 && s.ttl.size() <= 1 &&
+  const bool is_collection = s.kind == BaseKind::kCollection;
+  const bool narrow = !s.base_floor && s.contributions.size() <= (is_collection ? 0 : 1) &&
+                      s.ttl.size() <= 1 && s.siblings.empty() && !s.observed &&
+                      (collections == nullptr || is_collection) &&
                       (s.contributions.empty() || is_inline(s.contributions[0])) &&
                       (s.ttl.empty() || is_inline(s, s.ttl[0]));
   if (!narrow) {
     Entry* e = create(db, key, s.value, flags | kIsWide);
     e->stamp_ = s.base;
-    auto* w = new Wide{s.contributions, s.base_floor, s.ttl};
+    auto* w = new Wide{s.contributions, s.base_floor, s.ttl, s.siblings, collections, s.observed};
     w->contributions.shrink_to_fit();
     e->put_word(e->wide_offset(), w);
     return e;
@@ -196,6 +248,7 @@ Entry* Entry::pack(DbId db, std::string_view key, const KeyState& s) {
     e->put_word(e->wide_offset(), c.birth);
     e->set_counter(c.last, c.total.integer);
   }
+  if (is_collection) e->put_word(e->wide_offset(), collections);
   return e;
 }
 
@@ -208,16 +261,23 @@ void Entry::unpack(KeyState& s) const {
   s.base_floor = v.base_floor;
   s.contributions.assign(v.contributions.begin(), v.contributions.end());
   s.ttl.assign(v.ttl.begin(), v.ttl.end());
+  s.siblings.assign(v.siblings.begin(), v.siblings.end());
+  s.observed = v.observed;
+  s.populated = v.populated;
 }
 
 StateView Entry::view(InlineParts& parts) const {
-  StateView v{kind(), stamp_, base_value(), {}, {}, {}};
+  StateView v{kind(), stamp_, base_value(), {}, {}, {}, {}, {}, false};
   if (const Wide* w = wide()) {
     v.base_floor = w->base_floor;
     v.contributions = w->contributions;
     v.ttl = w->ttl;
+    v.siblings = w->siblings;
+    v.observed = w->observed;
+    v.populated = w->collections != nullptr && collection() != nullptr;
     return v;
   }
+  v.populated = kind() == BaseKind::kCollection && collection() != nullptr;
   if (has(kHasDeadline)) {
     parts.mark = {inline_ttl_stamp(), inline_deadline(), stamp_, kind() != BaseKind::kValue};
     v.ttl = {&parts.mark, 1};

@@ -4,17 +4,19 @@
 // key and value. A counter that one region increments, the most frequent other form, has its one
 // contribution inline. What is concurrent (contributions of several regions, or observed by a base;
 // TTL marks of several regions) lives in a Wide block behind a pointer, and goes away when it has
-// become stable.
+// become stable. An entry is also an element of a collection, and then the key is the field or
+// member. A collection's own entry has the address of what it holds instead of a value.
 //
 //     | base stamp 8 | access 3 | flags 1 | key length 1 | db 1 | value length 2 |
 //     | key length 4, value length 4, if kIsLong | deadline 8, if kHasDeadline
 //     | ttl stamp 8, if kHasTtlStamp | Wide* 8, if kIsWide | birth 8, last 8, total 8, if
-//     kIsCounter | key | value |
+//     kIsCounter | Collection* 8, if of kind kCollection and not wide | key | value |
 //
 // A deadline without a ttl stamp was set together with the value (SET EX): its stamp is the
 // base stamp.
 //
-// *Owns*: its Wide block, through Entry::destroy. *Lifetime*: a write to the key may move it.
+// *Owns*: its Wide block, through Entry::destroy; not its collections, which destroy() must not
+// find there any more (see take_collections). *Lifetime*: a write to the key may move it.
 #pragma once
 
 #include <cstddef>
@@ -32,10 +34,16 @@ struct InlineParts {
   Contribution contribution;
 };
 
+class Collection;
+
 struct Wide {
   std::vector<Contribution> contributions;
   Stamp base_floor;
   std::vector<TtlMark> ttl;  // empty: the deadline, if any, is in the entry
+  std::vector<Sibling> siblings;
+  Collection* collections = nullptr;
+  Stamp observed;
+  double score = 0;  // of a member of a sorted set, all counted
 };
 
 class Entry {
@@ -69,8 +77,10 @@ class Entry {
   void set_access(uint32_t a) {
     access_and_flags_ = (access_and_flags_ & ~kAccessMask) | (a & kAccessMask);
   }
-  // A base and perhaps its TTL, and nothing that counts on top of it.
-  bool is_plain() const { return !has(kIsWide | kIsCounter); }
+  // A base and perhaps its TTL, and nothing that counts on top of it or lies beside it.
+  bool is_plain() const {
+    return !has(kIsWide | kIsCounter) && kind() != BaseKind::kCollection;
+  }
 
   std::string_view key() const { return {tail() + head_bytes(), key_size()}; }
   // The base's value bytes, contributions apart.
@@ -82,6 +92,15 @@ class Entry {
     return has(kHasTtlStamp) ? word<Stamp>(deadline_offset() + 8) : stamp_;
   }
   Wide* wide() const { return has(kIsWide) ? word<Wide*>(wide_offset()) : nullptr; }
+
+  // All that the key has, of whatever type, first the first; null: none.
+  Collection* collections() const;
+  // The one that readers see; null: none.
+  const Collection* collection() const;
+  // The entry has none then; they are the caller's.
+  Collection* take_collections();
+  // Requires: of kind kCollection, or wide.
+  void set_collections(Collection* collections);
 
   // The contribution of an entry that is kIsCounter: of one region, an integer, and observed by no
   // base.
@@ -102,6 +121,7 @@ class Entry {
   bool has_pending() const;
   // Something about the entry only serves merging and can be collected once it is stable.
   bool has_garbage() const {
+    if (kind() == BaseKind::kCollection) return has(kIsWide | kHidden) || collections_garbage();
     const bool lasting =
         kind() == BaseKind::kValue || (kind() == BaseKind::kNone && has(kIsCounter));
     return has(kIsWide | kHidden) || !lasting;
@@ -119,7 +139,8 @@ class Entry {
 
   // Builds the entry for a state. Key, db and access clock are given; flags other than the kind
   // and layout are clear.
-  static Entry* pack(DbId db, std::string_view key, const KeyState& state);
+  static Entry* pack(DbId db, std::string_view key, const KeyState& state,
+                     Collection* collections = nullptr);
   void unpack(KeyState& state) const;
   // Without copying. *Lifetime*: until the entry changes. `parts` holds what an entry has inline.
   StateView view(InlineParts& parts) const;
@@ -129,17 +150,24 @@ class Entry {
   static constexpr uint32_t kAccessMask = (1u << kAccessBits) - 1;
   static constexpr uint8_t kHasHead = kHasDeadline | kHasTtlStamp | kIsWide | kIsLong | kIsCounter;
 
+  // A word for the collections, unless they are in the Wide block.
+  static bool holds_collections(uint8_t flags) {
+    return static_cast<BaseKind>(flags & kKindMask) == BaseKind::kCollection &&
+           (flags & kIsWide) == 0;
+  }
   static size_t head_bytes(uint8_t flags) {
-    if ((flags & kHasHead) == 0) return 0;
+    const size_t collections = holds_collections(flags) ? 8 : 0;
+    if ((flags & kHasHead) == 0) return collections;
     return ((flags & kIsLong) ? 8u : 0u) + ((flags & kHasDeadline) ? 8u : 0u) +
            ((flags & kHasTtlStamp) ? 8u : 0u) + ((flags & kIsWide) ? 8u : 0u) +
-           ((flags & kIsCounter) ? 24u : 0u);
+           ((flags & kIsCounter) ? 24u : 0u) + collections;
   }
+  bool collections_garbage() const;
   size_t head_bytes() const { return head_bytes(flags()); }
   size_t deadline_offset() const { return has(kIsLong) ? 8 : 0; }
-  // Of the Wide block's address, or of the contribution.
+  // Of the Wide block's address, of the contribution, or of the collections' address.
   size_t wide_offset() const {
-    return head_bytes(flags() & static_cast<uint8_t>(~(kIsWide | kIsCounter)));
+    return head_bytes(flags() & static_cast<uint8_t>(~(kIsWide | kIsCounter | kKindMask)));
   }
   size_t key_size() const { return has(kIsLong) ? word<uint32_t>(0) : key_len_; }
   size_t value_size() const { return has(kIsLong) ? word<uint32_t>(4) : value_len_; }

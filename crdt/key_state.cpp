@@ -37,7 +37,12 @@ bool live(const StateView& s, const Contribution& c) {
 
 int compare_base(const KeyState& a, const KeyState& b) {
   if (a.base != b.base) return a.base < b.base ? -1 : 1;
-  if (a.kind != b.kind) return a.kind == BaseKind::kDeleted ? 1 : -1;
+  if (a.kind != b.kind) {
+    if (a.kind == BaseKind::kDeleted || b.kind == BaseKind::kDeleted) {
+      return a.kind == BaseKind::kDeleted ? 1 : -1;
+    }
+    return a.kind < b.kind ? -1 : 1;
+  }
   return a.value.compare(b.value);
 }
 
@@ -159,6 +164,7 @@ Stamp KeyState::newest() const {
   Stamp s = base;
   for (const Contribution& c : contributions) s = std::max({s, c.last, c.seen_last});
   for (const TtlMark& m : ttl) s = std::max({s, m.stamp, m.base});
+  for (const Sibling& d : siblings) s = std::max(s, d.stamp);
   return s;
 }
 
@@ -229,9 +235,28 @@ bool merge_from(KeyState& state, const KeyState& other, const VersionVector& the
   return join(state, news, mine_gone || theirs_gone, discarded) || changed;
 }
 
+bool merge_counts(KeyState& state, const KeyState& other, const VersionVector& theirs,
+                  const VersionVector& own) {
+  KeyState news;
+  news.contributions = other.contributions;
+  news.ttl = other.ttl;
+  remove_absent(news, state, own, Parts::kAll);
+  bool changed = remove_absent(state, other, theirs, Parts::kAll);
+  changed |= join_contributions(state, news, Observed::kBoth);
+  changed |= join_ttl(state, news);
+  if (!state.contributions.empty() && other.observed > state.observed) {
+    state.observed = other.observed;
+    changed = true;
+  }
+  return changed;
+}
+
 bool collect(KeyState& state, const Stability& stable) {
   bool changed = false;
-  if (!state.base || stable.covers(state.base)) {
+  // Until its owner knows of the observation it may go on with what was observed.
+  const bool settled = (!state.base || stable.covers(state.base)) &&
+                       (!state.observed || stable.covers(state.observed));
+  if (settled) {
     changed = std::erase_if(state.contributions, [&](const Contribution& c) {
                 return (c.fully_seen() || !counted(state, c)) && stable.covers(c.last);
               }) > 0;
@@ -241,6 +266,10 @@ bool collect(KeyState& state, const Stability& stable) {
                     [&](const Contribution& c) { return !counted(state, c); });
     if (state.base_floor && !floor_needed) {
       state.base_floor = {};
+      changed = true;
+    }
+    if (state.observed && state.contributions.empty()) {
+      state.observed = {};
       changed = true;
     }
   }
@@ -258,6 +287,7 @@ bool collect(KeyState& state, const Stability& stable) {
 bool collectable(const KeyState& state, const Stability& stable) {
   if (exists(state)) return false;
   if (state.base && !stable.covers(state.base)) return false;
+  if (state.observed && !stable.covers(state.observed)) return false;
   for (const Contribution& c : state.contributions) {
     if (!stable.covers(c.last)) return false;
   }
@@ -283,7 +313,8 @@ Millis deadline_of(const StateView& state) {
 }
 
 bool exists(const StateView& state) {
-  if (state.kind == BaseKind::kValue) return true;
+  if (state.kind == BaseKind::kCollection) return state.populated;
+  if (state.kind == BaseKind::kValue || state.populated) return true;
   return std::any_of(state.contributions.begin(), state.contributions.end(),
                      [&](const Contribution& c) { return live(state, c); });
 }
@@ -297,7 +328,7 @@ std::string visible_value(const StateView& state, bool* saturated) {
     any = true;
     real |= c.total.is_float;
   }
-  if (!any) return std::string(state.value);
+  if (!any) return state.kind == BaseKind::kValue ? std::string(state.value) : std::string();
 
   Int128 sum = 0;
   long double real_sum = 0;
@@ -338,14 +369,19 @@ void write_base(KeyState& state, BaseKind kind, std::string_view value, Stamp st
   state.kind = kind;
   state.base = stamp;
   state.value.assign(value);
+  observe_contributions(state);
+  state.ttl.clear();
+  state.populated = false;
+  if (deadline != kNoDeadline && kind == BaseKind::kValue) {
+    state.ttl.push_back(TtlMark{stamp, deadline, stamp});
+  }
+}
+
+void observe_contributions(KeyState& state) {
   for (Contribution& c : state.contributions) {
     c.seen_last = c.last;
     c.seen_total = c.total;
     c.closed = true;
-  }
-  state.ttl.clear();
-  if (deadline != kNoDeadline && kind == BaseKind::kValue) {
-    state.ttl.push_back(TtlMark{stamp, deadline, stamp});
   }
 }
 
@@ -392,6 +428,7 @@ uint64_t digest(DbId db, std::string_view key, const StateView& state) {
     w.stamp(state.base);
     w.bytes(state.value);
   }
+  for (const Sibling& d : state.siblings) w.stamp(d.stamp);
   for (const Contribution& c : state.contributions) {
     if (!live(state, c)) continue;
     w.stamp(c.birth);

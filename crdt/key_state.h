@@ -49,7 +49,10 @@ namespace atl::crdt {
 
 inline constexpr Millis kNoDeadline = INT64_MAX;  // also what PERSIST writes
 
-enum class BaseKind : uint8_t { kNone = 0, kDeleted = 1, kValue = 2 };
+// kCollection: a hash, set, sorted set or list was created under that stamp. Its value is one byte,
+// the CollectionType; what it holds lies beside the state (see collection.h).
+inline constexpr uint8_t kCollectionTypes = 4;
+enum class BaseKind : uint8_t { kNone = 0, kDeleted = 1, kValue = 2, kCollection = 3 };
 
 // A running total: an exact integer, or a long double for INCRBYFLOAT.
 struct Total {
@@ -80,6 +83,13 @@ struct TtlMark {
   bool operator==(const TtlMark&) const = default;
 };
 
+// Of an element of a collection: an add that was concurrent with the base (see element.h).
+struct Sibling {
+  Stamp stamp;
+  std::string value;
+  bool operator==(const Sibling&) const = default;
+};
+
 // A state by reference: of a KeyState, or of a packed entry without copying it.
 struct StateView {
   BaseKind kind = BaseKind::kNone;
@@ -88,6 +98,9 @@ struct StateView {
   Stamp base_floor;
   std::span<const Contribution> contributions;
   std::span<const TtlMark> ttl;
+  std::span<const Sibling> siblings;
+  Stamp observed;
+  bool populated = false;
 };
 
 struct KeyState {
@@ -97,15 +110,21 @@ struct KeyState {
   Stamp base_floor;
   std::vector<Contribution> contributions;  // sorted by (region, birth)
   std::vector<TtlMark> ttl;                 // sorted by region
+  std::vector<Sibling> siblings;            // of an element; rising, one a region, below the base
+  Stamp observed;          // of an element: the last write that observed contributions; 0: none
+  bool populated = false;  // a collection beside the state shows; not encoded
 
   bool operator==(const KeyState&) const = default;
-  operator StateView() const { return {kind, base, value, base_floor, contributions, ttl}; }
+  operator StateView() const {
+    return {kind, base, value, base_floor, contributions, ttl, siblings, observed, populated};
+  }
 
   // The latest stamp in this state.
   Stamp newest() const;
   // Nothing is known of the key: the bottom of the lattice.
   bool is_bottom() const {
-    return kind == BaseKind::kNone && !base && contributions.empty() && ttl.empty();
+    return kind == BaseKind::kNone && !base && contributions.empty() && ttl.empty() &&
+           siblings.empty();
   }
 };
 
@@ -133,6 +152,11 @@ bool merge_from(KeyState& state, const KeyState& other, const VersionVector& the
                 const VersionVector& own, Parts parts = Parts::kAll,
                 Discarded* discarded = nullptr);
 
+// The parts of that beside the base: contributions and TTL marks. What any base had observed of a
+// contribution holds, whichever wins: so it is for an element (see element.h).
+bool merge_counts(KeyState& state, const KeyState& other, const VersionVector& theirs,
+                  const VersionVector& own);
+
 // Drops what stability makes unnecessary: observed contributions, TTL marks that were cleared or
 // whose base is gone. Returns true when something went. A state may become collectable() as a
 // whole.
@@ -159,6 +183,8 @@ std::string visible_value(const StateView& state, bool* saturated = nullptr);
 bool must_delete_first(const KeyState& state, Millis now);
 void write_base(KeyState& state, BaseKind kind, std::string_view value, Stamp stamp,
                 Millis deadline);
+// A new base, or the end of it, has seen all contributions.
+void observe_contributions(KeyState& state);
 // Requires: the visible value is an integer (or, for real, a number) and the sum is in range.
 void add(KeyState& state, const Total& amount, Stamp stamp, Stamp incarnation);
 void write_deadline(KeyState& state, Millis deadline, Stamp stamp);

@@ -13,7 +13,8 @@ enum StateFlags : uint8_t {
   kHasFloor = 0x08,
   kHasContributions = 0x10,
   kHasTtl = 0x20,
-  kKnownFlags = 0x3f,
+  kHasSiblings = 0x40,
+  kHasObserved = 0x80,
 };
 enum ContributionFlags : uint8_t {
   kFloat = 0x01,
@@ -30,6 +31,7 @@ enum MarkFlags : uint8_t {
 };
 constexpr uint64_t kContributionsMax = 1 << 20;
 constexpr uint64_t kMarksMax = 256;
+constexpr uint64_t kSiblingsMax = 256;
 constexpr size_t kRealBytes = 10;  // x87 extended: 64 bits of mantissa, 16 of sign and exponent
 
 void write_total(Writer& w, const Total& t) {
@@ -122,10 +124,13 @@ void encode_state(const StateView& s, std::string& out) {
   if (s.base_floor) flags |= kHasFloor;
   if (!s.contributions.empty()) flags |= kHasContributions;
   if (!s.ttl.empty()) flags |= kHasTtl;
+  if (!s.siblings.empty()) flags |= kHasSiblings;
+  if (s.observed) flags |= kHasObserved;
   w.u8(flags);
   if (s.base) w.stamp(s.base);
   if (s.base_floor) w.stamp(s.base_floor);
   if (s.kind == BaseKind::kValue) w.bytes(s.value);
+  if (s.kind == BaseKind::kCollection) w.raw(s.value);
   if (!s.contributions.empty()) {
     w.varint(s.contributions.size());
     for (const Contribution& c : s.contributions) write_contribution(w, c);
@@ -134,16 +139,28 @@ void encode_state(const StateView& s, std::string& out) {
     w.varint(s.ttl.size());
     for (const TtlMark& m : s.ttl) write_mark(w, m, s.base);
   }
+  if (!s.siblings.empty()) {
+    w.varint(s.siblings.size());
+    for (const Sibling& d : s.siblings) {
+      w.stamp(d.stamp);
+      w.bytes(d.value);
+    }
+  }
+  if (s.observed) w.stamp(s.observed);
 }
 
 bool decode_state(Reader& in, KeyState& s) {
   s = {};
   const uint8_t flags = in.u8();
-  if ((flags & ~kKnownFlags) != 0 || (flags & kKind) > 2) in.fail();
   s.kind = static_cast<BaseKind>(flags & kKind);
   if (flags & kHasBase) s.base = in.stamp();
   if (flags & kHasFloor) s.base_floor = in.stamp();
   if (s.kind == BaseKind::kValue) s.value.assign(in.bytes());
+  if (s.kind == BaseKind::kCollection) {
+    const uint8_t type = in.u8();
+    if (type < 1 || type > kCollectionTypes) in.fail();
+    s.value.assign(1, static_cast<char>(type));
+  }
   if ((s.kind != BaseKind::kNone) != (s.base.raw != 0)) in.fail();
   if (flags & kHasContributions) {
     const uint64_t n = in.varint();
@@ -170,6 +187,21 @@ bool decode_state(Reader& in, KeyState& s) {
       s.ttl.push_back(m);
     }
   }
+  if (flags & kHasSiblings) {
+    const uint64_t n = in.varint();
+    if (n == 0 || n > kSiblingsMax || s.kind != BaseKind::kValue) in.fail();
+    for (uint64_t i = 0; i < n && in.ok(); ++i) {
+      Sibling d{in.stamp(), {}};
+      d.value.assign(in.bytes());
+      const Stamp before = s.siblings.empty() ? Stamp{} : s.siblings.back().stamp;
+      if (d.stamp <= before || d.stamp >= s.base || d.stamp.region() == 0) in.fail();
+      s.siblings.push_back(std::move(d));
+    }
+  }
+  if (flags & kHasObserved) {
+    s.observed = in.stamp();
+    if (s.observed.region() == 0 || s.contributions.empty()) in.fail();
+  }
   if (!in.ok()) s = {};
   return in.ok();
 }
@@ -177,8 +209,10 @@ bool decode_state(Reader& in, KeyState& s) {
 bool decode_counter(std::string_view bytes, CounterState& s) {
   Reader in(bytes);
   const uint8_t flags = in.u8();
-  if ((flags & (kHasFloor | kHasContributions | kHasTtl)) != kHasContributions) return false;
+  constexpr uint8_t kMore = kHasFloor | kHasContributions | kHasTtl | kHasSiblings | kHasObserved;
+  if ((flags & kMore) != kHasContributions) return false;
   s.kind = static_cast<BaseKind>(flags & kKind);
+  if (s.kind == BaseKind::kCollection) return false;
   if (flags & kHasBase) s.base = in.stamp();
   if (s.kind == BaseKind::kValue) s.value = in.bytes();
   if (in.varint() != 1) return false;

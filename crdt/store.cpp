@@ -29,16 +29,21 @@ Store::Store(const Options& options)
 Store::~Store() {
   for (Slot& s : slots_) {
     for (uint32_t i = 0; i < s.table.capacity(); ++i) {
-      if (Entry* e = s.table.at(i)) Entry::destroy(e);
+      Entry* e = s.table.at(i);
+      if (e == nullptr) continue;
+      release_all(*e);
+      Entry::destroy(e);
     }
   }
+  for (Collection* c : released_) delete c;
 }
 
 // ---- Reading ----
 
 bool Store::visible(const Entry& entry) const {
   if (!entry.has(Entry::kIsWide | Entry::kHasDeadline | Entry::kIsCounter)) {
-    return entry.kind() == BaseKind::kValue;
+    return entry.kind() == BaseKind::kValue ||
+           (entry.kind() == BaseKind::kCollection && entry.exists());
   }
   return entry.exists() && entry.deadline() > now_;
 }
@@ -187,6 +192,7 @@ void Store::erase_at(Slot& s, uint32_t index) {
   memory_bytes_ -= s.table.cell_bytes();
   s.table.erase(index);
   memory_bytes_ += s.table.cell_bytes();
+  release_all(*e);
   Entry::destroy(e);
 }
 
@@ -200,6 +206,7 @@ Entry* Store::put_entry(Slot& s, const KeyRef& ref, uint32_t index, Entry* fresh
     Entry* old = s.table.at(index);
     fresh->set_access(old->access());
     count(s, *old, false);
+    if (Collection* kept = old->take_collections()) fresh->set_collections(kept);
     s.table.replace(index, fresh);
     Entry::destroy(old);
   }
@@ -209,11 +216,15 @@ Entry* Store::put_entry(Slot& s, const KeyRef& ref, uint32_t index, Entry* fresh
 }
 
 Entry* Store::put_state(Slot& s, const KeyRef& ref, uint32_t index, const KeyState& state) {
-  if (state.is_bottom()) {
+  Collection* collections = nullptr;
+  if (index != Table::kNone && s.table.at(index)->collections() != nullptr) {
+    collections = prune(s, *s.table.at(index));
+  }
+  if (state.is_bottom() && collections == nullptr) {
     if (index != Table::kNone) erase_at(s, index);
     return nullptr;
   }
-  return put_entry(s, ref, index, Entry::pack(ref.db, ref.key, state));
+  return put_entry(s, ref, index, Entry::pack(ref.db, ref.key, state, collections));
 }
 
 Entry* Store::put_value(Slot& s, const KeyRef& ref, uint32_t index, Stamp stamp,
@@ -347,6 +358,7 @@ bool Store::write_through_state(const KeyRef& ref, std::string_view value, Milli
                                 BaseKind kind) {
   Slot& s = slot(ref.slot);
   KeyState state;
+  clear_collections(s, ref);
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   if (index != Table::kNone) {
     s.table.at(index)->unpack(state);
@@ -399,6 +411,7 @@ uint32_t Store::open_state(const KeyRef& ref, KeyState& state) {
   s.table.at(index)->unpack(state);
   note_rewrite(*s.table.at(index));
   if (must_delete_first(state, now_)) {
+    clear_collections(s, ref);
     write_base(state, BaseKind::kDeleted, {}, clock_.next(now_), kNoDeadline);
   }
   return index;
@@ -558,6 +571,11 @@ void Store::stamp_anew(Slot& s, uint32_t index, SlotId id, Stamp since) {
     return stamp.region() == options_.region && stamp > since;
   };
   const Entry* e = s.table.at(index);
+  const std::string key(e->key());
+  const KeyRef ref{key, e->db(), id, hash_key(e->db(), key)};
+  for (Collection* c = e->collections(); c != nullptr; c = c->next()) {
+    stamp_collection_anew(ref, *c, since);
+  }
   KeyState state;
   e->unpack(state);
   bool ours = false;
@@ -578,8 +596,6 @@ void Store::stamp_anew(Slot& s, uint32_t index, SlotId id, Stamp since) {
     if (m.base == base) m.base = state.base;
   }
   if (!ours) return;
-  const std::string key(e->key());
-  const KeyRef ref{key, e->db(), id, hash_key(e->db(), key)};
   note_rewrite(*e);
   put_state(s, ref, index, state);
   emit_state(ref, clock_.next(now_), state);
@@ -623,11 +639,18 @@ void Store::flush(DbId db) {
       }
       any = true;
       InlineParts parts;
-      if (!e->exists()) {
-        const bool told = seen.covers(e->stamp()) && e->view(parts).contributions.empty();
+      if (e->collections() != nullptr) flush_collections(s, i, id, seen);
+      const bool counts = !e->view(parts).contributions.empty();
+      if (e->kind() == BaseKind::kCollection && options_.replicated && !counts) {
+        const bool told = seen.covers(e->stamp());
+        flush_entry(s, i, seen);
+        if (!told) emit_entry(s, i, id);
+        ++i;
+      } else if (!e->exists() && e->kind() != BaseKind::kCollection) {
+        const bool told = seen.covers(e->stamp()) && !counts;
         if (options_.replicated && !told) emit_entry(s, i, id);
         ++i;
-      } else if (options_.replicated && !e->view(parts).contributions.empty()) {
+      } else if (options_.replicated && counts) {
         // A counter is reset key by key: only its contributions say what was observed.
         const std::string key(e->key());
         const KeyRef ref{key, e->db(), id, hash_key(e->db(), key)};

@@ -30,9 +30,11 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "crdt/delta.h"
+#include "crdt/elements_delta.h"
 #include "crdt/entry.h"
 #include "crdt/table.h"
 
@@ -47,7 +49,7 @@ struct KeyRef {
 };
 KeyRef make_ref(DbId db, std::string_view key);
 
-inline constexpr uint8_t kSlotVersion = 5;  // of encode_slot()
+inline constexpr uint8_t kSlotVersion = 6;  // of encode_slot()
 
 // The slots of a shard: [first, last].
 struct SlotRange {
@@ -149,6 +151,7 @@ class Store {
   // Requires a visible key. A deadline that has passed deletes.
   void set_deadline(const KeyRef& ref, Millis deadline);
   void flush(DbId db);  // kEveryDb: all
+  // Collections are written by a CollectionEdit (collection_edit.h).
   // The stamp of the last local write, 0 if none: what WAITREGIONS waits for.
   Stamp last_write() const { return last_write_; }
 
@@ -163,6 +166,9 @@ class Store {
   // Rests while the gap of a region is open, for what that region wrote: what it has lost may come
   // back.
   size_t collect_step(size_t budget);
+  // Frees so many elements of collections that are gone. Until it has, they count as memory.
+  void release_step(size_t budget);
+  bool needs_release() const { return !released_.empty(); }
   size_t memory_bytes() const { return memory_bytes_; }
   AccessPolicy& access_policy() { return access_policy_; }
 
@@ -302,6 +308,8 @@ class Store {
   Stamp incarnation() const { return incarnation_; }
 
  private:
+  friend class CollectionEdit;
+
   struct FlushMark {
     Stamp stamp;
     DbId db = kEveryDb;
@@ -391,6 +399,44 @@ class Store {
                       int64_t& result);
   AddResult add_total(const KeyRef& ref, const Total& amount, std::string& result);
 
+  // Collections (store_collections.cpp).
+  Collection& collection_of(Slot& s, const KeyRef& ref, CollectionType type);
+  Collection* find_collection(Slot& s, const KeyRef& ref, CollectionType type) const;
+  Collection* prune(Slot& s, Entry& entry);
+  void release(Collection* collection);
+  void release_all(Entry& entry);
+  void open_collection(Slot& s, const KeyRef& ref, CollectionType type, Stamp& stamp);
+  void clear_collections(Slot& s, const KeyRef& ref);
+  void clear_collection(Slot& s, const KeyRef& ref, Collection& c);
+  void clear_elements(SlotId id, Collection& c, const VersionVector& seen);
+  void clear_flushed(Slot& s, SlotId id, Entry& e, const VersionVector& seen);
+  void clear_seen(SlotId id, Collection& c, const VersionVector& seen, Stamp upto);
+  void flush_collections(Slot& s, uint32_t index, SlotId id, const VersionVector& seen);
+  bool told_by(const Collection& c, const VersionVector& seen) const;
+  bool passed(SlotId id, Stamp dot, Stamp upto) const;
+  void removed(SlotId id, Collection& c, std::string_view name, Stamp dot, Stamp upto);
+  bool is_dead(const Slot& s, DbId db, const Collection& c, std::string_view name, Stamp dot) const;
+  void apply_elements(Slot& s, const KeyRef& ref, const Delta& d);
+  void apply_creation(Slot& s, const KeyRef& ref, const Delta& d, CollectionType type);
+  void apply_change(Slot& s, const KeyRef& ref, const Delta& d, Collection& c,
+                    ElementChange& change);
+  void apply_put(Slot& s, const KeyRef& ref, const Delta& d, Collection& c,
+                 const ElementChange& change);
+  void join_collection(Slot& s, const KeyRef& ref, Collection& theirs, const VersionVector& context,
+                       const VersionVector& mine, bool complete);
+  void leave_collections(Slot& s, SlotId id, const std::unordered_set<uint64_t>& joined,
+                         const VersionVector& context);
+  void load_collection(Slot& s, const KeyRef& ref, std::unique_ptr<Collection> collection);
+  bool remove_absent_dots(SlotId id, Collection& c, std::string_view name, KeyState& state,
+                          const StateView& theirs, const VersionVector& context);
+  void stamp_collection_anew(const KeyRef& ref, Collection& c, Stamp since);
+  bool cleans_up(const Entry& e) const;
+  void delete_expired(Slot& s, uint32_t index);
+  void clear_losers(Slot& s, SlotId id, Entry& e);
+  bool collect_elements(Slot& s, Collection& c);
+  bool collect_collections(Slot& s, SlotId id, Entry& e);
+  void emit_elements(const KeyRef& ref, Stamp stamp);
+
   // Merging.
   struct Decoded {
     Delta delta;
@@ -408,6 +454,7 @@ class Store {
   bool apply_increment(Slot& s, const KeyRef& ref, const Delta& delta);
   void apply_ttl(Slot& s, const KeyRef& ref, const Delta& delta);
   void apply_flush(Slot& s, const FlushMark& mark);
+  void flush_entry(Slot& s, uint32_t index, const VersionVector& seen);
   void bury(Slot& s, uint32_t index, SlotId id);
   void emit_entry(Slot& s, uint32_t index, SlotId id);
   void stamp_anew(Slot& s, uint32_t index, SlotId id, Stamp since);
@@ -446,6 +493,7 @@ class Store {
     if (base && base <= gaps_until_) note_gone(s, base, Gone::kTakenAway);
   }
   void note_gone(Slot& s, const StateView& before, const StateView& after, Gone how);
+  void note_collection_gone(Slot& s, const Collection& c);
   bool evictable(const Entry& entry, EvictionPool pool) const;
   void evict_at(Slot& s, uint32_t index);
 
@@ -483,6 +531,8 @@ class Store {
   StoreStats stats_;
   std::function<void(Conflict&&)> conflict_sink_;
   LossSink loss_sink_;
+  std::vector<Collection*> released_;  // behind no key any more; owned
+  ElementsWriter elements_;
   Canary canary_;
   uint64_t random_ = 0x2545f4914f6cdd1d;
   KeyState scratch_state_;

@@ -23,6 +23,8 @@ void delete_flushed(KeyState& state, const VersionVector& seen) {
     c.seen_total = c.total;
     c.closed = true;
   }
+  // One of a collection, or counter, would hold for whatever survives there.
+  std::erase_if(state.ttl, [&](const TtlMark& m) { return m.counter && seen.covers(m.stamp); });
 }
 
 }  // namespace
@@ -361,6 +363,9 @@ void Store::apply_delta(const Delta& d, const KeyRef& ref) {
     case DeltaKind::kDelete:
       apply_base(s, ref, d);
       break;
+    case DeltaKind::kElements:
+      apply_elements(s, ref, d);
+      break;
     case DeltaKind::kState: {
       if (apply_increment(s, ref, d)) break;
       Reader in(d.body);
@@ -448,10 +453,13 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Vers
   static const VersionVector kNothing;
   const bool restores = s.evicted && complete && knows_all(sender, ref.slot);
   const VersionVector& own = restores ? kNothing : seen;
-  if (theirs.kind == BaseKind::kValue) {
+  if (theirs.kind == BaseKind::kValue || theirs.kind == BaseKind::kCollection) {
     const FlushMark* mark = flushed(s, ref.db, theirs.base);
     if (mark != nullptr) delete_flushed(theirs, mark->seen);
   }
+  std::erase_if(theirs.ttl, [&](const TtlMark& m) {
+    return m.counter && flushed(s, ref.db, m.stamp) != nullptr;
+  });
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   KeyState mine;
   if (index != Table::kNone) s.table.at(index)->unpack(mine);
@@ -503,6 +511,10 @@ void Store::apply_ttl(Slot& s, const KeyRef& ref, const Delta& d) {
   decode_state(in, theirs);
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   if (index == Table::kNone && s.evicted) return;
+  std::erase_if(theirs.ttl, [&](const TtlMark& m) {
+    return m.counter && flushed(s, ref.db, m.stamp) != nullptr;
+  });
+  if (theirs.ttl.empty()) return;
   const VersionVector own = context(ref.slot);
   KeyState mine;
   if (index != Table::kNone) s.table.at(index)->unpack(mine);
@@ -559,21 +571,29 @@ void Store::apply_flush(Slot& s, const FlushMark& mark) {
   const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
   for (uint32_t i = 0; i < s.table.capacity();) {
     Entry* e = s.table.at(i);
-    const bool hit = e != nullptr && (mark.db == kEveryDb || e->db() == mark.db) &&
-                     e->kind() == BaseKind::kValue && mark.seen.covers(e->stamp());
+    const bool in_db = e != nullptr && (mark.db == kEveryDb || e->db() == mark.db);
+    if (in_db) clear_flushed(s, id, *e, mark.seen);
+    const bool hit =
+        in_db && mark.seen.covers(e->stamp()) &&
+        (e->kind() == BaseKind::kValue || e->kind() == BaseKind::kCollection);
     if (!hit) {
       ++i;
     } else if (e->is_plain()) {
       bury(s, i++, id);
     } else {
-      KeyState mine;
-      e->unpack(mine);
-      delete_flushed(mine, mark.seen);
-      const std::string key(e->key());
-      const KeyRef ref{key, e->db(), 0, hash_key(e->db(), key)};
-      if (put_state(s, ref, i, mine) != nullptr) ++i;
+      flush_entry(s, i, mark.seen);
+      ++i;
     }
   }
+}
+
+void Store::flush_entry(Slot& s, uint32_t index, const VersionVector& seen) {
+  const Entry* e = s.table.at(index);
+  KeyState mine;
+  e->unpack(mine);
+  delete_flushed(mine, seen);
+  const std::string key(e->key());
+  put_state(s, KeyRef{key, e->db(), 0, hash_key(e->db(), key)}, index, mine);
 }
 
 void Store::note_conflict(const KeyRef& ref, const char* rule, Stamp winner, Stamp loser,

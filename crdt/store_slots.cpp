@@ -14,6 +14,13 @@ constexpr uint8_t kEvicted = 0x01;
 constexpr uint8_t kExact = 0x02;
 constexpr uint8_t kObserved = 0x04;
 
+// Of a key that only has a collection, whose base is not here.
+bool is_bottom(const Entry& e) {
+  if (e.kind() != BaseKind::kNone || !e.has(Entry::kIsWide)) return false;
+  const Wide& w = *e.wide();
+  return w.contributions.empty() && w.ttl.empty();
+}
+
 }  // namespace
 
 struct Store::SlotImage {
@@ -21,6 +28,11 @@ struct Store::SlotImage {
     DbId db = 0;
     std::string_view key;
     KeyState state;
+  };
+  struct CollectionItem {
+    DbId db = 0;
+    std::string_view key;
+    std::unique_ptr<Collection> collection;
   };
   SlotId slot = 0;
   std::vector<Stamp> changed;
@@ -30,6 +42,7 @@ struct Store::SlotImage {
   Stamp evicted_birth, evicted_base;
   std::vector<FlushMark> flushes;
   std::vector<Item> items;
+  std::vector<CollectionItem> collections;
 };
 
 void Store::encode_slot(SlotId id, std::string& out) const {
@@ -58,14 +71,32 @@ void Store::encode_slot(SlotId id, std::string& out) const {
       encode_seen(m.seen, out);
     }
   }
-  w.varint(s.table.size());
+  size_t states = 0;
+  size_t collections = 0;
   for (uint32_t i = 0; i < s.table.capacity(); ++i) {
     const Entry* e = s.table.at(i);
     if (e == nullptr) continue;
+    states += is_bottom(*e) ? 0 : 1;
+    for (const Collection* c = e->collections(); c != nullptr; c = c->next()) ++collections;
+  }
+  w.varint(states);
+  for (uint32_t i = 0; i < s.table.capacity(); ++i) {
+    const Entry* e = s.table.at(i);
+    if (e == nullptr || is_bottom(*e)) continue;
     w.u8(e->db());
     w.bytes(e->key());
     InlineParts parts;
     encode_state(e->view(parts), out);
+  }
+  w.varint(collections);
+  for (uint32_t i = 0; collections != 0 && i < s.table.capacity(); ++i) {
+    const Entry* e = s.table.at(i);
+    const Collection* c = e == nullptr ? nullptr : e->collections();
+    for (; c != nullptr; c = c->next()) {
+      w.u8(e->db());
+      w.bytes(e->key());
+      encode_collection(*c, out);
+    }
   }
 }
 
@@ -116,6 +147,17 @@ bool Store::parse_slot(std::string_view bytes, SlotImage& image, std::string* er
     if (slot_of(item.key) != image.slot || item.db == kEveryDb || item.state.is_bottom()) in.fail();
     image.items.push_back(std::move(item));
   }
+  const uint64_t collections = in.varint();
+  if (collections > in.left()) in.fail();
+  for (uint64_t i = 0; i < collections && in.ok(); ++i) {
+    SlotImage::CollectionItem item;
+    item.db = in.u8();
+    item.key = in.bytes();
+    item.collection.reset(decode_collection(in));
+    if (item.collection == nullptr) break;
+    if (slot_of(item.key) != image.slot || item.db == kEveryDb) in.fail();
+    image.collections.push_back(std::move(item));
+  }
   if (in.ok() && in.done() && image.slot < kSlotCount) return true;
   if (error != nullptr) *error = "malformed slot";
   return false;
@@ -130,6 +172,10 @@ bool Store::merge_slot(std::string_view bytes, SlotSource source, std::string* e
   }
   for (const SlotImage::Item& item : image.items) {
     clock_.observe(item.state.newest());
+    if (item.db >= dbs_.size()) dbs_.resize(item.db + 1u);
+  }
+  for (const SlotImage::CollectionItem& item : image.collections) {
+    clock_.observe(item.collection->newest_of_all());
     if (item.db >= dbs_.size()) dbs_.resize(item.db + 1u);
   }
   for (const Stamp stamp : image.changed) clock_.observe(stamp);
@@ -194,6 +240,10 @@ void Store::load_slot(SlotImage& image) {
     const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
     put_state(s, ref, s.table.find(ref.hash, ref.db, ref.key), item.state);
   }
+  for (SlotImage::CollectionItem& item : image.collections) {
+    const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
+    load_collection(s, ref, std::move(item.collection));
+  }
 }
 
 // What the other side had seen of the slot when it encoded it: the slot's own deltas, but for gaps.
@@ -235,6 +285,10 @@ void Store::evict_replaced(Slot& s, const SlotImage& image, const VersionVector&
   for (const SlotImage::Item& item : image.items) {
     if (item.state.base) bases.emplace(hash_key(item.db, item.key), item.state.base);
   }
+  std::unordered_set<uint64_t> collections;
+  for (const SlotImage::CollectionItem& item : image.collections) {
+    collections.insert(hash_key(item.db, item.key));
+  }
   const auto has_later = [&](const Entry& e) {
     const auto it = bases.find(hash_key(e.db(), e.key()));
     return it != bases.end() && it->second >= e.stamp();
@@ -244,7 +298,10 @@ void Store::evict_replaced(Slot& s, const SlotImage& image, const VersionVector&
     const bool replaced =
         e != nullptr && e->kind() == BaseKind::kValue && e->stamp() <= image.evicted_base &&
         (image.observed.covers(e->stamp()) || context.covers(e->stamp())) && !has_later(*e);
-    if (replaced) {
+    const bool lost = e != nullptr && e->collections() != nullptr &&
+                      !collections.contains(hash_key(e->db(), e->key())) &&
+                      e->collections()->newest_of_all() <= image.evicted_base;
+    if (replaced || lost) {
       evict_at(s, i);
     } else {
       ++i;
@@ -302,6 +359,13 @@ void Store::join_slot(SlotImage& image, SlotSource source) {
     }
     join_entry(s, ref, item.state, context, mine, !image.evicted);
   }
+  std::unordered_set<uint64_t> joined;  // by key and type
+  for (SlotImage::CollectionItem& item : image.collections) {
+    const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
+    joined.insert(ref.hash + static_cast<uint64_t>(item.collection->type()));
+    join_collection(s, ref, *item.collection, context, mine, !image.evicted);
+  }
+  leave_collections(s, image.slot, joined, context);
   // What we have and they lack, although they had seen it, was removed there.
   for (uint32_t i = 0; i < s.table.capacity();) {
     Entry* e = s.table.at(i);
@@ -340,6 +404,13 @@ uint64_t Store::slot_digest(SlotId id, Millis at) const {
     }
     const Entry* e = s.table.at(i);
     if (e == nullptr || !e->exists() || e->deadline() <= at) continue;
+    if (const Collection* c = e->collection()) {
+      KeyState whole;
+      whole.kind = BaseKind::kValue;
+      whole.value = std::to_string(static_cast<int>(c->type())) + std::to_string(c->digest());
+      sum += digest(e->db(), e->key(), whole) + static_cast<uint64_t>(e->deadline());
+      continue;
+    }
     InlineParts parts;
     sum += digest(e->db(), e->key(), e->view(parts));
   }

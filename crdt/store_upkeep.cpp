@@ -148,6 +148,12 @@ namespace {
 // back from where it still is, on top of whatever is written after the entry has gone.
 bool settled(const Entry& e, const Stability& stable) {
   if (e.stamp() && !stable.covers(e.stamp())) return false;
+  for (const Collection* c = e.collections(); c != nullptr; c = c->next()) {
+    if (c->guards() != nullptr) return false;
+    for (const Stamp newest : c->newest()) {
+      if (!stable.covers(newest)) return false;
+    }
+  }
   InlineParts parts;
   const StateView state = e.view(parts);
   for (const Contribution& c : state.contributions) {
@@ -195,20 +201,51 @@ void Store::note_gone(Slot& s, const StateView& before, const StateView& after, 
   }
 }
 
+void Store::note_collection_gone(Slot& s, const Collection& c) {
+  if (!gaps_until_) return;
+  c.for_each_entry([&](const Entry& e) {
+    InlineParts parts;
+    note_gone(s, e.view(parts), {}, Gone::kCollected);
+    for_each_dot(e.view(parts), [&](Stamp dot) { note_gone(s, dot, Gone::kCollected); });
+  });
+}
+
 void Store::erase_collected(Slot& s, uint32_t index) {
+  for (const Collection* c = s.table.at(index)->collections(); c != nullptr; c = c->next()) {
+    note_collection_gone(s, *c);
+  }
   InlineParts parts;
   note_gone(s, s.table.at(index)->view(parts), {}, Gone::kCollected);
   touch_dirty(s);
   erase_at(s, index);
 }
 
+// Elements that one region has let go and another has not would show there again under a new base.
+// So one region deletes them for all. (Until then, and for readers, the deadline is enough.)
+void Store::delete_expired(Slot& s, uint32_t index) {
+  const Entry* e = s.table.at(index);
+  if (!cleans_up(*e)) return;
+  const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
+  const std::string key(e->key());
+  write_through_state({key, e->db(), id, hash_key(e->db(), key)}, {}, kNoDeadline,
+                      BaseKind::kDeleted);
+}
+
 // Returns true when the entry went and another may stand in its cell.
 bool Store::collect_entry(Slot& s, uint32_t index) {
   Entry* e = s.table.at(index);
+  if (e->collections() != nullptr) {
+    const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
+    if (collect_collections(s, id, *e)) touch_dirty(s);
+  }
   if (e->has(Entry::kHidden)) {
     // No region can still prolong it: to all of them it has expired.
     const Millis deadline = e->deadline();
     if (deadline <= now_ && settled(*e, firm_) && firm_.wall > deadline + options_.max_clock_skew) {
+      if (e->collections() != nullptr) {
+        delete_expired(s, index);
+        return false;
+      }
       erase_collected(s, index);
       return true;
     }
@@ -225,7 +262,7 @@ bool Store::collect_entry(Slot& s, uint32_t index) {
   KeyState& state = scratch_state_;
   e->unpack(state);
   const bool changed = collect(state, firm_);
-  if (collectable(state, firm_)) {
+  if (collectable(state, firm_) && e->collections() == nullptr) {
     erase_collected(s, index);
     return true;
   }
@@ -300,6 +337,9 @@ void Store::evict_at(Slot& s, uint32_t index) {
     s.evicted_birth = std::max(s.evicted_birth, c.birth);
   }
   s.evicted_base = std::max(s.evicted_base, e->stamp());
+  for (const Collection* c = e->collections(); c != nullptr; c = c->next()) {
+    s.evicted_base = std::max(s.evicted_base, c->newest_of_all());
+  }
   s.evicted = true;
   touch_dirty(s);
   erase_at(s, index);

@@ -33,6 +33,12 @@ class Table {
   ~Table() { std::free(cells_); }
   Table(const Table&) = delete;
   Table& operator=(const Table&) = delete;
+  Table& operator=(Table&& o) noexcept {
+    std::swap(cells_, o.cells_);
+    std::swap(capacity_, o.capacity_);
+    std::swap(used_, o.used_);
+    return *this;
+  }
   Table(Table&& o) noexcept
       : cells_(std::exchange(o.cells_, nullptr)),
         capacity_(std::exchange(o.capacity_, 0)),

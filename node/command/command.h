@@ -53,6 +53,11 @@ enum Category : uint32_t {
   kCatConnection = 1u << 2,
   kCatTransaction = 1u << 3,
   kCatDangerous = 1u << 4,
+  kCatHash = 1u << 6,
+  kCatSet = 1u << 7,
+  kCatSortedSet = 1u << 8,
+  kCatList = 1u << 9,
+  kCatBlocking = 1u << 10,
   kCatGeo = 1u << 5,     // Redis' geospatial indexes, not the GEO command
   kCatAdmin = 1u << 31,  // without the flag: ROLE, LASTSAVE
 };
@@ -175,6 +180,10 @@ class Keyspace {
 enum class EventClass : char {
   kGeneric = 'g',
   kString = '$',
+  kHash = 'h',
+  kSet = 's',
+  kSortedSet = 'z',
+  kList = 'l',
   kExpired = 'x',
   kEvicted = 'e',
   kNew = 'n',

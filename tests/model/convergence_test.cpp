@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 
+#include "crdt/collection_edit.h"
 #include "crdt/store.h"
 #include "tests/seed.h"
 
@@ -53,6 +55,7 @@ struct Mix {
   bool slots = true;     // slot merges at any time
   bool coalesce = true;  // several batches at once
   bool flush = true;
+  bool collections = false;
 };
 
 class Cluster {
@@ -150,6 +153,9 @@ class Cluster {
 
   void expect_nothing_left() {
     for (const Node& n : nodes_) {
+      for (const std::string& key : key_names()) {
+        ASSERT_EQ(answer(*n.store, key), "(nil)") << key << " in region " << int{n.id()};
+      }
       ASSERT_EQ(n.store->visible_keys(0), 0u);
       ASSERT_EQ(n.store->tombstones(), 0u);
       ASSERT_EQ(n.store->guarded(), 0u);
@@ -162,7 +168,33 @@ class Cluster {
   static std::string answer(const Store& store, const std::string& key) {
     const Entry* e = store.peek(make_ref(0, key));
     if (e == nullptr) return "(nil)";
-    return std::string(store.value(*e)) + " until " + std::to_string(store.deadline(*e));
+    const std::string until = " until " + std::to_string(store.deadline(*e));
+    if (e->collection() != nullptr) return elements(*e->collection()) + until;
+    return std::string(store.value(*e)) + until;
+  }
+
+  static std::string elements(const Collection& c) {
+    std::string out = "type " + std::to_string(static_cast<int>(c.type())) + ":";
+    std::vector<std::string> all;
+    c.for_each([&](const Entry& e) {
+      if (c.type() == CollectionType::kList) return;
+      all.push_back(" " + std::string(e.key()) + "=" +
+                    (c.type() == CollectionType::kSortedSet ? std::to_string(score_of(e))
+                                                            : std::string(c.value(e))));
+    });
+    std::sort(all.begin(), all.end());
+    if (c.type() == CollectionType::kList) {
+      for (auto at = c.by_position().first(); at; at.next()) {
+        all.push_back(" " + std::string(c.value(**at)));
+      }
+      EXPECT_EQ(c.by_position().size(), c.size());
+    }
+    if (c.type() == CollectionType::kSortedSet) {
+      EXPECT_EQ(c.by_score().size(), c.size());
+    }
+    EXPECT_EQ(all.size(), c.size());
+    for (const std::string& element : all) out += element;
+    return out;
   }
 
   void deliver_all(Node& to, Node& from) {
@@ -183,7 +215,14 @@ class Cluster {
     const KeyRef ref = make_ref(0, key);
     int64_t sum = 0;
     std::string text;
-    switch (random_.below(12)) {
+    const Entry* entry = s.peek(ref);
+    const Collection* c = entry == nullptr ? nullptr : entry->collection();
+    if (mix_.collections && (c != nullptr || entry == nullptr) && !random_.one_in(5)) {
+      return write_collection(s, ref, c);
+    }
+    const uint64_t what = random_.below(12);
+    if (c != nullptr && what >= 6 && what != 7) return;  // counts on a string only
+    switch (what) {
       case 0:
         return s.set(ref, std::to_string(random_.between(-99, 99)), kNoDeadline);
       case 1:
@@ -211,6 +250,85 @@ class Cluster {
         s.add(ref, random_.between(-9, 9), sum);
     }
   }
+  // As one command does, of one to three elements.
+  void write_collection(Store& s, const KeyRef& ref, const Collection* c) {
+    auto type = static_cast<CollectionType>(1 + random_.below(kCollectionTypes));
+    if (c != nullptr) type = c->type();
+    CollectionEdit edit(s, ref, type);
+    std::set<std::string> written;
+    for (uint64_t n = 1 + random_.below(3); n > 0; --n) {
+      const std::string name = "e" + std::to_string(random_.below(5));
+      if (!written.insert(name).second) continue;
+      switch (type) {
+        case CollectionType::kSet:
+          random_.one_in(2) ? edit.put(name, {}) : edit.remove(name);
+          break;
+        case CollectionType::kList:
+          write_list(edit);
+          break;
+        case CollectionType::kHash:
+          write_field(edit, name);
+          break;
+        default:
+          write_member(edit, name);
+      }
+    }
+  }
+  void write_field(CollectionEdit& edit, const std::string& name) {
+    int64_t sum = 0;
+    std::string text;
+    switch (random_.below(6)) {
+      case 0:
+      case 1:
+        edit.remove(name);
+        return;
+      case 2:
+        edit.add(name, random_.between(-9, 9), sum);
+        return;
+      case 3:
+        edit.add_real(name, 0.25L, text);
+        return;
+      default:
+        edit.put(name, std::to_string(random_.between(-99, 99)));
+    }
+  }
+  void write_member(CollectionEdit& edit, const std::string& name) {
+    double score = 0;
+    switch (random_.below(5)) {
+      case 0:
+        edit.remove(name);
+        return;
+      case 1:
+        edit.add_score(name, static_cast<double>(random_.between(-9, 9)), score);
+        return;
+      case 2:
+        edit.add_score(name, 0.5, score);
+        return;
+      default:
+        edit.put(name, ScoreBytes(static_cast<double>(random_.between(-99, 99))));
+    }
+  }
+  void write_list(CollectionEdit& edit) {
+    const std::string item = std::to_string(random_.below(1000));
+    const Collection* c = edit.collection();
+    const size_t size = c == nullptr ? 0 : c->size();
+    if (size == 0 || random_.one_in(2)) {
+      edit.push(random_.one_in(2) ? Side::kLeft : Side::kRight, item);
+      return;
+    }
+    const size_t at = random_.below(size);
+    const std::string position((*c->by_position().at(at))->key());
+    if (random_.one_in(3)) {
+      const auto next = c->by_position().at(at + 1);
+      const std::string after(next ? (*next)->key() : std::string_view());
+      edit.insert(position, after, item);
+    } else if (random_.one_in(3)) {
+      edit.put(position, item);  // LSET
+    } else {
+      edit.remove(position);
+    }
+  }
+
   Millis soon() { return now_ + random_.between(1, 800); }
 
   Node& other(const Node& n) {
@@ -311,6 +429,7 @@ void converges(Random& random, Mix mix) {
   }
   cluster.delete_everything();
   cluster.settle();
+  cluster.settle();  // what one region then deletes for all goes as well
   cluster.expect_nothing_left();
 }
 
@@ -331,6 +450,29 @@ TEST(Convergence, WithSlotMerges) {
 
 TEST(Convergence, WithFlushes) {
   for_seeds(60, [](uint64_t, Random& random) { converges(random, {}); });
+}
+
+// Hashes, sets, sorted sets and lists beside strings, by the same keys, so that types clash too.
+TEST(Convergence, OfCollections) {
+  for_seeds(60, [](uint64_t, Random& random) {
+    converges(random, {.slots = false, .coalesce = false, .flush = false, .collections = true});
+  });
+}
+
+TEST(Convergence, OfCollectionsInCoalescedBatches) {
+  for_seeds(60, [](uint64_t, Random& random) {
+    converges(random, {.slots = false, .flush = false, .collections = true});
+  });
+}
+
+TEST(Convergence, OfCollectionsWithSlotMerges) {
+  for_seeds(60, [](uint64_t, Random& random) {
+    converges(random, {.flush = false, .collections = true});
+  });
+}
+
+TEST(Convergence, OfCollectionsWithFlushes) {
+  for_seeds(60, [](uint64_t, Random& random) { converges(random, {.collections = true}); });
 }
 
 // Every counter is the sum of all increments, whatever was lost and sent again.

@@ -1,0 +1,244 @@
+#include "crdt/collection.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "crdt/list_position.h"
+
+namespace atl::crdt {
+
+double score_of(const StateView& s) {
+  double base = 0;
+  if (has_dots(s) && s.value.size() == sizeof base) std::memcpy(&base, s.value.data(), sizeof base);
+  long double sum = base;
+  for (const Contribution& c : s.contributions) {
+    if (c.last <= c.seen_last) continue;
+    sum += c.total.is_float ? c.total.real - c.seen_total.real
+                            : static_cast<long double>(c.total.integer) -
+                                  static_cast<long double>(c.seen_total.integer);
+  }
+  const auto score = static_cast<double>(sum);
+  return std::isnan(score) ? 0 : score;
+}
+
+double score_of(const Entry& e) {
+  if (const Wide* w = e.wide()) return w->score;
+  double score = 0;
+  const std::string_view base = e.base_value();
+  if (base.size() == sizeof score) std::memcpy(&score, base.data(), sizeof score);
+  return e.has(Entry::kIsCounter) ? score + static_cast<double>(e.counter_total()) : score;
+}
+
+bool PositionOrder::less(const Entry* a, const Entry* b) {
+  return compare_positions(a->key(), b->key()) < 0;
+}
+
+Collection::Collection(CollectionType type) : type_(type) {
+  if (type == CollectionType::kSortedSet) by_score_ = std::make_unique<ByScore>();
+  if (type == CollectionType::kList) by_position_ = std::make_unique<ByPosition>();
+}
+
+Collection::~Collection() {
+  while (!release(SIZE_MAX)) {
+  }
+}
+
+bool Collection::release(size_t budget) {
+  // The order first: it does not look at what it points to when it goes.
+  constexpr size_t kItemsANode = 32;
+  const size_t nodes = budget == SIZE_MAX ? SIZE_MAX : budget / kItemsANode + 1;
+  if (by_score_ && !by_score_->empty()) return by_score_->release(nodes), false;
+  if (by_position_ && !by_position_->empty()) return by_position_->release(nodes), false;
+  size_t freed = 0;
+  while (freed < budget) {
+    const bool any = table_.release_bucket([&](Entry* e) {
+      Entry::destroy(e);
+      ++freed;
+    });
+    if (!any) return true;
+  }
+  return false;
+}
+
+std::string_view Collection::value(const Entry& e) const {
+  if (e.is_plain()) return e.base_value();
+  InlineParts parts;
+  scratch_ = visible_value(e.view(parts));
+  return scratch_;
+}
+
+const Entry* Collection::random(uint64_t random) const {
+  if (visible_ == 0) return nullptr;
+  for (;;) {
+    const Entry* e = table_.random(random);
+    if (e->exists()) return e;
+    random = random * 6364136223846793005ull + 1442695040888963407ull;
+    random ^= random >> 29;
+  }
+}
+
+size_t Collection::index_bytes() const {
+  size_t n = table_.bytes();
+  if (by_score_) n += sizeof(ByScore) + by_score_->bytes();
+  if (by_position_) n += sizeof(ByPosition) + by_position_->bytes();
+  if (guards_) {
+    n += sizeof(Guards);
+    for (const Parked& p : guards_->parked) n += sizeof p + p.name.size();
+  }
+  return n;
+}
+
+// ---- Changes ----
+
+void Collection::count(const Entry& e, bool add) {
+  const size_t one = add ? 1 : static_cast<size_t>(-1);
+  if (e.exists()) visible_ += one;
+  const Wide* w = e.wide();
+  if (e.has(Entry::kIsCounter) || (w != nullptr && !w->contributions.empty())) counters_ += one;
+  if (e.has_garbage()) guarded_ += static_cast<uint32_t>(one);
+  elements_bytes_ += one * e.alloc_bytes();
+}
+
+void Collection::index(Entry* e) {
+  if (!e->exists()) return;
+  if (by_score_) by_score_->insert(e);
+  if (by_position_) by_position_->insert(e);
+}
+
+void Collection::unindex(Entry* e) {
+  if (!e->exists()) return;
+  if (by_score_) by_score_->erase(e);
+  if (by_position_) by_position_->erase(e);
+}
+
+void Collection::put_entry(uint64_t hash, Entry* old, Entry* fresh) {
+  if (Wide* w = fresh->wide(); w != nullptr && by_score_) {
+    InlineParts parts;
+    w->score = score_of(fresh->view(parts));
+  }
+  if (old == nullptr) {
+    table_.insert(hash, fresh);
+  } else {
+    unindex(old);
+    count(*old, false);
+    table_.replace(hash, old, fresh);
+    Entry::destroy(old);
+  }
+  count(*fresh, true);
+  index(fresh);
+  ++changes_;
+}
+
+void Collection::put_value(uint64_t hash, Entry* old, std::string_view name,
+                           std::string_view value, Stamp dot) {
+  note_stamp(dot);
+  const bool plain = old != nullptr && old->is_plain() && old->kind() == BaseKind::kValue;
+  if (!plain) {
+    put_entry(hash, old, Entry::create_value(0, name, value, dot, kNoDeadline));
+    return;
+  }
+  const bool moves = by_score_ && old->base_value() != value;
+  if (moves) unindex(old);
+  elements_bytes_ -= old->alloc_bytes();
+  if (old->try_assign(value, kNoDeadline)) {
+    old->set_stamp(dot);
+    elements_bytes_ += old->alloc_bytes();
+    if (moves) index(old);
+    ++changes_;
+    return;
+  }
+  elements_bytes_ += old->alloc_bytes();
+  if (moves) index(old);
+  put_entry(hash, old, Entry::create_value(0, name, value, dot, kNoDeadline));
+}
+
+void Collection::put_state(uint64_t hash, Entry* old, std::string_view name,
+                           const KeyState& state) {
+  if (state.is_bottom()) {
+    if (old != nullptr) erase(hash, old);
+    return;
+  }
+  for_each_dot(state, [&](Stamp dot) { note_stamp(dot); });
+  for (const Contribution& c : state.contributions) note_stamp(c.last);
+  put_entry(hash, old, Entry::pack(0, name, state));
+}
+
+void Collection::set_counter(Entry* e, Stamp last, int64_t total) {
+  note_stamp(last);
+  if (by_score_) unindex(e);
+  e->set_counter(last, total);
+  if (by_score_) index(e);
+  ++changes_;
+}
+
+void Collection::erase(uint64_t hash, Entry* old) {
+  unindex(old);
+  count(*old, false);
+  table_.erase(hash, old);
+  Entry::destroy(old);
+  ++changes_;
+}
+
+void Collection::note_stamp(Stamp stamp) {
+  for (Stamp& s : newest_) {
+    if (s.region() != stamp.region()) continue;
+    s = std::max(s, stamp);
+    return;
+  }
+  newest_.push_back(stamp);
+}
+
+Stamp Collection::newest_of_all() const {
+  return newest_.empty() ? Stamp{} : *std::max_element(newest_.begin(), newest_.end());
+}
+
+void Collection::swap_elements(Collection& other) {
+  std::swap(table_, other.table_);
+  std::swap(by_score_, other.by_score_);
+  std::swap(by_position_, other.by_position_);
+  std::swap(newest_, other.newest_);
+  std::swap(visible_, other.visible_);
+  std::swap(counters_, other.counters_);
+  std::swap(elements_bytes_, other.elements_bytes_);
+  std::swap(guarded_, other.guarded_);
+  std::swap(collect_cursor, other.collect_cursor);
+  ++changes_;
+}
+
+// ---- Guards ----
+
+Guards& Collection::with_guards() {
+  if (guards_ == nullptr) guards_ = std::make_unique<Guards>();
+  return *guards_;
+}
+
+bool Collection::is_guarded(std::string_view name, Stamp dot) const {
+  if (guards_ == nullptr) return false;
+  if (guards_->cleared.covers(dot)) return true;
+  return std::any_of(guards_->parked.begin(), guards_->parked.end(),
+                     [&](const Parked& p) { return p.dot == dot && p.name == name; });
+}
+
+void Collection::drop_guards(const std::function<bool(Stamp)>& passed, const VersionVector& own) {
+  if (guards_ == nullptr) return;
+  std::erase_if(guards_->parked, [&](const Parked& p) { return passed(p.dot); });
+  if (guards_->cleared.beyond(own).empty()) guards_->cleared = {};
+  if (guards_->parked.empty() && guards_->cleared.empty()) guards_.reset();
+}
+
+uint64_t Collection::digest() const {
+  uint64_t sum = 0;
+  table_.for_each([&](const Entry* e) {
+    if (!e->exists()) return;
+    InlineParts parts;
+    sum += crdt::digest(static_cast<DbId>(type_), e->key(), e->view(parts));
+  });
+  return sum;
+}
+
+}  // namespace atl::crdt

@@ -1,0 +1,175 @@
+// What a key holds that is a hash, a set, a sorted set or a list: elements by name, and in order.
+//
+//     type         name       value                    order
+//     hash         field      bytes, or a counter
+//     set          member     empty
+//     sorted set   member     8 bytes, the score       score, then member
+//     list         position   the item                 position
+//
+// All four are one observed-remove map (element.h), so there is one delta, one merge and one codec.
+// Two regions that create one key with one type share a collection; where the types differ, the
+// key's base (key_state.h) says which one readers see, and the others wait in `next` until the base
+// is stable.
+//
+// Guards hold what only merging needs: a dot whose removal came before it, a clear (DEL, FLUSHALL)
+// that had seen more than has come here. They go as soon as this region has seen what they are for.
+//
+// *Threads*: its store's. *Owns*: its elements. *Bounds*: elements by memory; guards by what is
+// under way between regions. *Cost*: nothing here is linear in the number of elements, but for
+// for_each(), clear_seen() of a part, and the destructor (see release()).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "crdt/element.h"
+#include "crdt/element_table.h"
+#include "crdt/ranked_tree.h"
+
+namespace atl::crdt {
+
+enum class CollectionType : uint8_t { kHash = 1, kSet = 2, kSortedSet = 3, kList = 4 };
+
+// Of a sorted set's element, everything counted.
+double score_of(const Entry& element);
+double score_of(const StateView& element);
+// A score as the value of a dot.
+struct ScoreBytes {
+  explicit ScoreBytes(double score) { __builtin_memcpy(bytes, &score, sizeof bytes); }
+  operator std::string_view() const { return {bytes, sizeof bytes}; }
+  char bytes[sizeof(double)];
+};
+
+struct ScoreOrder {
+  static bool less(const Entry* a, const Entry* b) {
+    const double x = score_of(*a);
+    const double y = score_of(*b);
+    return x < y || (x == y && a->key() < b->key());
+  }
+};
+struct PositionOrder {
+  static bool less(const Entry* a, const Entry* b);
+};
+
+// A dot that was removed before it came.
+struct Parked {
+  std::string name;
+  Stamp dot;
+  bool operator==(const Parked&) const = default;
+};
+struct Guards {
+  std::vector<Parked> parked;
+  VersionVector cleared;  // whatever was stamped within is gone, when it comes
+};
+
+class Collection {
+ public:
+  using ByScore = RankedTree<Entry*, ScoreOrder>;
+  using ByPosition = RankedTree<Entry*, PositionOrder>;
+
+  explicit Collection(CollectionType type);
+  ~Collection();
+  Collection(const Collection&) = delete;
+  Collection& operator=(const Collection&) = delete;
+
+  CollectionType type() const { return type_; }
+  Collection* next() const { return next_; }  // of another type, behind the same key
+  void set_next(Collection* next) { next_ = next; }
+
+  // ---- Reading: what readers see ----
+  size_t size() const { return visible_; }
+  bool empty() const { return visible_ == 0; }
+  const Entry* find(std::string_view name) const {
+    const Entry* e = lookup(ElementTable::hash(name), name);
+    return e != nullptr && e->exists() ? e : nullptr;
+  }
+  // *Lifetime*: until the element changes, or the next call of value().
+  std::string_view value(const Entry& element) const;
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    table_.for_each([&](const Entry* e) {
+      if (e->exists()) visit(*e);
+    });
+  }
+  template <class Visit>
+  uint64_t scan(uint64_t cursor, size_t count, Visit&& visit) const {
+    return table_.scan(cursor, count, [&](const Entry& e) {
+      if (e.exists()) visit(e);
+    });
+  }
+  const Entry* random(uint64_t random) const;  // null: empty
+  const ByScore& by_score() const { return *by_score_; }  // of a sorted set
+  const ByPosition& by_position() const { return *by_position_; }  // of a list
+
+  // ---- For the store ----
+  size_t bytes() const { return sizeof(Collection) + elements_bytes_ + index_bytes(); }
+  uint32_t changes() const { return changes_; }  // every change that shows makes it another
+  bool has_garbage() const { return guarded_ != 0 || guards_ != nullptr; }
+  // Nothing is here and nothing waits.
+  bool is_bottom() const { return table_.size() == 0 && guards_ == nullptr; }
+  size_t entries() const { return table_.size(); }  // those that readers do not see as well
+  Entry* lookup(uint64_t hash, std::string_view name) const { return table_.find(hash, name); }
+  template <class Visit>
+  void for_each_entry(Visit&& visit) const {
+    table_.for_each([&](const Entry* e) { visit(*e); });
+  }
+  template <class Visit>
+  uint64_t scan_entries(uint64_t cursor, size_t count, Visit&& visit) const {
+    return table_.scan(cursor, count, visit);
+  }
+  // `old`: what lookup() gave. put_value() leaves an element with one dot and nothing else.
+  void put_value(uint64_t hash, Entry* old, std::string_view name, std::string_view value,
+                 Stamp dot);
+  // Bottom: as erase().
+  void put_state(uint64_t hash, Entry* old, std::string_view name, const KeyState& state);
+  void erase(uint64_t hash, Entry* old);
+  void set_counter(Entry* e, Stamp last, int64_t total);  // Requires: it is kIsCounter
+  size_t counters() const { return counters_; }           // elements with contributions
+
+  // Every dot here is at or below these, one a region.
+  const std::vector<Stamp>& newest() const { return newest_; }
+  Stamp newest_of_all() const;
+  void note_stamp(Stamp stamp);
+
+  const Guards* guards() const { return guards_.get(); }
+  Guards& with_guards();
+  bool is_guarded(std::string_view name, Stamp dot) const;
+  void drop_guards(const std::function<bool(Stamp)>& passed, const VersionVector& own);
+  uint64_t collect_cursor = 0;  // where the store's collection goes on
+
+  // Sum over what readers see; as digest() of key_state.h.
+  uint64_t digest() const;
+
+  // All elements against those of the other, which is of the same type; the guards stay.
+  void swap_elements(Collection& other);
+  // Frees up to so many elements, whatever they are. True: nothing is left. For what has been
+  // detached from its key.
+  bool release(size_t budget);
+
+ private:
+  size_t index_bytes() const;
+  void index(Entry* e);
+  void unindex(Entry* e);
+  void put_entry(uint64_t hash, Entry* old, Entry* fresh);
+  void count(const Entry& e, bool add);
+
+  CollectionType type_;
+  Collection* next_ = nullptr;
+  ElementTable table_;
+  std::unique_ptr<ByScore> by_score_;
+  std::unique_ptr<ByPosition> by_position_;
+  std::unique_ptr<Guards> guards_;
+  std::vector<Stamp> newest_;
+  size_t visible_ = 0;
+  size_t counters_ = 0;
+  size_t elements_bytes_ = 0;
+  uint32_t guarded_ = 0;  // elements with something to collect
+  uint32_t changes_ = 0;
+  mutable std::string scratch_;
+};
+
+}  // namespace atl::crdt

@@ -1,0 +1,223 @@
+#include "crdt/collection_edit.h"
+
+#include <cassert>
+#include <cmath>
+
+namespace atl::crdt {
+
+CollectionEdit::CollectionEdit(Store& store, const KeyRef& ref, CollectionType type)
+    : store_(store), slot_(store.slot(ref.slot)), ref_(ref), type_(type) {}
+
+const Collection* CollectionEdit::collection() const {
+  if (open_ != nullptr) return open_;
+  const Entry* e = store_.peek(ref_);
+  const Collection* c = e == nullptr ? nullptr : e->collection();
+  return c != nullptr && c->type() == type_ ? c : nullptr;
+}
+
+Stamp CollectionEdit::stamp() {
+  open();
+  return stamp_;
+}
+
+// The entry is out of all counts while it is open: its memory and what it shows change.
+Collection& CollectionEdit::open() {
+  if (open_ != nullptr) return *open_;
+  const uint32_t index = slot_.table.find(ref_.hash, ref_.db, ref_.key);
+  Entry* e = index == Table::kNone ? nullptr : slot_.table.at(index);
+  const bool ready = e != nullptr && e->kind() == BaseKind::kCollection && store_.visible(*e) &&
+                     e->collection()->type() == type_ && e->collections()->next() == nullptr;
+  if (!ready) {
+    store_.open_collection(slot_, ref_, type_, stamp_);
+  } else {
+    stamp_ = store_.clock_.next(store_.now_);
+    store_.elements_.begin(type_, false, nullptr, stamp_);
+  }
+  entry_ = slot_.table.at(slot_.table.find(ref_.hash, ref_.db, ref_.key));
+  entry_->set_access(store_.access_policy_.touched(entry_->access(), store_.now_,
+                                                   store_.next_random()));
+  store_.count(slot_, *entry_, false);
+  open_ = store_.find_collection(slot_, ref_, type_);
+  assert(open_ != nullptr);
+  return *open_;
+}
+
+void CollectionEdit::finish() {
+  if (open_ == nullptr) return;
+  store_.count(slot_, *entry_, true);
+  open_ = nullptr;
+  store_.emit_elements(ref_, stamp_);
+  if (store_.options_.replicated || entry_->exists()) return;
+  store_.erase_at(slot_, slot_.table.find(ref_.hash, ref_.db, ref_.key));
+}
+
+void CollectionEdit::note_rewrite(const Entry& e) {
+  store_.note_rewrite(e);
+}
+
+// The dots that a write to the element has seen. They are gone from here.
+std::span<const Stamp> CollectionEdit::observe(std::string_view name, const StateView& state) {
+  observed_.clear();
+  for_each_dot(state, [&](Stamp dot) {
+    observed_.push_back(dot);
+    store_.removed(ref_.slot, *open_, name, dot, {});
+  });
+  return observed_;
+}
+
+bool CollectionEdit::put(std::string_view name, std::string_view value) {
+  Collection& c = open();
+  const uint64_t hash = ElementTable::hash(name);
+  Entry* old = c.lookup(hash, name);
+  if (old == nullptr) {
+    c.put_value(hash, nullptr, name, value, stamp_);
+    store_.elements_.put(name, value, {});
+    return true;
+  }
+  const bool fresh = !old->exists();
+  if (old->is_plain() && old->kind() == BaseKind::kValue && !old->has(Entry::kHasDeadline)) {
+    const Stamp seen = old->stamp();
+    const bool again = seen == stamp_;  // twice in one command
+    if (!again) store_.removed(ref_.slot, c, name, seen, {});
+    c.put_value(hash, old, name, value, stamp_);
+    store_.elements_.put(name, value, {&seen, again ? size_t{0} : size_t{1}});
+    return fresh;
+  }
+  KeyState state;
+  old->unpack(state);
+  note_rewrite(*old);
+  const auto observed = observe(name, state);
+  write_element(state, value, stamp_);
+  put_state(hash, old, name, state, observed);
+  return fresh;
+}
+
+void CollectionEdit::put_state(uint64_t hash, Entry* old, std::string_view name,
+                               const KeyState& state, std::span<const Stamp> observed) {
+  open_->put_state(hash, old, name, state);
+  store_.elements_.state(name, state, observed);
+}
+
+bool CollectionEdit::remove(std::string_view name) {
+  const Collection* now = collection();
+  if (now == nullptr || now->find(name) == nullptr) return false;
+  Collection& c = open();
+  const uint64_t hash = ElementTable::hash(name);
+  Entry* old = c.lookup(hash, name);
+  InlineParts parts;
+  const StateView seen = old->view(parts);
+  const auto observed = observe(name, seen);
+  if (seen.contributions.empty() || !store_.options_.replicated) {
+    store_.elements_.remove(name, observed);
+    c.erase(hash, old);
+    return true;
+  }
+  KeyState state;
+  old->unpack(state);
+  remove_element(state, stamp_);
+  put_state(hash, old, name, state, observed);
+  return true;
+}
+
+AddResult CollectionEdit::add_total(std::string_view name, const Total& amount,
+                                    std::string& result) {
+  const uint64_t hash = ElementTable::hash(name);
+  const Collection* now = collection();
+  Entry* old = now == nullptr ? nullptr : now->lookup(hash, name);
+  KeyState state;
+  if (old != nullptr) old->unpack(state);
+  const std::string before = exists(state) ? visible_value(state) : "0";
+  if (amount.is_float) {
+    const auto value = parse_real(before);
+    if (!value) return AddResult::kNotANumber;
+    if (!std::isfinite(*value + amount.real)) return AddResult::kOverflow;
+  } else {
+    const auto value = parse_integer(before);
+    int64_t after = 0;
+    if (!value) return AddResult::kNotANumber;
+    if (__builtin_add_overflow(*value, amount.integer, &after)) return AddResult::kOverflow;
+  }
+  Collection& c = open();
+  old = c.lookup(hash, name);
+  if (old == nullptr) state = {};
+  if (old != nullptr) note_rewrite(*old);
+  crdt::add(state, amount, stamp_,
+            store_.canary_.ignore_incarnation ? Stamp{} : store_.incarnation_);
+  result = visible_value(state);
+  c.put_state(hash, old, name, state);
+  store_.elements_.state(name, state, {});
+  return AddResult::kOk;
+}
+
+AddResult CollectionEdit::add(std::string_view name, int64_t amount, int64_t& result) {
+  Total t;
+  t.integer = amount;
+  std::string text;
+  const AddResult status = add_total(name, t, text);
+  if (status == AddResult::kOk) result = *parse_integer(text);
+  return status;
+}
+
+AddResult CollectionEdit::add_real(std::string_view name, long double amount,
+                                   std::string& result) {
+  Total t;
+  t.is_float = true;
+  t.real = amount;
+  return add_total(name, t, result);
+}
+
+namespace {
+
+// Whether sums of such are exact, and so the same in whatever order they are added.
+bool is_exact(double value) {
+  constexpr double kExactMax = 9007199254740992;  // 2^53
+  return std::fabs(value) < kExactMax && value == std::trunc(value);
+}
+
+}  // namespace
+
+// Redis adds to the score it has, as doubles. What is added here is the difference which that makes,
+// so that one region alone sees the same digits as there.
+AddResult CollectionEdit::add_score(std::string_view name, double amount, double& result) {
+  const uint64_t hash = ElementTable::hash(name);
+  const Collection* now = collection();
+  const Entry* seen = now == nullptr ? nullptr : now->find(name);
+  const double before = seen == nullptr ? 0 : score_of(*seen);
+  result = before + amount;
+  if (std::isnan(result)) return AddResult::kNotANumber;
+  if (!std::isfinite(result) || !std::isfinite(before)) {
+    put(name, ScoreBytes(result));
+    return AddResult::kOk;
+  }
+  Collection& c = open();
+  Entry* old = c.lookup(hash, name);
+  KeyState state;
+  if (old != nullptr) {
+    old->unpack(state);
+    note_rewrite(*old);
+  }
+  Total t;
+  t.is_float = !is_exact(before) || !is_exact(amount) || !is_exact(result);
+  if (t.is_float) {
+    t.real = static_cast<long double>(result) - static_cast<long double>(before);
+  } else {
+    t.integer = static_cast<int64_t>(amount);
+  }
+  crdt::add(state, t, stamp_, store_.canary_.ignore_incarnation ? Stamp{} : store_.incarnation_);
+  c.put_state(hash, old, name, state);
+  store_.elements_.state(name, state, {});
+  return AddResult::kOk;
+}
+
+void CollectionEdit::push(Side side, std::string_view value) {
+  open();
+  put(position_at_end(side, stamp_, pushed_++), value);
+}
+
+void CollectionEdit::insert(std::string_view before, std::string_view after,
+                            std::string_view value) {
+  open();
+  put(position_between(before, after, stamp_, pushed_++), value);
+}
+
+}  // namespace atl::crdt

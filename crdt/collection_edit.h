@@ -1,0 +1,69 @@
+// One command's changes to one collection: one stamp, one delta.
+//
+// The first change opens it: it takes the stamp, and creates the collection where readers see none.
+// What was there and is not seen (an expired one, a loser of another type, what was evicted) is
+// removed first. The delta is written by finish(), which the destructor calls; until then nothing
+// else may be asked of the store.
+//
+// *Threads*: the store's. *Requires*: the key is not visible, or is a collection of this type; an
+// element that is counted (add) is written once only, for what it counts has the edit's stamp.
+#pragma once
+
+#include <array>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "crdt/list_position.h"
+#include "crdt/store.h"
+
+namespace atl::crdt {
+
+class CollectionEdit {
+ public:
+  CollectionEdit(Store& store, const KeyRef& ref, CollectionType type);
+  ~CollectionEdit() { finish(); }
+  CollectionEdit(const CollectionEdit&) = delete;
+  CollectionEdit& operator=(const CollectionEdit&) = delete;
+
+  // What readers see, with the changes so far; null: nothing.
+  const Collection* collection() const;
+  // Of all changes. Opens.
+  Stamp stamp();
+
+  // True: readers did not see the element before. (One that they saw has a new dot all the same: of
+  // this add and a remove elsewhere the add stays.)
+  bool put(std::string_view name, std::string_view value);
+  bool remove(std::string_view name);  // false: readers did not see it
+  AddResult add(std::string_view name, int64_t amount, int64_t& result);
+  AddResult add_real(std::string_view name, long double amount, std::string& result);
+  // Of a member of a sorted set; kNotANumber where infinities cancel out.
+  AddResult add_score(std::string_view name, double amount, double& result);
+  // A list's item, outermost on that side.
+  void push(Side side, std::string_view value);
+  // Between two neighbours, by their positions; empty: an end of the list.
+  void insert(std::string_view before, std::string_view after, std::string_view value);
+
+  void finish();
+
+ private:
+  Collection& open();
+  AddResult add_total(std::string_view name, const Total& amount, std::string& result);
+  void put_state(uint64_t hash, Entry* old, std::string_view name, const KeyState& state,
+                 std::span<const Stamp> observed);
+  std::span<const Stamp> observe(std::string_view name, const StateView& state);
+  void note_rewrite(const Entry& e);
+
+  Store& store_;
+  Store::Slot& slot_;
+  KeyRef ref_;
+  CollectionType type_;
+  Collection* open_ = nullptr;
+  Entry* entry_ = nullptr;  // of the open collection
+  Stamp stamp_;
+  uint32_t pushed_ = 0;
+  std::vector<Stamp> observed_;
+};
+
+}  // namespace atl::crdt

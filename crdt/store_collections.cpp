@@ -1,0 +1,616 @@
+// The store: hashes, sets, sorted sets and lists, as they are written here and merged. The elements
+// themselves are in collection.h and element.h.
+#include <algorithm>
+#include <cassert>
+
+#include "crdt/collection_edit.h"
+#include "crdt/store.h"
+
+namespace atl::crdt {
+
+namespace {
+
+std::string type_byte(CollectionType type) {
+  return std::string(1, static_cast<char>(type));
+}
+
+}  // namespace
+
+// ---- Behind which key ----
+
+Collection* Store::find_collection(Slot& s, const KeyRef& ref, CollectionType type) const {
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  Collection* c = index == Table::kNone ? nullptr : s.table.at(index)->collections();
+  while (c != nullptr && c->type() != type) c = c->next();
+  return c;
+}
+
+// Makes one where there is none, whatever the base says. In order of type, so that all regions take
+// the same one to be first.
+Collection& Store::collection_of(Slot& s, const KeyRef& ref, CollectionType type) {
+  if (Collection* c = find_collection(s, ref, type)) return *c;
+  auto* fresh = new Collection(type);
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  if (index == Table::kNone) {
+    put_entry(s, ref, index, Entry::pack(ref.db, ref.key, {}, fresh));
+    return *fresh;
+  }
+  Entry* e = s.table.at(index);
+  count(s, *e, false);
+  Collection* first = e->take_collections();
+  Collection* before = nullptr;
+  for (Collection* c = first; c != nullptr && c->type() < type; c = c->next()) before = c;
+  if (before == nullptr) {
+    fresh->set_next(first);
+    first = fresh;
+  } else {
+    fresh->set_next(before->next());
+    before->set_next(fresh);
+  }
+  if (e->has(Entry::kIsWide) || e->kind() == BaseKind::kCollection) {
+    e->set_collections(first);
+    count(s, *e, true);
+    return *fresh;
+  }
+  KeyState state;
+  e->unpack(state);
+  count(s, *e, true);
+  put_entry(s, ref, index, Entry::pack(ref.db, ref.key, state, first));
+  return *fresh;
+}
+
+// Lets those go that hold nothing, and returns what is left.
+Collection* Store::prune(Slot& s, Entry& e) {
+  const Collection* c = e.collections();
+  while (c != nullptr && !c->is_bottom()) c = c->next();
+  if (c == nullptr) return e.collections();
+  count(s, e, false);
+  Collection* left = nullptr;
+  Collection* last = nullptr;
+  for (Collection* at = e.take_collections(); at != nullptr;) {
+    Collection* next = at->next();
+    at->set_next(nullptr);
+    if (at->is_bottom()) {
+      delete at;
+    } else {
+      if (last == nullptr) {
+        left = at;
+      } else {
+        last->set_next(at);
+      }
+      last = at;
+    }
+    at = next;
+  }
+  e.set_collections(left);
+  count(s, e, true);
+  return left;
+}
+
+// ---- What is gone is freed in steps ----
+
+void Store::release(Collection* c) {
+  memory_bytes_ += c->bytes();
+  released_.push_back(c);
+}
+
+void Store::release_all(Entry& e) {
+  for (Collection* c = e.take_collections(); c != nullptr;) {
+    Collection* next = c->next();
+    release(c);
+    c = next;
+  }
+}
+
+void Store::release_step(size_t budget) {
+  if (released_.empty()) return;
+  Collection* c = released_.back();
+  memory_bytes_ -= c->bytes();
+  if (c->release(budget)) {
+    released_.pop_back();
+    delete c;
+  } else {
+    memory_bytes_ += c->bytes();
+  }
+}
+
+// ---- Local writes ----
+
+// A collection that readers see begins: under a new base, with nothing of what was there.
+void Store::open_collection(Slot& s, const KeyRef& ref, CollectionType type, Stamp& stamp) {
+  uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  const Entry* e = index == Table::kNone ? nullptr : s.table.at(index);
+  const bool goes_on = e != nullptr && visible(*e);  // seen, but under no base of its own
+  if (e != nullptr && e->collections() != nullptr) {
+    for (Collection* c = e->collections(); c != nullptr;) {
+      Collection* next = c->next();
+      const bool loser = !goes_on || c->type() != type;
+      if (loser && c->entries() != 0) clear_collection(s, ref, *c);
+      c = next;
+    }
+  }
+  // What others still have of it was evicted here.
+  const bool blind = s.evicted && find_collection(s, ref, type) == nullptr;
+  const VersionVector seen = blind ? coverage(ref.slot) : VersionVector{};
+  stamp = clock_.next(now_);
+  index = s.table.find(ref.hash, ref.db, ref.key);
+  KeyState state;
+  if (index != Table::kNone) {
+    s.table.at(index)->unpack(state);
+    note_rewrite(*s.table.at(index));
+  }
+  note_replaced(s, state.base);
+  write_base(state, BaseKind::kCollection, type_byte(type), stamp, kNoDeadline);
+  put_state(s, ref, index, state);
+  collection_of(s, ref, type);
+  // "Created" says what a SET says: that no contribution was there.
+  const bool says_all = state.contributions.empty();
+  if (!says_all) {
+    emit_state(ref, stamp, state);
+    stamp = clock_.next(now_);
+  }
+  elements_.begin(type, says_all, blind ? &seen : nullptr, stamp);
+}
+
+void Store::emit_elements(const KeyRef& ref, Stamp stamp) {
+  const BatchWriter::Head h = head(DeltaKind::kElements, ref, stamp);
+  if (options_.replicated) writer_.body(h, ref.key, elements_.bytes());
+}
+
+void Store::clear_collections(Slot& s, const KeyRef& ref) {
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  if (index == Table::kNone) return;
+  for (Collection* c = s.table.at(index)->collections(); c != nullptr;) {
+    Collection* next = c->next();
+    if (c->entries() != 0) clear_collection(s, ref, *c);
+    c = next;
+  }
+}
+
+// Whether the vector says of every dot that it was seen.
+bool Store::told_by(const Collection& c, const VersionVector& seen) const {
+  return std::all_of(c.newest().begin(), c.newest().end(), [&](Stamp newest) {
+    const Coverage* k = seen.find(newest.region());
+    return k != nullptr && newest <= k->upto && k->gaps.empty();
+  });
+}
+
+// Removes all that is seen here. The vector says it of nearly everything; of counters, and of what
+// lies in a gap, only their names do.
+void Store::clear_collection(Slot& s, const KeyRef& ref, Collection& c) {
+  const VersionVector seen = coverage(ref.slot);
+  const Stamp stamp = clock_.next(now_);
+  elements_.begin(c.type(), false, &seen, stamp);
+  const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
+  Entry* e = s.table.at(index);
+  count(s, *e, false);
+  if (!options_.replicated || (c.counters() == 0 && told_by(c, seen))) {
+    auto* gone = new Collection(c.type());
+    c.swap_elements(*gone);
+    release(gone);
+  } else {
+    std::vector<std::string> names;
+    c.for_each_entry([&](const Entry& element) { names.emplace_back(element.key()); });
+    for (const std::string& name : names) {
+      const uint64_t hash = ElementTable::hash(name);
+      Entry* old = c.lookup(hash, name);
+      KeyState state;
+      old->unpack(state);
+      std::vector<Stamp> untold;
+      for_each_dot(state, [&](Stamp dot) {
+        if (seen.covers(dot)) return;
+        untold.push_back(dot);
+        removed(ref.slot, c, name, dot, {});
+      });
+      remove_element(state, stamp);
+      c.put_state(hash, old, name, state);
+      if (!state.is_bottom()) {
+        elements_.state(name, state, untold);
+      } else if (!untold.empty()) {
+        elements_.remove(name, untold);
+      }
+    }
+  }
+  count(s, *e, true);
+  emit_elements(ref, stamp);
+}
+
+// The flush's vector says it of all that it tells of.
+void Store::flush_collections(Slot& s, uint32_t index, SlotId id, const VersionVector& seen) {
+  Entry* e = s.table.at(index);
+  const std::string key(e->key());
+  const KeyRef ref{key, e->db(), id, hash_key(e->db(), key)};
+  for (Collection* c = e->collections(); c != nullptr;) {
+    Collection* next = c->next();
+    if (options_.replicated && (c->counters() != 0 || !told_by(*c, seen))) {
+      clear_collection(s, ref, *c);
+    } else if (c->entries() != 0) {
+      count(s, *e, false);
+      clear_elements(id, *c, seen);
+      count(s, *e, true);
+    }
+    c = next;
+  }
+}
+
+// ---- What has come, and what is yet to come ----
+
+// Whether the dot, if it comes again, is known to be old. `upto`: all that its region stamped up to
+// there is being merged.
+bool Store::passed(SlotId id, Stamp dot, Stamp upto) const {
+  if (covers(id, dot)) return true;
+  if (dot.region() != upto.region() || dot > upto) return false;
+  return !Coverage::within(coverage_of(id, dot.region()).gaps, dot);
+}
+
+void Store::removed(SlotId id, Collection& c, std::string_view name, Stamp dot, Stamp upto) {
+  if (!options_.replicated || passed(id, dot, upto) || c.is_guarded(name, dot)) return;
+  c.with_guards().parked.push_back({std::string(name), dot});
+}
+
+bool Store::is_dead(const Slot& s, DbId db, const Collection& c, std::string_view name,
+                    Stamp dot) const {
+  return c.is_guarded(name, dot) || flushed(s, db, dot) != nullptr;
+}
+
+// ---- Merging ----
+
+void Store::apply_creation(Slot& s, const KeyRef& ref, const Delta& d, CollectionType type) {
+  const bool dead = flushed(s, ref.db, d.stamp) != nullptr;
+  KeyState theirs;
+  theirs.kind = dead ? BaseKind::kDeleted : BaseKind::kCollection;
+  theirs.base = d.stamp;
+  if (!dead) theirs.value = type_byte(type);
+  if (s.table.find(ref.hash, ref.db, ref.key) == Table::kNone) {
+    put_state(s, ref, Table::kNone, theirs);
+  } else {
+    apply_state(s, ref, theirs, *d.context, context(d.slot));
+  }
+}
+
+void Store::apply_elements(Slot& s, const KeyRef& ref, const Delta& d) {
+  ElementsReader in(d.body, d.stamp);
+  // Of what was evicted a part would come: it stays a miss until it is written anew.
+  if (s.evicted && find_collection(s, ref, in.type()) == nullptr) {
+    if (!in.creates() || d.stamp <= s.evicted_base) {
+      s.evicted_base = std::max(s.evicted_base, d.stamp);
+      return;
+    }
+  }
+  if (in.creates()) apply_creation(s, ref, d, in.type());
+  Collection& c = collection_of(s, ref, in.type());
+  // Not moved by what follows: all of it is in the collection.
+  Entry* e = s.table.at(s.table.find(ref.hash, ref.db, ref.key));
+  count(s, *e, false);
+  if (in.cleared() != nullptr) clear_seen(d.slot, c, *in.cleared(), d.stamp);
+  ElementChange change;
+  while (in.next(change)) apply_change(s, ref, d, c, change);
+  count(s, *e, true);
+}
+
+void Store::apply_change(Slot& s, const KeyRef& ref, const Delta& d, Collection& c,
+                         ElementChange& change) {
+  if (change.op == ElementOp::kPut) return apply_put(s, ref, d, c, change);
+  const uint64_t hash = ElementTable::hash(change.name);
+  Entry* old = c.lookup(hash, change.name);
+  KeyState mine;
+  if (old != nullptr) old->unpack(mine);
+  for (const Stamp dot : change.observed) {
+    remove_dot(mine, dot);
+    removed(d.slot, c, change.name, dot, d.stamp);
+  }
+  if (change.op == ElementOp::kState) {
+    KeyState& theirs = change.state;
+    const auto take = [&](Stamp dot, std::string_view value) {
+      if (is_dead(s, ref.db, c, change.name, dot)) return;
+      const bool known = has_dot(mine, dot) || covers(d.slot, dot);
+      if (known && dot != d.stamp) return;  // it is here, or was removed
+      add_dot(mine, dot, value);
+    };
+    for (const Sibling& sibling : theirs.siblings) take(sibling.stamp, sibling.value);
+    if (has_dots(theirs)) take(theirs.base, theirs.value);
+    merge_counts(mine, theirs, *d.context, context(d.slot));
+  }
+  c.put_state(hash, old, change.name, mine);
+}
+
+// The most frequent change: of an element that nobody else was writing.
+void Store::apply_put(Slot& s, const KeyRef& ref, const Delta& d, Collection& c,
+                      const ElementChange& change) {
+  const uint64_t hash = ElementTable::hash(change.name);
+  Entry* old = c.lookup(hash, change.name);
+  const bool dead = is_dead(s, ref.db, c, change.name, d.stamp);
+  const bool plain = old == nullptr || (old->is_plain() && old->kind() == BaseKind::kValue &&
+                                        !old->has(Entry::kHasDeadline) &&
+                                        change.observed.size() == 1 &&
+                                        change.observed[0] == old->stamp());
+  for (const Stamp dot : change.observed) removed(d.slot, c, change.name, dot, d.stamp);
+  if (plain && !dead) {
+    c.put_value(hash, old, change.name, change.value, d.stamp);
+    return;
+  }
+  KeyState mine;
+  if (old != nullptr) old->unpack(mine);
+  for (const Stamp dot : change.observed) remove_dot(mine, dot);
+  if (has_dots(mine) && !dead && c.type() != CollectionType::kSet && mine.value != change.value) {
+    const bool later = mine.base > d.stamp;
+    note_conflict(ref, c.type() == CollectionType::kHash ? "HSET || HSET" : "ZADD || ZADD",
+                  later ? mine.base : d.stamp, later ? d.stamp : mine.base,
+                  later ? change.value : std::string_view(mine.value));
+  }
+  if (!dead) add_dot(mine, d.stamp, change.value);
+  c.put_state(hash, old, change.name, mine);
+}
+
+void Store::clear_elements(SlotId id, Collection& c, const VersionVector& seen) {
+  if (c.counters() == 0 && told_by(c, seen)) {
+    auto* gone = new Collection(c.type());
+    c.swap_elements(*gone);
+    release(gone);
+    return;
+  }
+  std::vector<std::string> names;
+  c.for_each_entry([&](const Entry& element) { names.emplace_back(element.key()); });
+  for (const std::string& name : names) {
+    const uint64_t hash = ElementTable::hash(name);
+    Entry* old = c.lookup(hash, name);
+    KeyState state;
+    old->unpack(state);
+    std::vector<Stamp> gone;
+    for_each_dot(state, [&](Stamp dot) {
+      if (seen.covers(dot)) gone.push_back(dot);
+    });
+    for (const Stamp dot : gone) {
+      remove_dot(state, dot);
+      removed(id, c, name, dot, {});
+    }
+    if (!gone.empty()) c.put_state(hash, old, name, state);
+  }
+}
+
+// Somebody who had seen this much has removed all of it. What of that has not come here is gone when
+// it does.
+void Store::clear_seen(SlotId id, Collection& c, const VersionVector& seen, Stamp upto) {
+  clear_elements(id, c, seen);
+  VersionVector own = coverage(id);
+  if (upto) own.raise(upto.region(), upto);
+  if (!seen.beyond(own).empty()) c.with_guards().cleared.unite(seen);
+}
+
+// A flush: all types, and nobody need keep it in mind, for the slot does.
+void Store::clear_flushed(Slot& s, SlotId id, Entry& e, const VersionVector& seen) {
+  if (e.collections() == nullptr) return;
+  count(s, e, false);
+  for (Collection* c = e.collections(); c != nullptr; c = c->next()) {
+    clear_elements(id, *c, seen);
+  }
+  count(s, e, true);
+}
+
+// ---- Whole slots ----
+
+// Of what is here, the dots that the other side had seen and has not. What it had seen of this slot
+// is not always what this side then knows to have seen.
+bool Store::remove_absent_dots(SlotId id, Collection& c, std::string_view name, KeyState& state,
+                               const StateView& theirs, const VersionVector& context) {
+  std::vector<Stamp> gone;
+  for_each_dot(state, [&](Stamp dot) {
+    if (context.covers(dot) && !has_dot(theirs, dot)) gone.push_back(dot);
+  });
+  for (const Stamp dot : gone) {
+    remove_dot(state, dot);
+    removed(id, c, name, dot, {});
+  }
+  return !gone.empty();
+}
+
+void Store::join_collection(Slot& s, const KeyRef& ref, Collection& theirs,
+                            const VersionVector& context, const VersionVector& mine,
+                            bool complete) {
+  const bool missing = find_collection(s, ref, theirs.type()) == nullptr;
+  const bool restores = s.evicted && complete && knows_all(context, ref.slot);
+  if (missing && s.evicted && !restores) {
+    s.evicted_base = std::max(s.evicted_base, theirs.newest_of_all());
+    return;
+  }
+  static const VersionVector kNothing;
+  const VersionVector& own = missing && restores ? kNothing : mine;
+  Collection& c = collection_of(s, ref, theirs.type());
+  Entry* e = s.table.at(s.table.find(ref.hash, ref.db, ref.key));
+  count(s, *e, false);
+  if (const Guards* guards = theirs.guards()) {
+    if (!guards->cleared.empty()) clear_seen(ref.slot, c, guards->cleared, {});
+    for (const Parked& p : guards->parked) {
+      const uint64_t hash = ElementTable::hash(p.name);
+      Entry* old = c.lookup(hash, p.name);
+      KeyState state;
+      if (old != nullptr) old->unpack(state);
+      if (remove_dot(state, p.dot)) c.put_state(hash, old, p.name, state);
+      removed(ref.slot, c, p.name, p.dot, {});
+    }
+  }
+  std::vector<std::string> lost;  // what this region wrote, and lost in a crash, comes back
+  theirs.for_each_entry([&](const Entry& entry) {
+    const uint64_t hash = ElementTable::hash(entry.key());
+    Entry* old = c.lookup(hash, entry.key());
+    KeyState state;
+    if (old != nullptr) old->unpack(state);
+    InlineParts parts;
+    const StateView view = entry.view(parts);
+    KeyState other;
+    entry.unpack(other);
+    remove_absent_dots(ref.slot, c, entry.key(), state, view, context);
+    bool came_back = false;
+    const auto take = [&](Stamp dot, std::string_view value) {
+      if (has_dot(state, dot) || own.covers(dot)) return;
+      if (is_dead(s, ref.db, c, entry.key(), dot)) return;
+      came_back |= dot.region() == options_.region;
+      add_dot(state, dot, value);
+    };
+    for (const Sibling& sibling : other.siblings) take(sibling.stamp, sibling.value);
+    if (has_dots(other)) take(other.base, other.value);
+    for (const Contribution& k : other.contributions) {
+      came_back |= k.last.region() == options_.region && !own.covers(k.last);
+    }
+    merge_counts(state, other, context, own);
+    c.put_state(hash, old, entry.key(), state);
+    if (came_back && !state.is_bottom()) lost.emplace_back(entry.key());
+  });
+  std::vector<std::string> absent;
+  c.for_each_entry([&](const Entry& entry) {
+    if (theirs.lookup(ElementTable::hash(entry.key()), entry.key()) == nullptr) {
+      absent.emplace_back(entry.key());
+    }
+  });
+  for (const std::string& name : absent) {
+    const uint64_t hash = ElementTable::hash(name);
+    Entry* old = c.lookup(hash, name);
+    KeyState state;
+    old->unpack(state);
+    bool changed = remove_absent_dots(ref.slot, c, name, state, {}, context);
+    changed |= merge_counts(state, {}, context, {});
+    if (changed) c.put_state(hash, old, name, state);
+  }
+  count(s, *e, true);
+  if (lost.empty() || !options_.replicated) return;
+  const Stamp stamp = clock_.next(now_);
+  elements_.begin(c.type(), false, nullptr, stamp);
+  for (const std::string& name : lost) {
+    InlineParts parts;
+    elements_.state(name, c.lookup(ElementTable::hash(name), name)->view(parts), {});
+  }
+  emit_elements(ref, stamp);
+}
+
+// What is here and not there at all, although it had been seen there, was removed.
+void Store::leave_collections(Slot& s, SlotId id, const std::unordered_set<uint64_t>& joined,
+                              const VersionVector& context) {
+  for (uint32_t i = 0; i < s.table.capacity(); ++i) {
+    const Entry* e = s.table.at(i);
+    if (e == nullptr || e->collections() == nullptr) continue;
+    const std::string key(e->key());
+    const KeyRef ref{key, e->db(), id, hash_key(e->db(), key)};
+    for (const Collection* c = e->collections(); c != nullptr; c = c->next()) {
+      if (joined.contains(ref.hash + static_cast<uint64_t>(c->type()))) continue;
+      Collection nothing(c->type());
+      join_collection(s, ref, nothing, context, {}, true);
+    }
+  }
+}
+
+// Of a slot that is empty so far.
+void Store::load_collection(Slot& s, const KeyRef& ref, std::unique_ptr<Collection> collection) {
+  Collection& c = collection_of(s, ref, collection->type());
+  Entry* e = s.table.at(s.table.find(ref.hash, ref.db, ref.key));
+  count(s, *e, false);
+  c.swap_elements(*collection);
+  if (const Guards* guards = collection->guards()) c.with_guards() = *guards;
+  count(s, *e, true);
+}
+
+// ---- After a crash ----
+
+void Store::stamp_collection_anew(const KeyRef& ref, Collection& c, Stamp since) {
+  const auto later = [&](Stamp stamp) {
+    return stamp.region() == options_.region && stamp > since;
+  };
+  const auto newest = std::any_of(c.newest().begin(), c.newest().end(), later);
+  if (!newest) return;
+  std::vector<std::string> names;
+  c.for_each_entry([&](const Entry& e) {
+    if (e.last_of(options_.region) > since) names.emplace_back(e.key());
+  });
+  Entry* e = slot(ref.slot).table.at(slot(ref.slot).table.find(ref.hash, ref.db, ref.key));
+  count(slot(ref.slot), *e, false);
+  elements_.begin(c.type(), false, nullptr, clock_.last());
+  for (const std::string& name : names) {
+    const uint64_t hash = ElementTable::hash(name);
+    Entry* old = c.lookup(hash, name);
+    KeyState state;
+    old->unpack(state);
+    std::vector<Sibling> dots = std::move(state.siblings);
+    state.siblings.clear();
+    if (has_dots(state)) dots.push_back({state.base, std::move(state.value)});
+    remove_dots(state);
+    for (const Sibling& d : dots) {
+      add_dot(state, later(d.stamp) ? clock_.next(now_) : d.stamp, d.value);
+    }
+    for (Contribution& k : state.contributions) {
+      if (!later(k.birth)) continue;
+      k.birth = k.last = clock_.next(now_);
+      if (k.seen_last) k.seen_last = k.birth;
+    }
+    c.put_state(hash, old, name, state);
+    elements_.state(name, state, {});
+  }
+  count(slot(ref.slot), *e, true);
+  emit_elements(ref, clock_.next(now_));
+}
+
+// ---- Collection of metadata ----
+
+// Whether this is the region that tells the others what became of the key: the base's own, or any
+// if that one is gone.
+bool Store::cleans_up(const Entry& e) const {
+  const std::vector<RegionId>& members = stable_.members;
+  return e.stamp().region() == options_.region ||
+         !std::binary_search(members.begin(), members.end(), e.stamp().region());
+}
+
+// What lost against a base of another type is removed by the region that wrote the base, once
+// everybody has seen that; let go here and there, it would show where it still is when the base is
+// deleted by somebody who has it no more.
+void Store::clear_losers(Slot& s, SlotId id, Entry& e) {
+  if (!firm_.covers(e.stamp()) || !cleans_up(e)) return;
+  const bool is_value = e.kind() == BaseKind::kValue;
+  if (!is_value && e.kind() != BaseKind::kCollection) return;
+  const std::string key(e.key());
+  const KeyRef ref{key, e.db(), id, hash_key(e.db(), key)};
+  for (Collection* c = e.collections(); c != nullptr; c = c->next()) {
+    const bool loser = is_value || c->type() != static_cast<CollectionType>(e.base_value()[0]);
+    if (loser && !c->empty()) clear_collection(s, ref, *c);
+  }
+}
+
+bool Store::collect_elements(Slot& s, Collection& c) {
+  constexpr size_t kStep = 256;  // a bounded part of a large one
+  bool changed = false;
+  std::vector<std::string> names;
+  c.collect_cursor = c.scan_entries(c.collect_cursor, kStep, [&](const Entry& element) {
+    if (element.has_garbage()) names.emplace_back(element.key());
+  });
+  for (const std::string& name : names) {
+    const uint64_t hash = ElementTable::hash(name);
+    Entry* old = c.lookup(hash, name);
+    KeyState state;
+    old->unpack(state);
+    const KeyState before = state;
+    const bool fewer = collect(state, firm_);
+    const bool all = collectable(state, firm_);
+    if (!fewer && !all) continue;
+    if (all) state = {};
+    note_gone(s, before, state, Gone::kCollected);
+    c.put_state(hash, old, name, state);
+    changed = true;
+  }
+  return changed;
+}
+
+// True: something of the entry changed.
+bool Store::collect_collections(Slot& s, SlotId id, Entry& e) {
+  clear_losers(s, id, e);
+  bool changed = false;
+  count(s, e, false);
+  for (Collection* c = e.collections(); c != nullptr; c = c->next()) {
+    if (c->guards() != nullptr) {
+      c->drop_guards([&](Stamp dot) { return covers(id, dot) || firm_.covers(dot); },
+                     coverage(id));
+    }
+    if (c->has_garbage()) changed |= collect_elements(s, *c);
+  }
+  count(s, e, true);
+  prune(s, e);
+  return changed;
+}
+
+}  // namespace atl::crdt

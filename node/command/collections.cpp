@@ -1,0 +1,45 @@
+#include "node/command/collections.h"
+
+namespace atl::command {
+
+std::optional<FoundCollection> find_collection(Context& ctx, std::string_view key,
+                                               crdt::CollectionType type) {
+  const Found found = look_up(ctx, key);
+  const crdt::Collection* c = found ? found.entry->collection() : nullptr;
+  if (found && (c == nullptr || c->type() != type)) {
+    ctx.out.error(kWrongType);
+    return std::nullopt;
+  }
+  return FoundCollection{found.ref, found.store, found.entry, c};
+}
+
+std::optional<FoundCollection> read_collection(Context& ctx, std::string_view key,
+                                               crdt::CollectionType type) {
+  const auto found = find_collection(ctx, key, type);
+  if (found) counted(ctx, Found{found->ref, found->store, found->entry});
+  return found;
+}
+
+EventClass event_class_of(crdt::CollectionType type) {
+  switch (type) {
+    case crdt::CollectionType::kHash:
+      return EventClass::kHash;
+    case crdt::CollectionType::kSet:
+      return EventClass::kSet;
+    case crdt::CollectionType::kSortedSet:
+      return EventClass::kSortedSet;
+    default:
+      return EventClass::kList;
+  }
+}
+
+void notify_changed(Context& ctx, const FoundCollection& before, crdt::CollectionType type,
+                    std::string_view event) {
+  if (ctx.events == nullptr) [[likely]]
+    return;
+  if (!before) ctx.notify(EventClass::kNew, "new", before.ref);
+  ctx.notify(event_class_of(type), event, before.ref);
+  if (before.store.peek(before.ref) == nullptr) ctx.notify(EventClass::kGeneric, "del", before.ref);
+}
+
+}  // namespace atl::command
