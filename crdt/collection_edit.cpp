@@ -123,10 +123,8 @@ AddResult CollectionEdit::add_total(std::string_view name, const Total& amount,
                                     std::string& result) {
   const uint64_t hash = ElementTable::hash(name);
   const Collection* now = collection();
-  Entry* old = now == nullptr ? nullptr : now->lookup(hash, name);
-  KeyState state;
-  if (old != nullptr) old->unpack(state);
-  const std::string before = exists(state) ? visible_value(state) : "0";
+  const Entry* seen = now == nullptr ? nullptr : now->find(name);
+  const std::string before(seen == nullptr ? "0" : now->value(*seen));
   if (amount.is_float) {
     const auto value = parse_real(before);
     if (!value) return AddResult::kNotANumber;
@@ -138,9 +136,12 @@ AddResult CollectionEdit::add_total(std::string_view name, const Total& amount,
     if (__builtin_add_overflow(*value, amount.integer, &after)) return AddResult::kOverflow;
   }
   Collection& c = open();
-  old = c.lookup(hash, name);
-  if (old == nullptr) state = {};
-  if (old != nullptr) note_rewrite(*old);
+  Entry* old = c.lookup(hash, name);  // also what a reader does not see: observed counts
+  KeyState state;
+  if (old != nullptr) {
+    old->unpack(state);
+    note_rewrite(*old);
+  }
   crdt::add(state, amount, stamp_,
             store_.canary_.ignore_incarnation ? Stamp{} : store_.incarnation_);
   result = visible_value(state);

@@ -244,10 +244,10 @@ bool merge_counts(KeyState& state, const KeyState& other, const VersionVector& t
   bool changed = remove_absent(state, other, theirs, Parts::kAll);
   changed |= join_contributions(state, news, Observed::kBoth);
   changed |= join_ttl(state, news);
-  if (!state.contributions.empty() && other.observed > state.observed) {
-    state.observed = other.observed;
-    changed = true;
-  }
+  const Stamp observed =
+      state.contributions.empty() ? Stamp{} : std::max(state.observed, other.observed);
+  changed |= observed != state.observed;
+  state.observed = observed;
   return changed;
 }
 
@@ -285,7 +285,7 @@ bool collect(KeyState& state, const Stability& stable) {
 }
 
 bool collectable(const KeyState& state, const Stability& stable) {
-  if (exists(state)) return false;
+  if (exists(state) || hides_counts(state)) return false;
   if (state.base && !stable.covers(state.base)) return false;
   if (state.observed && !stable.covers(state.observed)) return false;
   for (const Contribution& c : state.contributions) {
@@ -316,6 +316,12 @@ bool exists(const StateView& state) {
   if (state.kind == BaseKind::kCollection) return state.populated;
   if (state.kind == BaseKind::kValue || state.populated) return true;
   return std::any_of(state.contributions.begin(), state.contributions.end(),
+                     [&](const Contribution& c) { return live(state, c); });
+}
+
+bool hides_counts(const StateView& state) {
+  return state.kind == BaseKind::kCollection &&
+         std::any_of(state.contributions.begin(), state.contributions.end(),
                      [&](const Contribution& c) { return live(state, c); });
 }
 

@@ -172,6 +172,8 @@ bool waits(const TtlMark& mark, BaseKind kind, Stamp base);
 Millis deadline_of(const StateView& state);
 // Whether the key holds a value, expiry apart.
 bool exists(const StateView& state);
+// Increments of a string that the creation of a collection had not seen: they lost.
+bool hides_counts(const StateView& state);
 // The value that a reader sees. Requires exists(). `saturated` (may be null) tells that the sum
 // left the range of int64 and was cut.
 std::string visible_value(const StateView& state, bool* saturated = nullptr);

@@ -432,9 +432,9 @@ class Store {
   void stamp_collection_anew(const KeyRef& ref, Collection& c, Stamp since);
   bool cleans_up(const Entry& e) const;
   void delete_expired(Slot& s, uint32_t index);
-  void clear_losers(Slot& s, SlotId id, Entry& e);
+  void clear_losers(Slot& s, SlotId id, Entry*& entry);
   bool collect_elements(Slot& s, Collection& c);
-  bool collect_collections(Slot& s, SlotId id, Entry& e);
+  bool collect_collections(Slot& s, SlotId id, Entry*& entry);
   void emit_elements(const KeyRef& ref, Stamp stamp);
 
   // Merging.

@@ -560,7 +560,8 @@ bool Store::cleans_up(const Entry& e) const {
 // What lost against a base of another type is removed by the region that wrote the base, once
 // everybody has seen that; let go here and there, it would show where it still is when the base is
 // deleted by somebody who has it no more.
-void Store::clear_losers(Slot& s, SlotId id, Entry& e) {
+void Store::clear_losers(Slot& s, SlotId id, Entry*& entry) {
+  Entry& e = *entry;
   if (!firm_.covers(e.stamp()) || !cleans_up(e)) return;
   const bool is_value = e.kind() == BaseKind::kValue;
   if (!is_value && e.kind() != BaseKind::kCollection) return;
@@ -570,6 +571,16 @@ void Store::clear_losers(Slot& s, SlotId id, Entry& e) {
     const bool loser = is_value || c->type() != static_cast<CollectionType>(e.base_value()[0]);
     if (loser && !c->empty()) clear_collection(s, ref, *c);
   }
+  KeyState state;
+  e.unpack(state);
+  if (!hides_counts(state)) return;
+  const Stamp stamp = clock_.next(now_);
+  const Millis deadline = deadline_of(state);
+  const std::string type = state.value;
+  write_base(state, BaseKind::kCollection, type, stamp, kNoDeadline);
+  if (deadline != kNoDeadline) state.ttl.push_back(TtlMark{stamp, deadline, stamp, true});
+  entry = put_state(s, ref, s.table.find(ref.hash, ref.db, ref.key), state);
+  emit_state(ref, stamp, state);
 }
 
 bool Store::collect_elements(Slot& s, Collection& c) {
@@ -597,8 +608,9 @@ bool Store::collect_elements(Slot& s, Collection& c) {
 }
 
 // True: something of the entry changed.
-bool Store::collect_collections(Slot& s, SlotId id, Entry& e) {
-  clear_losers(s, id, e);
+bool Store::collect_collections(Slot& s, SlotId id, Entry*& entry) {
+  clear_losers(s, id, entry);
+  Entry& e = *entry;
   bool changed = false;
   count(s, e, false);
   for (Collection* c = e.collections(); c != nullptr; c = c->next()) {

@@ -234,9 +234,9 @@ void Store::delete_expired(Slot& s, uint32_t index) {
 // Returns true when the entry went and another may stand in its cell.
 bool Store::collect_entry(Slot& s, uint32_t index) {
   Entry* e = s.table.at(index);
-  if (e->collections() != nullptr) {
+  if (e->collections() != nullptr || e->kind() == BaseKind::kCollection) {
     const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
-    if (collect_collections(s, id, *e)) touch_dirty(s);
+    if (collect_collections(s, id, e)) touch_dirty(s);
   }
   if (e->has(Entry::kHidden)) {
     // No region can still prolong it: to all of them it has expired.
