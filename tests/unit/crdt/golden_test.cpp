@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "crdt/delta.h"
+#include "crdt/collection_edit.h"
 #include "crdt/store.h"
 
 namespace atl::crdt {
@@ -89,6 +90,24 @@ TEST(Golden, KeyStateV2) {
   EXPECT_EQ(to_hex(again), to_hex(bytes));
 }
 
+// An element that two regions wrote at once, a member that was counted, one put and one removed, in
+// a collection that is created and cleared.
+std::string rich_change() {
+  VersionVector cleared;
+  cleared.raise(2, at(9, 2));
+  KeyState element = rich_state();
+  element.base_floor = {};
+  element.siblings = {{at(8, 1), "other"}, {at(9, 2), ""}};
+  element.observed = at(40, 2);
+  const Stamp dots[] = {at(7, 1), at(70)};
+  ElementsWriter w;
+  w.begin(CollectionType::kHash, true, &cleared, at(64));
+  w.put("field", "value", {dots, 1});
+  w.remove("gone", dots);
+  w.state("rich", element, {});
+  return std::string(w.bytes());
+}
+
 std::string rich_batch() {
   BatchWriter w(3);
   VersionVector context;
@@ -115,13 +134,14 @@ std::string rich_batch() {
   std::string flush;
   encode_seen(seen, flush);
   w.body({DeltaKind::kFlush, 5, at(63), true, {}, kEveryDb}, "", flush);
+  w.body({DeltaKind::kElements, slot_of("hash"), at(64), true, {}, 0}, "hash", rich_change());
   VersionVector observed = context;
   observed.raise(2, at(-2, 2));
   return w.seal(at(-60), at(64), observed).bytes;
 }
 
-TEST(Golden, BatchV4) {
-  const std::string bytes = golden("batch_v4", rich_batch());
+TEST(Golden, BatchV5) {
+  const std::string bytes = golden("batch_v5", rich_batch());
   std::string error;
   ASSERT_TRUE(BatchReader::validate(bytes, &error)) << error;
   BatchReader reader(bytes);
@@ -148,11 +168,34 @@ TEST(Golden, BatchV4) {
     }
   }
   EXPECT_EQ(kinds, (std::vector<DeltaKind>{DeltaKind::kSet, DeltaKind::kSet, DeltaKind::kDelete,
-                                           DeltaKind::kState, DeltaKind::kTtl, DeltaKind::kFlush}));
+                                           DeltaKind::kState, DeltaKind::kTtl, DeltaKind::kFlush,
+                                           DeltaKind::kElements}));
   EXPECT_EQ(to_hex(again.seal(h.from, h.to, h.observed).bytes), to_hex(bytes));
 }
 
-// A slot with plain values, TTLs, a tombstone, a counter, a flush, and an eviction.
+// One of each type, the last of which has lost against a string, and a guard that waits.
+void add_collections(Store& store) {
+  double score = 0;
+  CollectionEdit(store, make_ref(0, "{g}hash"), CollectionType::kHash).put("field", "value");
+  CollectionEdit(store, make_ref(0, "{g}set"), CollectionType::kSet).put("member", {});
+  CollectionEdit(store, make_ref(0, "{g}zset"), CollectionType::kSortedSet)
+      .add_score("member", 1.5, score);
+  CollectionEdit(store, make_ref(0, "{g}list"), CollectionType::kList).push(Side::kLeft, "item");
+  Store other({.region = 4, .slots = {}});
+  other.set_now(kNow + 10);
+  const KeyRef clash = make_ref(0, "{g}hash");
+  other.set(clash, "string", kNoDeadline);
+  CollectionEdit(other, make_ref(0, "{g}set"), CollectionType::kSet).put("other", {});
+  const std::string first = other.seal().bytes;
+  CollectionEdit(other, make_ref(0, "{g}set"), CollectionType::kSet).remove("other");
+  other.del(make_ref(0, "{g}set"));
+  other.seal();
+  std::string bytes, error;
+  other.encode_slot(clash.slot, bytes);
+  EXPECT_TRUE(store.merge_slot(bytes, Store::SlotSource::kRegion, &error)) << error;
+}
+
+// A slot with plain values, TTLs, a tombstone, a counter, a flush, collections, and an eviction.
 std::string rich_slot() {
   Store store({.region = 3, .slots = {}});
   store.set_now(kNow);
@@ -169,14 +212,15 @@ std::string rich_slot() {
   store.set(make_ref(1, "{g}flushed"), "v", kNoDeadline);
   store.flush(1);
   store.set(make_ref(1, "{g}after"), "w", kNoDeadline);
+  add_collections(store);
   store.seal();
   std::string bytes;
   store.encode_slot(in_slot.slot, bytes);
   return bytes;
 }
 
-TEST(Golden, SlotV5) {
-  const std::string bytes = golden("slot_v5", rich_slot());
+TEST(Golden, SlotV6) {
+  const std::string bytes = golden("slot_v6", rich_slot());
   Store store({.region = 3, .slots = {}});
   store.set_now(kNow);
   std::string error;
@@ -193,6 +237,13 @@ TEST(Golden, SlotV5) {
   EXPECT_EQ(value(0, "{g}evicted"), "(nil)");
   EXPECT_TRUE(store.slot_evicted(make_ref(0, "{g}plain").slot));
   EXPECT_EQ(value(1, "{g}after"), "w");
+  EXPECT_EQ(value(0, "{g}hash"), "string");
+  const auto collection = [&](std::string_view key) {
+    return store.peek(make_ref(0, key))->collection();
+  };
+  EXPECT_NE(collection("{g}set")->find("member"), nullptr);
+  EXPECT_EQ(score_of(*collection("{g}zset")->find("member")), 1.5);
+  EXPECT_EQ((*collection("{g}list")->by_position().first())->base_value(), "item");
   std::string again;
   store.encode_slot(make_ref(0, "{g}plain").slot, again);
   EXPECT_EQ(to_hex(again), to_hex(bytes));
@@ -200,18 +251,18 @@ TEST(Golden, SlotV5) {
 
 // Format 1 said what its sender held stable and not what it had seen; format 2 knew one gap of a
 // region; format 3 of both did not say what the writers of evicted writes had observed, format 4 of
-// a slot only once something was evicted.
+// a slot only once something was evicted; format 4 of a batch, and 5 of a slot, knew strings only.
 TEST(Golden, EarlierFormatsAreRefusedByName) {
   std::string error;
-  for (const std::string version : {"1", "2", "3"}) {
-    EXPECT_FALSE(BatchReader::validate(golden("batch_v" + version, ""), &error));
-    EXPECT_EQ(error, "batch format " + version + ", this program knows 4");
-  }
   for (const std::string version : {"1", "2", "3", "4"}) {
+    EXPECT_FALSE(BatchReader::validate(golden("batch_v" + version, ""), &error));
+    EXPECT_EQ(error, "batch format " + version + ", this program knows 5");
+  }
+  for (const std::string version : {"1", "2", "3", "4", "5"}) {
     Store store({.region = 3, .slots = {}});
     const std::string slot = golden("slot_v" + version, "");
     EXPECT_FALSE(store.merge_slot(slot, Store::SlotSource::kSnapshot, &error));
-    EXPECT_EQ(error, "slot format " + version + ", this program knows 5");
+    EXPECT_EQ(error, "slot format " + version + ", this program knows 6");
   }
 }
 
