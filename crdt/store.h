@@ -165,10 +165,7 @@ class Store {
   bool evict_one(EvictionPool pool, EvictionOrder order, int samples, uint64_t random);
   // Rests while the gap of a region is open, for what that region wrote: what it has lost may come
   // back.
-  size_t collect_step(size_t budget);
-  // Frees so many elements of collections that are gone. Until it has, they count as memory.
-  void release_step(size_t budget);
-  bool needs_release() const { return !released_.empty(); }
+  size_t collect_step(size_t budget);  // also frees collections that are gone, in as many steps
   size_t memory_bytes() const { return memory_bytes_; }
   AccessPolicy& access_policy() { return access_policy_; }
 
@@ -285,7 +282,7 @@ class Store {
   uint64_t pending() const { return pending_; }        // TTL marks that wait for their base
   // Whether collect_step() may have something to do.
   bool needs_collection() const {
-    return garbage_ + tombstones_ != 0 || (ahead_slots_ != 0 && now_ >= ahead_due_);
+    return garbage_ + tombstones_ + released_.size() != 0 || (ahead_slots_ != 0 && now_ >= ahead_due_);
   }
   uint64_t guarded() const { return garbage_; }  // entries with metadata to collect
   StoreStats& stats() { return stats_; }
@@ -403,6 +400,7 @@ class Store {
   Collection& collection_of(Slot& s, const KeyRef& ref, CollectionType type);
   Collection* find_collection(Slot& s, const KeyRef& ref, CollectionType type) const;
   Collection* prune(Slot& s, Entry& entry);
+  void release_step(size_t budget);
   void release(Collection* collection);
   void release_all(Entry& entry);
   void open_collection(Slot& s, const KeyRef& ref, CollectionType type, Stamp& stamp);

@@ -102,6 +102,7 @@ void Store::release_all(Entry& e) {
   }
 }
 
+// Until it has, they count as memory.
 void Store::release_step(size_t budget) {
   if (released_.empty()) return;
   Collection* c = released_.back();

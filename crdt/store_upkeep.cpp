@@ -93,6 +93,7 @@ void Store::set_hidden(Slot& s, Entry& e, bool hidden) {
 
 size_t Store::collect_step(size_t budget) {
   size_t spent = 0;
+  release_step(budget);
   for (size_t n = 0; n < slots_.size() && spent < budget; ++n) {
     Slot& s = slots_[collect_cursor_];
     const bool ahead = (s.repaired() != nullptr || s.observed() != nullptr) && now_ >= ahead_due_;

@@ -19,6 +19,8 @@ std::string_view kind_name(crdt::BaseKind kind) {
       return "deleted";
     case crdt::BaseKind::kValue:
       return "value";
+    case crdt::BaseKind::kCollection:
+      return "collection";
   }
   return "none";
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "scenarios/sim/node.h"
 
@@ -21,7 +22,8 @@ std::vector<Key> make_keys() {
     if (n < kHotKeys) return KeyKind::kTtlString;
     return n % 4 == 0 ? KeyKind::kCounter : KeyKind::kString;
   };
-  for (int i = 0; keys.size() < 160; ++i) {
+  int i = 0;
+  for (; keys.size() < kStringKeys; ++i) {
     const std::string tag = "{" + std::to_string(i) + "}";
     if (!kSlots.contains(crdt::slot_of(tag))) continue;
     for (const char* suffix : {"a", "b"}) {
@@ -32,6 +34,13 @@ std::vector<Key> make_keys() {
       key.db = keys.size() % 7 == 0 ? 1 : 0;
       keys.push_back(key);
     }
+  }
+  for (size_t n = 0; n < kCollectionKeys; ++n) {
+    Key key = keys[(n * 13) % kHotKeys];  // slots that have strings as well
+    key.name += "s" + std::to_string(n);
+    key.kind = KeyKind::kElements;
+    key.type = static_cast<crdt::CollectionType>(1 + n % crdt::kCollectionTypes);
+    keys.push_back(key);
   }
   return keys;
 }
@@ -73,6 +82,25 @@ Seen decode(const Key& key, const std::string* value) {
   number = *integer;
   seen.base = static_cast<uint32_t>(number >> shift);
   seen.increments = static_cast<uint64_t>(number) & ((uint64_t{1} << shift) - 1);
+  return seen;
+}
+
+// Each element carries the number of the operation that added it: in its name, or of a list in its
+// value.
+Seen decode_elements(const Key& key, const crdt::Collection* collection) {
+  Seen seen;
+  if (collection == nullptr) return seen;
+  seen.present = true;
+  seen.foreign = collection->type() != key.type;
+  collection->for_each([&](const crdt::Entry& e) {
+    const std::string text(key.type == crdt::CollectionType::kList ? e.base_value() : e.key());
+    if (text.size() < 2 || text[0] != 'v') {
+      seen.foreign = true;
+      return;
+    }
+    seen.elements.push_back(static_cast<uint32_t>(std::stoul(text.substr(1))));
+  });
+  std::sort(seen.elements.begin(), seen.elements.end());
   return seen;
 }
 
@@ -180,7 +208,7 @@ void History::restarted(RegionId by, Stamp first) {
 // ---- The oracle ----
 
 std::string History::text(const Op& op) {
-  static constexpr const char* kNames[] = {"SET", "DEL", "INCR", "TTL", "FLUSH"};
+  static constexpr const char* kNames[] = {"SET", "DEL", "INCR", "TTL", "FLUSH", "ADD", "REMOVE"};
   std::string out = std::string(kNames[static_cast<size_t>(op.kind)]) + " #" +
                     std::to_string(op.id) + " of region " + std::to_string(op.region) + " at " +
                     std::to_string(op.stamp.ms() % 10'000'000) + "." +
@@ -295,8 +323,59 @@ std::string History::judge_winner(const std::vector<const Op*>& bases, const Op*
   return text(*base) + " is there, although later came " + text(*last);
 }
 
+// Whether the remover had seen that add. `only`: the element was added once, so whoever saw it saw
+// that; else its vector says so, or it cannot be told.
+bool History::removed(const Op& remover, const Op& add, bool only) const {
+  const std::vector<uint32_t>& gone = remover.observed.elements;
+  if (!std::binary_search(gone.begin(), gone.end(), add.element)) return false;
+  return only || (!add.lost_before && !add.stamp_reused && remover.covers.covers(add.stamp));
+}
+
+// An element is there if and only if some add of it was seen by no remove.
+std::string History::judge_elements(size_t key, const Seen& end) const {
+  std::vector<const Op*> removers;
+  std::map<uint32_t, std::vector<const Op*>> adds;
+  for (const uint32_t id : by_key_[key]) {
+    const Op& op = ops_[id];
+    if (op.removes()) removers.push_back(&op);
+    if (op.kind == OpKind::kAdd) adds[op.element].push_back(&op);
+  }
+  for (const uint32_t element : end.elements) {
+    if (!adds.contains(element)) return "has an element that nobody added";
+  }
+  if (profile_.evictions) return {};
+  for (const auto& [element, all] : adds) {
+    const bool only = all.size() == 1;
+    const bool there = std::binary_search(end.elements.begin(), end.elements.end(), element);
+    const auto gone = [&](const Op* add, bool surely) {
+      return std::any_of(removers.begin(), removers.end(), [&](const Op* w) {
+        if (surely && !w->sure()) return false;
+        if (removed(*w, *add, only)) return true;
+        // What had been lost and came back, a remover may have seen where no vector says so.
+        return !surely && add->lost_before &&
+               std::binary_search(w->observed.elements.begin(), w->observed.elements.end(), element);
+      });
+    };
+    if (there) {
+      const bool all_gone = std::all_of(all.begin(), all.end(), [&](const Op* add) {
+        return gone(add, true);
+      });
+      if (all_gone && !profile_.lapses()) return "has an element that is back: " + text(*all[0]);
+      continue;
+    }
+    for (const Op* add : all) {
+      if (!add->sure() || gone(add, false)) continue;
+      if (add->lost_before && (profile_.lapses() || profile_.forgets_regions())) continue;
+      if (profile_.lapses() || profile_.disk_loss_every != 0) continue;
+      return "lost " + text(*add) + " of element " + std::to_string(element);
+    }
+  }
+  return {};
+}
+
 std::string History::judge(size_t key, const Seen& end) const {
   if (end.foreign) return "has a value that nobody wrote";
+  if (all_keys()[key].kind == KeyKind::kElements) return judge_elements(key, end);
   std::vector<const Op*> bases;
   for (const uint32_t id : by_key_[key]) {
     if (ops_[id].is_base()) bases.push_back(&ops_[id]);

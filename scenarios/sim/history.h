@@ -21,21 +21,26 @@
 
 namespace atl::sim {
 
-enum class KeyKind : uint8_t { kCounter, kReal, kString, kTtlCounter, kTtlString };
+enum class KeyKind : uint8_t { kCounter, kReal, kString, kTtlCounter, kTtlString, kElements };
 
 struct Key {
   std::string name;
   crdt::DbId db = 0;
   SlotId slot = 0;
   KeyKind kind{};
+  crdt::CollectionType type{};  // of kElements
   crdt::KeyRef ref() const { return crdt::make_ref(db, name); }
-  bool counts() const { return kind != KeyKind::kString && kind != KeyKind::kTtlString; }
+  bool counts() const {
+    return kind != KeyKind::kString && kind != KeyKind::kTtlString && kind != KeyKind::kElements;
+  }
   bool with_ttl() const { return kind == KeyKind::kTtlCounter || kind == KeyKind::kTtlString; }
 };
 
-// The same for every run: hot keys first.
+// The same for every run: hot keys first, collections last.
 const std::vector<Key>& all_keys();
 inline constexpr size_t kHotKeys = 56;
+inline constexpr size_t kStringKeys = 160;
+inline constexpr size_t kCollectionKeys = 12;
 
 // What a reader saw, decoded.
 struct Seen {
@@ -43,10 +48,12 @@ struct Seen {
   bool foreign = false;     // does not decode: nobody wrote that
   uint32_t base = 0;        // operation number of the SET; 0: none
   uint64_t increments = 0;  // bit n: the n-th increment of the key counts
+  std::vector<uint32_t> elements;  // of kElements: the operations that added them first
 };
 Seen decode(const Key& key, const std::string* value);
+Seen decode_elements(const Key& key, const crdt::Collection* collection);
 
-enum class OpKind : uint8_t { kSet, kDelete, kIncrement, kTtl, kFlush };
+enum class OpKind : uint8_t { kSet, kDelete, kIncrement, kTtl, kFlush, kAdd, kRemove };
 inline constexpr int kIncrementsMax = 44;
 
 struct Op {
@@ -57,6 +64,7 @@ struct Op {
   size_t stream = 0;  // of the shard that wrote it
   Stamp stamp;
   int bit = 0;                 // kIncrement
+  uint32_t element = 0;        // kAdd: the operation that added it first
   Seen observed;               // bases: what was visible before
   uint64_t known = 0;          // bases: increments of the key that the writer knew of, bit by bit
   crdt::VersionVector covers;  // bases: what the writer's store had seen
@@ -75,6 +83,10 @@ struct Op {
   bool held() const;
   bool is_base() const {
     return kind == OpKind::kSet || kind == OpKind::kDelete || kind == OpKind::kFlush;
+  }
+  // Of a collection: `observed.elements` is what it removed.
+  bool removes() const {
+    return kind == OpKind::kDelete || kind == OpKind::kFlush || kind == OpKind::kRemove;
   }
   bool sure() const { return acknowledged && !lost; }
 };
@@ -114,6 +126,8 @@ class History {
   std::string judge(size_t key, const Seen& end) const;
 
  private:
+  std::string judge_elements(size_t key, const Seen& end) const;
+  bool removed(const Op& remover, const Op& add, bool only) const;
   std::string judge_resurrection(const std::vector<const Op*>& bases, const Op* base) const;
   std::string judge_increments(size_t key, const std::vector<const Op*>& bases, const Op* base,
                                uint64_t increments) const;

@@ -75,6 +75,7 @@ Profile profile_of(uint64_t seed) {
   p.ops_per_mille = static_cast<int>(r.between(50, 500));
   p.burst = static_cast<int>(r.between(1, 6));
   p.other_shards = r.one_in(5);
+  p.collections = r.one_in(2);
   return p;
 }
 
@@ -106,6 +107,7 @@ std::string Profile::text() const {
   add("other_shards", static_cast<int>(other_shards));
   add("ttl", static_cast<int>(ttl));
   add("flush", static_cast<int>(flush));
+  add("collections", static_cast<int>(collections));
   add("evict", static_cast<int>(evictions));
   add("log", log_bytes);
   add("backlog", backlog_bytes);

@@ -57,6 +57,7 @@ struct Profile {
   bool other_shards = false;  // a start may have another number of shards than the last one
   bool ttl = true;
   bool flush = true;
+  bool collections = false;
   bool evictions = false;
   size_t log_bytes = 4096;      // own log kept behind a snapshot
   size_t backlog_bytes = 1024;  // batches kept in memory

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <memory>
 
+#include "crdt/collection_edit.h"
 #include "scenarios/sim/history.h"
 #include "scenarios/sim/network.h"
 #include "scenarios/sim/node.h"
@@ -223,7 +224,12 @@ class Simulator {
     const auto writes = 1 + random_.below(static_cast<uint64_t>(profile_.burst));
     for (uint64_t i = 0; i < writes; ++i) {
       const bool hot = random_.below(4) != 0;
-      const size_t key = random_.below(hot ? kHotKeys : all_keys().size());
+      if (profile_.collections && random_.one_in(3)) {
+        const size_t collection = kStringKeys + random_.below(kCollectionKeys);
+        change_elements(node.shard_of(all_keys()[collection].slot), node, collection);
+        continue;
+      }
+      const size_t key = random_.below(hot ? kHotKeys : kStringKeys);
       operate(node.shard_of(all_keys()[key].slot), node, key);
     }
     if (profile_.flush && random_.one_in(150)) flush(node);
@@ -238,6 +244,7 @@ class Simulator {
     const crdt::KeyRef ref = key.ref();
     const crdt::Entry* entry = store.peek(ref);
     if (entry == nullptr) return {};
+    if (key.kind == KeyKind::kElements) return decode_elements(key, entry->collection());
     const std::string value(store.value(*entry));
     return decode(key, &value);
   }
@@ -248,7 +255,7 @@ class Simulator {
     op.key = key;
     op.region = node.region();
     op.stream = History::stream(shard.index(), node.shards().size());
-    if (op.is_base()) {
+    if (op.is_base() || op.removes()) {
       op.observed = look(shard.store(), all_keys()[key]);
       crdt::KeyState state;
       if (all_keys()[key].counts()) {
@@ -271,7 +278,7 @@ class Simulator {
   void trace(const Op& op) const {
     const Key& key = all_keys()[op.key];
     if (!tracing || kTracedKey == nullptr || key.name != kTracedKey) return;
-    static constexpr const char* kNames[] = {"SET", "DEL", "INCR", "TTL", "FLUSH"};
+    static constexpr const char* kNames[] = {"SET", "DEL", "INCR", "TTL", "FLUSH", "ADD", "REMOVE"};
     std::fprintf(stderr, "%6ld  region %d %s #%u bit %d at %ld.%u, saw base #%u increments %lx\n",
                  static_cast<long>(now_), op.region, kNames[static_cast<size_t>(op.kind)], op.id,
                  op.bit, static_cast<long>(op.stamp.ms() % 10'000'000), op.stamp.logical(),
@@ -355,6 +362,70 @@ class Simulator {
         key.counts() ? std::to_string(number << kIncrementsMax) : "v" + std::to_string(number);
     const bool expires = profile_.ttl && key.with_ttl() && random_.one_in(2);
     store.set(ref, value, expires ? deadline(store) : crdt::kNoDeadline);
+    finish(shard, node, std::move(op));
+  }
+
+  // One command on a collection: DEL, a remove of some, an add of a new element or of one that is
+  // there.
+  void change_elements(Shard& shard, Node& node, size_t index) {
+    const Key& key = all_keys()[index];
+    const uint64_t what = random_.below(12);
+    const Seen there = look(shard.store(), key);
+    if (what == 0) {
+      Op op = prepare(shard, node, index, OpKind::kDelete);
+      if (shard.store().del(key.ref())) finish(shard, node, std::move(op));
+      return;
+    }
+    if (what < 4 && !there.elements.empty()) return remove_elements(shard, node, index);
+    Op op = prepare(shard, node, index, OpKind::kAdd);
+    op.element = history_.number();
+    if (what < 6 && !there.elements.empty() && key.type != crdt::CollectionType::kList) {
+      op.element = there.elements[random_.below(there.elements.size())];
+    }
+    const std::string name = "v" + std::to_string(op.element);
+    {
+      crdt::CollectionEdit edit(shard.store(), key.ref(), key.type);
+      if (key.type == crdt::CollectionType::kList) {
+        push(edit, name);
+      } else if (key.type == crdt::CollectionType::kSortedSet) {
+        edit.put(name, crdt::ScoreBytes(static_cast<double>(op.element % 5)));
+      } else {
+        edit.put(name, key.type == crdt::CollectionType::kHash ? name : "");
+      }
+    }
+    finish(shard, node, std::move(op));
+  }
+
+  void push(crdt::CollectionEdit& edit, const std::string& item) {
+    const crdt::Collection* c = edit.collection();
+    if (c == nullptr || random_.below(3) != 0) {
+      return edit.push(random_.one_in(2) ? crdt::Side::kLeft : crdt::Side::kRight, item);
+    }
+    const size_t at = random_.below(c->size());
+    const std::string before((*c->by_position().at(at))->key());
+    const auto next = c->by_position().at(at + 1);
+    const std::string after(next ? (*next)->key() : std::string_view());
+    edit.insert(before, after, item);
+  }
+
+  void remove_elements(Shard& shard, Node& node, size_t index) {
+    const Key& key = all_keys()[index];
+    Op op = prepare(shard, node, index, OpKind::kRemove);
+    std::vector<uint32_t>& removed = op.observed.elements;
+    const size_t keep = random_.below(2) + 1;
+    while (removed.size() > keep) {
+      removed.erase(removed.begin() + static_cast<std::ptrdiff_t>(random_.below(removed.size())));
+    }
+    std::vector<std::string> names;
+    shard.store().peek(key.ref())->collection()->for_each([&](const crdt::Entry& e) {
+      const std::string text(key.type == crdt::CollectionType::kList ? e.base_value() : e.key());
+      const auto id = static_cast<uint32_t>(std::stoul(text.substr(1)));
+      if (std::binary_search(removed.begin(), removed.end(), id)) names.emplace_back(e.key());
+    });
+    {
+      crdt::CollectionEdit edit(shard.store(), key.ref(), key.type);
+      for (const std::string& name : names) edit.remove(name);
+    }
     finish(shard, node, std::move(op));
   }
 
@@ -485,7 +556,9 @@ class Simulator {
                                     [](const crdt::Contribution& c) { return c.fully_seen(); });
       if (seen) return "key " + key.name + " lists observed contributions " + describe(store, key);
       if (!crdt::exists(state)) return "key " + key.name + " is only metadata";
-      if (!state.contributions.empty() || !state.ttl.empty()) ++needed;
+      // Elements that outlived a deletion of the key stand beside it.
+      const bool beside = state.populated && state.kind != crdt::BaseKind::kCollection;
+      if (beside || !state.contributions.empty() || !state.ttl.empty()) ++needed;
     }
     if (store.guarded() <= needed) return {};
     return std::to_string(store.guarded()) + " entries to collect, " + std::to_string(needed) +
@@ -516,6 +589,9 @@ class Simulator {
     const Millis deadline = crdt::deadline_of(state);
     if (deadline <= at) return "nothing";
     std::string out = crdt::visible_value(state);
+    if (key.kind == KeyKind::kElements) {
+      for (const uint32_t element : look(store, key).elements) out += " " + std::to_string(element);
+    }
     if (deadline != crdt::kNoDeadline) out += " until " + std::to_string(deadline);
     return out;
   }

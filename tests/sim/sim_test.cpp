@@ -97,7 +97,9 @@ TEST(Simulation, SeedsThatOnceFailed) {
       1753256500526952, 1753256500533312,
   };
   for (const uint64_t seed : kOnce) {
-    const Outcome outcome = sim::run(seed, sim::profile_of(seed));
+    Profile profile = sim::profile_of(seed);
+    profile.collections = false;  // there were none when these were found
+    const Outcome outcome = sim::run(seed, profile);
     EXPECT_TRUE(outcome.ok) << "ATOLL_SEED=" << seed << " " << outcome.what;
   }
 }
