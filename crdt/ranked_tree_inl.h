@@ -17,7 +17,7 @@ uint32_t RankedTree<Item, Order>::count_passing(const Unit* from, uint32_t n, Pa
     const auto probe = [&](uint32_t eighth) -> const Item& {
       return least_of(from[low + length * eighth / 8]);
     };
-    for (uint32_t k = 1; k <= 7; ++k) prefetch(probe(k));
+    for (uint32_t k = 1; k <= 7; ++k) prefetch_item(probe(k));
     uint32_t passed = 0;
     for (const uint32_t step : {4u, 2u, 1u}) {
       if (passes(probe(passed + step))) passed += step;
@@ -26,7 +26,7 @@ uint32_t RankedTree<Item, Order>::count_passing(const Unit* from, uint32_t n, Pa
     length = length * (passed + 1) / 8 - begin;
     low += begin;
   }
-  for (uint32_t i = 0; i < length; ++i) prefetch(least_of(from[low + i]));
+  for (uint32_t i = 0; i < length; ++i) prefetch_item(least_of(from[low + i]));
   while (length > 0) {
     const uint32_t half = length / 2;
     if (passes(least_of(from[low + half]))) {
@@ -46,7 +46,7 @@ template <class Passes>
 uint32_t RankedTree<Item, Order>::child_passing(const Node* inner, Passes&& passes) {
   const Child* children = units<Child>(inner);
   const uint32_t at = count_passing(children + 1, inner->used - 1u, passes);
-  prefetch(children[at].node);
+  prefetch_node(children[at].node);
   return at;
 }
 

@@ -195,6 +195,30 @@ TEST(RankedTree, FindsBoundsThatNoItemStandsFor) {
   EXPECT_EQ(m.tree.lower_bound([](const uint64_t*) { return false; }).rank(), 0u);
 }
 
+// Items may be wider than a pointer and carry their order, then nothing is fetched for them.
+TEST(RankedTree, HoldsItemsThatCarryTheirOrder) {
+  struct Item {
+    double score;
+    uint64_t name;
+  };
+  struct ByScoreAndName {
+    static bool less(const Item& a, const Item& b) {
+      return a.score != b.score ? a.score < b.score : a.name < b.name;
+    }
+  };
+  RankedTree<Item, ByScoreAndName> tree;
+  for (uint64_t i = 0; i < 10'000; ++i) tree.insert({static_cast<double>(i % 10), i});
+  ASSERT_NO_THROW(tree.check());
+  EXPECT_EQ(tree.rank({3.0, 0}), 3000u);
+  EXPECT_EQ((*tree.at(3001)).name, 13u);
+  EXPECT_EQ(tree.count_below([](const Item& item) { return item.score <= 4.5; }), 5000u);
+  for (uint64_t i = 0; i < 10'000; i += 2)
+    ASSERT_TRUE(tree.erase({static_cast<double>(i % 10), i}));
+  EXPECT_FALSE(tree.erase({2.0, 2}));
+  ASSERT_NO_THROW(tree.check());
+  EXPECT_EQ(tree.rank({3.0, 0}), 1000u);
+}
+
 // A big tree is freed in steps of a bounded number of nodes, when its items are gone already.
 TEST(RankedTree, IsReleasedInStepsWithoutItsItems) {
   for (const size_t budget : {1u, 7u, 100'000u}) {
