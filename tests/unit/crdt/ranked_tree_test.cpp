@@ -182,6 +182,24 @@ TEST(RankedTree, StaysSoundWhenTheEndsMove) {
   });
 }
 
+// A stack at either end, which goes up and down by less than a node again and again while it rises:
+// nodes on an edge may hold little and stand alone under their parent, and still nothing is lost.
+TEST(RankedTree, StaysSoundAsAStackAtEitherEnd) {
+  for (const int64_t way : {+1, -1}) {
+    Mirror m;
+    constexpr uint64_t bottom = 1'000'000;
+    for (uint64_t height = 0; height < 6000; ++height) {
+      const auto number = [&](uint64_t i) { return bottom + static_cast<uint64_t>(way) * i; };
+      m.insert(number(height));
+      if (height % 16 != 15) continue;
+      for (uint64_t i = 0; i < 10; ++i) m.erase(number(height - i));
+      for (uint64_t i = 0; i < 10; ++i) m.insert(number(height - i));
+      ASSERT_NO_THROW(m.tree.check());
+    }
+    m.expect_same();
+  }
+}
+
 // Bounds are found by any monotone question, not only by an item.
 TEST(RankedTree, FindsBoundsThatNoItemStandsFor) {
   Mirror m;
