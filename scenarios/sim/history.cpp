@@ -331,6 +331,11 @@ bool History::removed(const Op& remover, const Op& add, bool only) const {
   return only || (!add.lost_before && !add.stamp_reused && remover.covers.covers(add.stamp));
 }
 
+// Within a gap, and of what was lost and came back, no vector says.
+bool History::may_have_seen(const Op& writer, const Op& add) {
+  return add.lost_before || writer.covers.at(add.region) >= add.stamp;
+}
+
 // An element is there if and only if some add of it was seen by no remove.
 std::string History::judge_elements(size_t key, const Seen& end) const {
   std::vector<const Op*> removers;
@@ -351,20 +356,27 @@ std::string History::judge_elements(size_t key, const Seen& end) const {
       return std::any_of(removers.begin(), removers.end(), [&](const Op* w) {
         if (surely && !w->sure()) return false;
         if (removed(*w, *add, only)) return true;
-        // What had been lost and came back, a remover may have seen where no vector says so.
-        return !surely && add->lost_before &&
+        return !surely && may_have_seen(*w, *add) &&
                std::binary_search(w->observed.elements.begin(), w->observed.elements.end(), element);
+      });
+    };
+    // An add takes the place of those of the element that its writer had seen.
+    const auto replaced = [&](const Op* add, bool surely) {
+      return std::any_of(all.begin(), all.end(), [&](const Op* other) {
+        if (other->stamp <= add->stamp || (surely && !other->sure())) return false;
+        if (other->covers.covers(add->stamp)) return !surely || !add->lost_before;
+        return !surely && may_have_seen(*other, *add);
       });
     };
     if (there) {
       const bool all_gone = std::all_of(all.begin(), all.end(), [&](const Op* add) {
-        return gone(add, true);
+        return gone(add, true) || replaced(add, true);
       });
       if (all_gone && !profile_.lapses()) return "has an element that is back: " + text(*all[0]);
       continue;
     }
     for (const Op* add : all) {
-      if (!add->sure() || gone(add, false)) continue;
+      if (!add->sure() || gone(add, false) || replaced(add, false)) continue;
       if (add->lost_before && (profile_.lapses() || profile_.forgets_regions())) continue;
       if (profile_.lapses() || profile_.disk_loss_every != 0) continue;
       return "lost " + text(*add) + " of element " + std::to_string(element);

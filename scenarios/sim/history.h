@@ -128,6 +128,7 @@ class History {
  private:
   std::string judge_elements(size_t key, const Seen& end) const;
   bool removed(const Op& remover, const Op& add, bool only) const;
+  static bool may_have_seen(const Op& writer, const Op& add);
   std::string judge_resurrection(const std::vector<const Op*>& bases, const Op* base) const;
   std::string judge_increments(size_t key, const std::vector<const Op*>& bases, const Op* base,
                                uint64_t increments) const;

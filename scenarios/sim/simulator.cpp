@@ -240,7 +240,7 @@ class Simulator {
     }
   }
 
-  Seen look(crdt::Store& store, const Key& key) {
+  static Seen look(const crdt::Store& store, const Key& key) {
     const crdt::KeyRef ref = key.ref();
     const crdt::Entry* entry = store.peek(ref);
     if (entry == nullptr) return {};
@@ -262,6 +262,8 @@ class Simulator {
         shard.store().state(all_keys()[key].ref(), state);
         op.known = history_.known(key, op.region, state) | op.observed.increments;
       }
+    }
+    if (op.is_base() || op.removes() || kind == OpKind::kAdd) {
       op.covers = shard.store().coverage(all_keys()[key].slot);
     }
     return op;
@@ -279,10 +281,12 @@ class Simulator {
     const Key& key = all_keys()[op.key];
     if (!tracing || kTracedKey == nullptr || key.name != kTracedKey) return;
     static constexpr const char* kNames[] = {"SET", "DEL", "INCR", "TTL", "FLUSH", "ADD", "REMOVE"};
-    std::fprintf(stderr, "%6ld  region %d %s #%u bit %d at %ld.%u, saw base #%u increments %lx\n",
+    std::fprintf(stderr, "%6ld  region %d %s #%u bit %d at %ld.%u, saw base #%u increments %lx, element %u\n",
                  static_cast<long>(now_), op.region, kNames[static_cast<size_t>(op.kind)], op.id,
                  op.bit, static_cast<long>(op.stamp.ms() % 10'000'000), op.stamp.logical(),
-                 op.observed.base, static_cast<unsigned long>(op.observed.increments));
+                 op.observed.base, static_cast<unsigned long>(op.observed.increments),
+                 op.element);
+    for (const uint32_t id : op.observed.elements) std::fprintf(stderr, "        saw %u\n", id);
   }
 
   // What each region holds of the traced key, whenever that has changed.
@@ -306,6 +310,26 @@ class Simulator {
            std::to_string(stamp.region());
   }
 
+  // The dots of each element, if the key is visible.
+  static std::string elements(const crdt::Store& store, const Key& key) {
+    const crdt::Entry* entry = store.peek(key.ref());
+    const crdt::Collection* c = entry == nullptr ? nullptr : entry->collection();
+    if (c == nullptr) return {};
+    std::string out;
+    c->for_each_entry([&](const crdt::Entry& e) {
+      const bool list = key.type == crdt::CollectionType::kList;
+      out += ", " + std::string(list ? e.base_value() : e.key());
+      crdt::InlineParts parts;
+      crdt::for_each_dot(e.view(parts), [&](Stamp dot) { out += " " + text(dot); });
+    });
+    if (const crdt::Guards* guards = c->guards()) {
+      for (const crdt::Parked& p : guards->parked) {
+        out += ", parked " + p.name + " " + text(p.dot);
+      }
+    }
+    return out;
+  }
+
   static std::string describe(const crdt::Store& store, const Key& key) {
     crdt::KeyState state;
     std::string out;
@@ -324,6 +348,7 @@ class Simulator {
     for (const crdt::TtlMark& m : state.ttl) {
       out += ", ttl " + text(m.stamp) + (m.live ? "" : " cleared") + " on " + text(m.base);
     }
+    out += elements(store, key);
     out += "; slot has";
     for (const Stamp stamp : store.changed(key.slot)) out += " " + text(stamp);
     const crdt::VersionVector coverage = store.coverage(key.slot);
