@@ -202,7 +202,7 @@ TEST(Help, ListsEveryOption) {
   for (const Option& option : options()) {
     const bool shown = option.visibility == Visibility::kShown;
     EXPECT_EQ(help.find("--" + std::string(option.name) +
-                        (option.apply == Apply::kAtRunTime ? " *\n" : "\n")) != std::string::npos,
+                        (option.apply == Apply::kAtStart ? "\n" : " *\n")) != std::string::npos,
               shown)
         << option.name;
     EXPECT_EQ(table.find("| `" + std::string(option.name) + "` |") != std::string::npos, shown);
