@@ -239,12 +239,16 @@ constexpr Option kOptions[] = {
      .standard = "0",
      .apply = Apply::kAtStart,
      .max = 65535,
-     .help = "TCP port for clients that speak TLS; 0 for none. Needs tls-cert-file and tls-key-file; port 0 leaves this one alone. Redis can change it at run time, Atoll cannot."},
+     .help =
+         "TCP port for clients that speak TLS; 0 for none. Needs tls-cert-file and tls-key-file; "
+         "port 0 leaves this one alone. Redis can change it at run time, Atoll cannot."},
     {.section = kTls,
      .name = "tls-cert-file",
      .field = &Settings::tls_cert_file,
      .apply = Apply::kAtEverySet,
-     .help = "PEM file with the certificate that clients are shown, and its chain; relative to dir. CONFIG SET reads the files again for new connections, also under their old names."},
+     .help =
+         "PEM file with the certificate that clients are shown, and its chain; relative to dir. "
+         "CONFIG SET reads the files again for new connections, also under their old names."},
     {.section = kTls,
      .name = "tls-key-file",
      .field = &Settings::tls_key_file,
@@ -260,7 +264,8 @@ constexpr Option kOptions[] = {
      .name = "tls-dh-params-file",
      .field = &Settings::tls_dh_params_file,
      .apply = Apply::kAtEverySet,
-     .help = "PEM file with Diffie-Hellman parameters for old clients; empty: fitting ones are chosen."},
+     .help = "PEM file with Diffie-Hellman parameters for old clients; empty: fitting ones are "
+             "chosen."},
     {.section = kTls,
      .name = "tls-ca-cert-file",
      .field = &Settings::tls_ca_cert_file,
@@ -277,7 +282,8 @@ constexpr Option kOptions[] = {
      .field = number_field<&Settings::tls_auth_clients>(),
      .standard = "yes",
      .values = kTlsAuthClients,
-     .help = "Whether a client must show a certificate of tls-ca-cert-file or tls-ca-cert-dir: always, never, or only a good one if any (optional)."},
+     .help = "Whether a client must show a certificate of tls-ca-cert-file or tls-ca-cert-dir: "
+             "always, never, or only a good one if any (optional)."},
     {.section = kTls,
      .name = "tls-protocols",
      .field = &Settings::tls_protocols,
@@ -286,7 +292,8 @@ constexpr Option kOptions[] = {
     {.section = kTls,
      .name = "tls-ciphers",
      .field = &Settings::tls_ciphers,
-     .help = "Ciphers for TLS 1.2 and older, as OpenSSL's ciphers(1) writes them; empty for its default."},
+     .help = "Ciphers for TLS 1.2 and older, as OpenSSL's ciphers(1) writes them; empty for its "
+             "default."},
     {.section = kTls,
      .name = "tls-ciphersuites",
      .field = &Settings::tls_ciphersuites,

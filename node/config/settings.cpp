@@ -28,8 +28,7 @@ std::optional<Conflict> find_conflict(const Settings& settings) {
                     "region uses"};
   }
   if (settings.tls_port != 0 && settings.tls_port == settings.port) {
-    return Conflict{"tls-port",
-                    "tls-port and port must differ: set port to 0 to serve TLS alone"};
+    return Conflict{"tls-port", "tls-port and port must differ: set port to 0 to serve TLS alone"};
   }
   const bool has_cert = !settings.geo_nats_tls_cert_file.empty();
   if (has_cert != !settings.geo_nats_tls_key_file.empty()) {

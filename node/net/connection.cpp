@@ -312,8 +312,8 @@ ssize_t Connection::receive_sealed(std::span<char> room) {
     touch();  // for replies that could not leave before
   }
   if (!established && count < 0 && tls_->over()) {
-    reactor_.complain("Error accepting a client connection: " + tls_->fault() +
-                      " (addr=" + peer_ + " laddr=" + local_ + ")");
+    reactor_.complain("Error accepting a client connection: " + tls_->fault() + " (addr=" + peer_ +
+                      " laddr=" + local_ + ")");
   }
   errno = error;
   return count;
@@ -321,8 +321,7 @@ ssize_t Connection::receive_sealed(std::span<char> room) {
 
 // A client that is turned away can be told why only when it has shaken hands.
 void Connection::shake_hands_only() {
-  if (tls_ == nullptr || tls_->established() || !readable_ ||
-      close_reason_ != CloseReason::kNone) {
+  if (tls_ == nullptr || tls_->established() || !readable_ || close_reason_ != CloseReason::kNone) {
     return;
   }
   const ssize_t count = receive_sealed({reactor_.scratch_.get(), Reactor::kScratchBytes});

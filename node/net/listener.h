@@ -1,4 +1,5 @@
-// Accepts clients on TCP addresses, with and without TLS, and a Unix socket and deals them out to the threads.
+// Accepts clients on TCP addresses, with and without TLS, and a Unix socket and deals them out to
+// the threads.
 //
 // One thread accepts and hands sockets round-robin to all reactors. The alternative, an acceptor
 // per thread with SO_REUSEPORT, lets the kernel choose by a hash of the addresses: with the few

@@ -70,7 +70,8 @@ struct AcceptedSocket {
   std::string local;
   bool unix_domain = false;
   std::shared_ptr<const TlsContext> tls;  // null: without TLS
-  // A client that is turned away, in words that outlive it; it gets them when it can. Empty: served.
+  // A client that is turned away, in words that outlive it; it gets them when it can. Empty:
+  // served.
   std::string_view refusal;
   ClientGate* gate = nullptr;  // left when the connection is gone; outlives it
 };
@@ -212,7 +213,7 @@ class Reactor {
   SessionFactory factory_;
   std::function<void()> turn_end_;
   std::array<epoll_event, kEventsPerTurn> events_;
-  std::unique_ptr<char[]> scratch_;  // what most requests are read into, hot in the cache
+  std::unique_ptr<char[]> scratch_;         // what most requests are read into, hot in the cache
   std::unique_ptr<char[]> sealed_scratch_;  // from the first TLS connection on
   int handshakes_left_ = kHandshakesPerTurn;
   std::chrono::steady_clock::time_point complained_at_{};

@@ -19,8 +19,9 @@ using Fault = std::optional<TlsFault>;
 
 // A socket that ends without TLS' own farewell is an end like any other: requests say how long they
 // are, so that a cut one is never taken for a whole one.
-constexpr std::uint64_t kAlways = SSL_OP_NO_SSLv3 | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
-                                  SSL_OP_SINGLE_DH_USE | SSL_OP_IGNORE_UNEXPECTED_EOF;
+constexpr std::uint64_t kAlways = SSL_OP_NO_SSLv3 | SSL_OP_NO_COMPRESSION |
+                                  SSL_OP_NO_RENEGOTIATION | SSL_OP_SINGLE_DH_USE |
+                                  SSL_OP_IGNORE_UNEXPECTED_EOF;
 
 // What OpenSSL says of its failure on this thread: the cause, of which others are consequences.
 std::string openssl_reason() {
@@ -58,7 +59,8 @@ int give_passphrase(char* into, int size, int, void* options) {
 
 Fault load_certificate(SSL_CTX* context, const TlsOptions& options) {
   if (options.cert_file.empty()) {
-    return TlsFault{"tls-cert-file", "tls-port needs a certificate: set tls-cert-file to a PEM file"};
+    return TlsFault{"tls-cert-file",
+                    "tls-port needs a certificate: set tls-cert-file to a PEM file"};
   }
   if (auto fault = check_readable("tls-cert-file", options.cert_file)) return fault;
   if (SSL_CTX_use_certificate_chain_file(context, options.cert_file.c_str()) != 1) {
@@ -94,9 +96,10 @@ Fault load_key(SSL_CTX* context, const TlsOptions& options) {
 Fault load_authorities(SSL_CTX* context, const TlsOptions& options) {
   if (options.ca_cert_file.empty() && options.ca_cert_dir.empty()) {
     if (options.client_certificates == ClientCertificates::kNotAsked) return std::nullopt;
-    return TlsFault{"tls-ca-cert-file",
-                    "clients are asked for certificates: set tls-ca-cert-file or tls-ca-cert-dir to "
-                    "those who may sign them, or tls-auth-clients to no"};
+    return TlsFault{
+        "tls-ca-cert-file",
+        "clients are asked for certificates: set tls-ca-cert-file or tls-ca-cert-dir to "
+        "those who may sign them, or tls-auth-clients to no"};
   }
   if (!options.ca_cert_file.empty()) {
     if (auto fault = check_readable("tls-ca-cert-file", options.ca_cert_file)) return fault;
@@ -156,8 +159,7 @@ Fault set_protocols(SSL_CTX* context, const TlsOptions& options) {
   }
   SSL_CTX_set_options(context, kAlways | without);
   if (options.prefer_server_ciphers) SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE);
-  if (!options.ciphers.empty() &&
-      SSL_CTX_set_cipher_list(context, options.ciphers.c_str()) != 1) {
+  if (!options.ciphers.empty() && SSL_CTX_set_cipher_list(context, options.ciphers.c_str()) != 1) {
     return TlsFault{"tls-ciphers", "tls-ciphers: " + openssl_reason()};
   }
   if (!options.ciphersuites.empty() &&
@@ -174,8 +176,8 @@ Fault set_dh_parameters(SSL_CTX* context, const TlsOptions& options) {
   }
   std::FILE* const file = std::fopen(options.dh_params_file.c_str(), "re");
   if (file == nullptr) {
-    return TlsFault{"tls-dh-params-file", of_file("tls-dh-params-file", options.dh_params_file,
-                                                  std::strerror(errno))};
+    return TlsFault{"tls-dh-params-file",
+                    of_file("tls-dh-params-file", options.dh_params_file, std::strerror(errno))};
   }
   BIO* const bio = BIO_new_fp(file, BIO_CLOSE);
   EVP_PKEY* const parameters = PEM_read_bio_Parameters(bio, nullptr);

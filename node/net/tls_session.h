@@ -85,7 +85,7 @@ class TlsSession {
   std::string unsent_;
   std::string fault_;
   bool established_ = false;
-  bool drained_ = false;    // the kernel had no more at the last recv() of this read()
+  bool drained_ = false;  // the kernel had no more at the last recv() of this read()
   bool socket_end_ = false;
   bool ended_ = false;
   bool broken_ = false;

@@ -436,15 +436,13 @@ TEST_F(TlsTest, NamesTheOptionAtFault) {
   };
   const std::vector<Case> cases = {
       {[](TlsOptions& o) { o.cert_file.clear(); }, "tls-cert-file", "set tls-cert-file"},
-      {[](TlsOptions& o) { o.cert_file = "/no/cert"; },
-       "tls-cert-file",
+      {[](TlsOptions& o) { o.cert_file = "/no/cert"; }, "tls-cert-file",
        "tls-cert-file '/no/cert': No such file or directory"},
       {[&](TlsOptions& o) { o.cert_file = nonsense; }, "tls-cert-file", "no start line"},
       {[](TlsOptions& o) { o.key_file.clear(); }, "tls-key-file", "set tls-key-file"},
       {[](TlsOptions& o) { o.key_file = "/no/key"; }, "tls-key-file", "No such file or directory"},
       {[&](TlsOptions& o) { o.key_file = nonsense; }, "tls-key-file", nonsense},
-      {[&](TlsOptions& o) { o.key_file = strange.key_file; },
-       "tls-key-file",
+      {[&](TlsOptions& o) { o.key_file = strange.key_file; }, "tls-key-file",
        "is not the key of the certificate in tls-cert-file"},
       {[&](TlsOptions& o) {
          o.cert_file = locked.cert_file;
@@ -456,12 +454,10 @@ TEST_F(TlsTest, NamesTheOptionAtFault) {
          o.client_certificates = ClientCertificates::kRequired;
        },
        "tls-ca-cert-file", "tls-auth-clients to no"},
-      {[](TlsOptions& o) { o.ca_cert_file = "/no/ca"; },
-       "tls-ca-cert-file",
+      {[](TlsOptions& o) { o.ca_cert_file = "/no/ca"; }, "tls-ca-cert-file",
        "tls-ca-cert-file '/no/ca': No such file or directory"},
       {[&](TlsOptions& o) { o.ca_cert_file = nonsense; }, "tls-ca-cert-file", nonsense},
-      {[](TlsOptions& o) { o.ca_cert_dir = "/no/dir"; },
-       "tls-ca-cert-dir",
+      {[](TlsOptions& o) { o.ca_cert_dir = "/no/dir"; }, "tls-ca-cert-dir",
        "No such file or directory"},
       {[](TlsOptions& o) { o.ciphers = "rot13"; }, "tls-ciphers", "no cipher match"},
       {[](TlsOptions& o) { o.ciphersuites = "rot13"; }, "tls-ciphersuites", "no cipher match"},
