@@ -138,6 +138,22 @@ TEST_F(TlsTest, SlowReaderGetsEverythingInOrder) {
   EXPECT_TRUE(client.echoes("after"));
 }
 
+// Aim: a record of which the kernel takes a little at a time leaves whole.
+TEST_F(TlsTest, ARecordMayLeaveInPieces) {
+  start_tls();
+  TlsClientOptions how = trusting();
+  how.receive_buffer = 2048;
+  TlsClient client(tls_port_, how);
+  ASSERT_TRUE(client.shake_hands());
+  ASSERT_TRUE(client.echoes("first"));
+  on_connection([](Connection& c) {
+    const int least = 1;
+    ::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
+  });
+  client.send("big 60000\nlast\n");
+  EXPECT_EQ(client.receive(60005), std::string(60000, 'b') + "last\n");
+}
+
 TEST_F(TlsTest, SlowReaderHitsTheHardLimit) {
   ReactorSettings settings;
   settings.output_limits.hard_bytes = 3'000'000;
@@ -317,6 +333,7 @@ TEST_F(TlsTest, ShowsTheNewCertificateToNewClients) {
 // Aim: a session is resumed where that is allowed, and nowhere else; not across a change either.
 TEST_F(TlsTest, ResumesSessionsWhereAllowed) {
   start_tls();
+  bool got_ticket = false;
   const auto resumes = [&](int version, const std::function<void()>& between) {
     TlsClientOptions how = trusting();
     how.version = version;
@@ -326,6 +343,7 @@ TEST_F(TlsTest, ResumesSessionsWhereAllowed) {
     first.told_farewell();
     const std::unique_ptr<SSL_SESSION, FreeBy<SSL_SESSION_free>> session(
         SSL_get1_session(first.ssl()));
+    got_ticket = SSL_SESSION_has_ticket(session.get()) == 1;
     between();
     how.session = session.get();
     TlsClient second(tls_port_, how);
@@ -339,6 +357,7 @@ TEST_F(TlsTest, ResumesSessionsWhereAllowed) {
     forgetful.session_caching = false;
     listener_->set_tls(context(forgetful));
     EXPECT_FALSE(resumes(version, [] {}));
+    EXPECT_FALSE(got_ticket);
     listener_->set_tls(context(options()));
   }
 }
