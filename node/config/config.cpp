@@ -128,18 +128,28 @@ std::optional<std::string> Config::set(const std::vector<NameValue>& pairs) {
   if (const auto conflict = find_conflict(next)) return refused(conflict->option, conflict->reason);
 
   for (const Option& option : options()) {
-    if (value_text(option, next) != value_text(option, *change.before)) {
+    const bool again =
+        option.apply == Apply::kAtEverySet && seen.contains(std::string(option.name));
+    if (again || value_text(option, next) != value_text(option, *change.before)) {
       change.options.push_back(option.name);
     }
   }
   if (change.options.empty()) return std::nullopt;
   change.after = std::make_shared<const Settings>(std::move(next));
+  if (const auto fault = guard_ ? guard_(change) : std::nullopt) {
+    return refused(fault->option, fault->reason);
+  }
   {
     const std::lock_guard lock(snapshot_mutex_);
     settings_ = change.after;
   }
   for (const Listener& listener : listeners_) listener(change);
   return std::nullopt;
+}
+
+void Config::set_guard(Guard guard) {
+  const std::lock_guard lock(change_mutex_);
+  guard_ = std::move(guard);
 }
 
 void Config::subscribe(Listener listener) {

@@ -42,7 +42,8 @@ struct LoadError {
   std::string message() const;
 };
 
-// What one CONFIG SET changed; only options whose value is now different.
+// What one CONFIG SET changed: options whose value is now different, and those that take effect at
+// every set.
 struct Change {
   std::vector<std::string_view> options;  // canonical names, valid for the program's life
   std::shared_ptr<const Settings> before;
@@ -60,6 +61,7 @@ class Config {
   static constexpr std::size_t kFileBytesMax = 16u << 20;
 
   using Listener = std::function<void(const Change&)>;
+  using Guard = std::function<std::optional<Conflict>(const Change&)>;
   using NameValue = std::pair<std::string, std::string>;
 
   Config();                            // the defaults, no file
@@ -98,11 +100,16 @@ class Config {
   // the Config. Options that may not change at run time never appear.
   void subscribe(Listener listener);
 
+  // Asks `guard` before a change takes effect; what it returns refuses the change. On the thread
+  // that called set(); where it lets the change pass, listeners follow before the next is asked.
+  void set_guard(Guard guard);
+
  private:
   mutable std::mutex change_mutex_;    // serialises set() and rewrite(), held while listeners run
   mutable std::mutex snapshot_mutex_;  // guards the pointer only
   std::shared_ptr<const Settings> settings_;
   std::vector<Listener> listeners_;
+  Guard guard_;
   std::string file_;
 };
 

@@ -13,7 +13,7 @@ constexpr std::size_t kHelpWidth = 96;
 
 // Options of redis.conf that Atoll does not have: a file that was written for Redis gets a reason
 // instead of a riddle. Only consulted for words of an error; what is accepted is the table alone.
-constexpr std::array<std::string_view, 57> kOnlyInRedis = {"activedefrag",
+constexpr std::array<std::string_view, 56> kOnlyInRedis = {"activedefrag",
                                                            "activerehashing",
                                                            "always-show-logo",
                                                            "aof-load-truncated",
@@ -66,7 +66,6 @@ constexpr std::array<std::string_view, 57> kOnlyInRedis = {"activedefrag",
                                                            "stream-node-max-entries",
                                                            "supervised",
                                                            "syslog-enabled",
-                                                           "tls-port",
                                                            "tracking-table-max-keys",
                                                            "zset-max-listpack-entries",
                                                            "zset-max-listpack-value"};
@@ -173,7 +172,7 @@ std::string help_text() {
       out += "\n" + std::string(section) + ":\n";
     }
     out += "  --" + std::string(option.name);
-    out += option.apply == Apply::kAtRunTime ? " *\n" : "\n";
+    out += option.apply == Apply::kAtStart ? "\n" : " *\n";
     out += wrapped(std::string(option.help) + " (" + values_text(option) + "; default " +
                        standard_text(option) + ")",
                    6);
@@ -190,7 +189,7 @@ std::string markdown_table() {
     out += "| `" + std::string(option.name) + "` | ";
     out += option.origin == Origin::kRedis ? "Redis" : "Atoll";
     out += " | `" + standard_text(option) + "` | " + values_text(option) + " | ";
-    out += option.apply == Apply::kAtRunTime ? "yes" : "no";
+    out += option.apply == Apply::kAtStart ? "no" : "yes";
     out += " | " + std::string(option.help) + " |\n";
   }
   return out;

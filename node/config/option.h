@@ -37,7 +37,9 @@ enum class Kind : std::uint8_t {
   kUsers,  // a name and rules; repeated lines add up; in files only, not in CONFIG GET or SET
 };
 
-enum class Apply : std::uint8_t { kAtStart, kAtRunTime };
+// kAtEverySet: at run time, and again when it is set to what it is: the value names a file, and the
+// file has changed.
+enum class Apply : std::uint8_t { kAtStart, kAtRunTime, kAtEverySet };
 enum class Origin : std::uint8_t { kRedis, kAtoll };
 enum class Visibility : std::uint8_t { kShown, kHidden };  // hidden: exact name only, no help
 enum class Secrecy : std::uint8_t { kPublic, kSecret };
@@ -126,11 +128,7 @@ std::string value_text(const Option& option, const Settings& settings);
 // The line or lines that set this value in a file.
 std::vector<std::string> file_lines(const Option& option, const Settings& settings);
 
-// What no single row can judge: why these settings do not fit together, and whose fault it is.
-struct Conflict {
-  std::string_view option;
-  std::string reason;
-};
+// What no single row can judge: why these settings do not fit together.
 std::optional<Conflict> find_conflict(const Settings& settings);
 
 }  // namespace atl::config

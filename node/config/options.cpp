@@ -35,6 +35,9 @@ constexpr EnumValue kCompressions[] = {named("lz4", GeoCompression::kLz4),
 constexpr EnumValue kFsyncs[] = {named("everysec", AppendFsync::kEverysec),
                                  named("always", AppendFsync::kAlways),
                                  named("no", AppendFsync::kNo)};
+constexpr EnumValue kTlsAuthClients[] = {named("no", TlsAuthClients::kNo),
+                                         named("yes", TlsAuthClients::kYes),
+                                         named("optional", TlsAuthClients::kOptional)};
 constexpr EnumValue kLogLevels[] = {
     named("debug", LogLevel::kDebug), named("verbose", LogLevel::kVerbose),
     named("notice", LogLevel::kNotice), named("warning", LogLevel::kWarning)};
@@ -75,12 +78,23 @@ std::optional<std::string> check_nats_url(std::string_view url) {
   return "argument must be a list of NATS URLs such as nats://127.0.0.1:4222 or tls://host:4222";
 }
 
+std::optional<std::string> check_tls_protocols(std::string_view protocols) {
+  for (const std::string& name : split_at(lower(protocols), " ")) {
+    if (name != "tlsv1" && name != "tlsv1.1" && name != "tlsv1.2" && name != "tlsv1.3") {
+      return "Invalid tls-protocols specified. Use a combination of 'TLSv1', 'TLSv1.1', 'TLSv1.2' "
+             "and 'TLSv1.3'.";
+    }
+  }
+  return std::nullopt;
+}
+
 std::optional<std::string> check_file_name(std::string_view name) {
   if (!name.empty() && name.find('/') == std::string_view::npos) return std::nullopt;
   return "dbfilename can't be a path, just a filename";
 }
 
 constexpr std::string_view kNetwork = "Network and clients";
+constexpr std::string_view kTls = "TLS for clients";
 constexpr std::string_view kProcess = "Process";
 constexpr std::string_view kMemorySection = "Memory";
 constexpr std::string_view kPersistence = "Persistence";
@@ -217,6 +231,100 @@ constexpr Option kOptions[] = {
      .standard = "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60",
      .help = "Per class of client (normal, replica, pubsub): closes it when its unread replies "
              "exceed the hard limit, or the soft limit for so many seconds; 0 for no limit."},
+
+    {.section = kTls,
+     .name = "tls-port",
+     .kind = Kind::kNumber,
+     .field = number_field<&Settings::tls_port>(),
+     .standard = "0",
+     .apply = Apply::kAtStart,
+     .max = 65535,
+     .help =
+         "TCP port for clients that speak TLS; 0 for none. Needs tls-cert-file and tls-key-file; "
+         "port 0 leaves this one alone. Redis can change it at run time, Atoll cannot."},
+    {.section = kTls,
+     .name = "tls-cert-file",
+     .field = &Settings::tls_cert_file,
+     .apply = Apply::kAtEverySet,
+     .help =
+         "PEM file with the certificate that clients are shown, and its chain; relative to dir. "
+         "CONFIG SET reads the files again for new connections, also under their old names."},
+    {.section = kTls,
+     .name = "tls-key-file",
+     .field = &Settings::tls_key_file,
+     .apply = Apply::kAtEverySet,
+     .help = "PEM file with the private key of tls-cert-file."},
+    {.section = kTls,
+     .name = "tls-key-file-pass",
+     .field = &Settings::tls_key_file_pass,
+     .apply = Apply::kAtEverySet,
+     .secrecy = Secrecy::kSecret,
+     .help = "Passphrase of tls-key-file; empty for none."},
+    {.section = kTls,
+     .name = "tls-dh-params-file",
+     .field = &Settings::tls_dh_params_file,
+     .apply = Apply::kAtEverySet,
+     .help = "PEM file with Diffie-Hellman parameters for old clients; empty: fitting ones are "
+             "chosen."},
+    {.section = kTls,
+     .name = "tls-ca-cert-file",
+     .field = &Settings::tls_ca_cert_file,
+     .apply = Apply::kAtEverySet,
+     .help = "PEM file with who may sign the certificates of clients."},
+    {.section = kTls,
+     .name = "tls-ca-cert-dir",
+     .field = &Settings::tls_ca_cert_dir,
+     .apply = Apply::kAtEverySet,
+     .help = "Directory of such files, named by their hashes (openssl rehash)."},
+    {.section = kTls,
+     .name = "tls-auth-clients",
+     .kind = Kind::kEnum,
+     .field = number_field<&Settings::tls_auth_clients>(),
+     .standard = "yes",
+     .values = kTlsAuthClients,
+     .help = "Whether a client must show a certificate of tls-ca-cert-file or tls-ca-cert-dir: "
+             "always, never, or only a good one if any (optional)."},
+    {.section = kTls,
+     .name = "tls-protocols",
+     .field = &Settings::tls_protocols,
+     .check = check_tls_protocols,
+     .help = "Versions of TLS to accept, as in 'TLSv1.2 TLSv1.3'; empty for these two."},
+    {.section = kTls,
+     .name = "tls-ciphers",
+     .field = &Settings::tls_ciphers,
+     .help = "Ciphers for TLS 1.2 and older, as OpenSSL's ciphers(1) writes them; empty for its "
+             "default."},
+    {.section = kTls,
+     .name = "tls-ciphersuites",
+     .field = &Settings::tls_ciphersuites,
+     .help = "Ciphers for TLS 1.3, separated by colons; empty for OpenSSL's default."},
+    {.section = kTls,
+     .name = "tls-prefer-server-ciphers",
+     .kind = Kind::kYesNo,
+     .field = number_field<&Settings::tls_prefer_server_ciphers>(),
+     .standard = "no",
+     .help = "Take the server's order of ciphers and not the client's."},
+    {.section = kTls,
+     .name = "tls-session-caching",
+     .kind = Kind::kYesNo,
+     .field = number_field<&Settings::tls_session_caching>(),
+     .standard = "yes",
+     .help = "Let clients resume sessions, which spares both sides most of a handshake."},
+    {.section = kTls,
+     .name = "tls-session-cache-size",
+     .kind = Kind::kNumber,
+     .field = number_field<&Settings::tls_session_cache_size>(),
+     .standard = "20480",
+     .max = kIntMax,
+     .help = "Sessions kept here, for clients that do not keep their own; 0 for no limit."},
+    {.section = kTls,
+     .name = "tls-session-cache-timeout",
+     .kind = Kind::kNumber,
+     .field = number_field<&Settings::tls_session_cache_timeout>(),
+     .standard = "300",
+     .max = kIntMax,
+     .unit = "s",
+     .help = "How long a session may be resumed."},
 
     {.section = kProcess,
      .name = "threads",

@@ -27,6 +27,9 @@ std::optional<Conflict> find_conflict(const Settings& settings) {
                     "geo-nats-url needs region-id: set it to a number from 1 to 255 that no other "
                     "region uses"};
   }
+  if (settings.tls_port != 0 && settings.tls_port == settings.port) {
+    return Conflict{"tls-port", "tls-port and port must differ: set port to 0 to serve TLS alone"};
+  }
   const bool has_cert = !settings.geo_nats_tls_cert_file.empty();
   if (has_cert != !settings.geo_nats_tls_key_file.empty()) {
     return Conflict{has_cert ? "geo-nats-tls-cert-file" : "geo-nats-tls-key-file",

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace atl::config {
@@ -30,6 +31,7 @@ enum class EvictionPolicy : std::uint8_t {
 
 enum class AppendFsync : std::uint8_t { kAlways, kEverysec, kNo };
 enum class GeoCompression : std::uint8_t { kNo, kLz4, kZstd };
+enum class TlsAuthClients : std::uint8_t { kNo, kYes, kOptional };
 enum class LogLevel : std::uint8_t { kDebug, kVerbose, kNotice, kWarning };
 enum class DebugCommand : std::uint8_t { kNo, kLocal, kYes };
 enum class AclPubsubDefault : std::uint8_t { kAllChannels, kResetChannels };
@@ -82,6 +84,21 @@ struct Settings {
   std::int64_t proto_max_bulk_len{};
   std::int64_t client_query_buffer_limit{};
   std::array<BufferLimit, kClientClasses> client_output_buffer_limit{};
+
+  // TLS for clients. Names of files are relative to `dir`; empty: none, or OpenSSL's default.
+  std::uint16_t tls_port{};  // 0: no TLS listener
+  std::string tls_cert_file, tls_key_file;
+  std::string tls_key_file_pass;
+  std::string tls_ca_cert_file, tls_ca_cert_dir;
+  TlsAuthClients tls_auth_clients{};
+  std::string tls_protocols;
+  std::string tls_ciphers;
+  std::string tls_ciphersuites;
+  std::string tls_dh_params_file;
+  bool tls_prefer_server_ciphers{};
+  bool tls_session_caching{};
+  int tls_session_cache_size{};
+  std::chrono::seconds tls_session_cache_timeout{};
 
   // The process.
   int threads{};
@@ -154,6 +171,12 @@ struct Settings {
   const BufferLimit& output_limit(ClientClass c) const {
     return client_output_buffer_limit[static_cast<std::size_t>(c)];
   }
+};
+
+// Why settings cannot be, and whose fault it is.
+struct Conflict {
+  std::string_view option;
+  std::string reason;
 };
 
 // Every field at the default of its row in the table.

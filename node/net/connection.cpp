@@ -13,12 +13,15 @@
 #include <utility>
 
 #include "node/net/reactor.h"
+#include "node/net/tls_session.h"
 
 namespace atl::net {
 namespace {
 
 // Chunks per gathered write.
 constexpr std::size_t kViewsPerWrite = 32;
+// The first byte of a TLS client's greeting, which begins no request.
+constexpr char kTlsGreeting = 0x16;
 // How long a client that is being closed may take to read its last replies.
 constexpr std::chrono::seconds kLingerMax{30};
 // An idle connection gives its buffers back after this time.
@@ -42,6 +45,8 @@ std::string_view name_of(CloseReason reason) {
       return "query buffer limit";
     case CloseReason::kOutputLimit:
       return "output buffer limit";
+    case CloseReason::kHandshake:
+      return "no TLS handshake in time";
     case CloseReason::kShutdown:
       return "shutdown";
   }
@@ -98,6 +103,8 @@ Connection::Connection(Reactor& reactor, AcceptedSocket socket)
     : reactor_(reactor),
       fd_(socket.fd),
       id_(socket.id),
+      tls_(socket.tls ? std::make_unique<TlsSession>(*socket.tls, socket.fd) : nullptr),
+      wire_(tls_ ? Wire::kTls : Wire::kUnknown),
       unix_domain_(socket.unix_domain),
       output_limits_(reactor.settings_.output_limits),
       created_(reactor.now_),
@@ -107,6 +114,9 @@ Connection::Connection(Reactor& reactor, AcceptedSocket socket)
       gate_(socket.gate) {}
 
 Connection::~Connection() {
+  if (tls_ != nullptr) {
+    tls_->say_goodbye();
+  }
   ::close(fd_);
   if (gate_ != nullptr) {
     gate_->leave();
@@ -197,6 +207,7 @@ void Connection::serve() {
   scheduled_ = false;
   if (closing()) {
     // Nobody reads any more; a peer that has gone shows when its last replies are sent.
+    shake_hands_only();
     return;
   }
   if (suspended_) {
@@ -229,7 +240,8 @@ void Connection::read_some() {
     in_.reserve(std::clamp(missing_, kReadRoom, std::max(kClaimRoom, in_.size())));
     room = {in_.data.get() + in_.end, std::min(in_.capacity - in_.end, kReadBytesPerTurn)};
   }
-  const ssize_t count = ::recv(fd_, room.data(), room.size(), 0);
+  const ssize_t count =
+      wire_ == Wire::kPlain ? ::recv(fd_, room.data(), room.size(), 0) : receive(room);
   ++reactor_.totals_.reads;
   if (count < 0) {
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -261,6 +273,65 @@ void Connection::read_some() {
     return;
   }
   process(in_.view(), true);
+}
+
+// What recv() does, on a connection that is not known to be plain.
+ssize_t Connection::receive(std::span<char> room) {
+  if (wire_ == Wire::kTls) {
+    return receive_sealed(room);
+  }
+  const ssize_t count = ::recv(fd_, room.data(), room.size(), 0);
+  if (count <= 0) {
+    return count;
+  }
+  wire_ = Wire::kPlain;
+  if (room[0] != kTlsGreeting) {
+    return count;
+  }
+  reactor_.complain("A client speaks TLS to a port without TLS (addr=" + peer_ +
+                    " laddr=" + local_ + ")");
+  errno = EPROTO;
+  return -1;
+}
+
+ssize_t Connection::receive_sealed(std::span<char> room) {
+  const bool established = tls_->established();
+  if (!established && !reactor_.may_shake_hands()) {
+    errno = EINTR;  // in a later turn, without being told again
+    return -1;
+  }
+  const ssize_t count = tls_->read(room, reactor_.sealed_scratch());
+  const int error = errno;
+  if (tls_->blocked()) {
+    writable_ = false;
+  }
+  if (tls_->over()) {
+    hung_up_ = true;
+  }
+  if (!established && tls_->established()) {
+    touch();  // for replies that could not leave before
+  }
+  if (!established && count < 0 && tls_->over()) {
+    reactor_.complain("Error accepting a client connection: " + tls_->fault() + " (addr=" + peer_ +
+                      " laddr=" + local_ + ")");
+  }
+  errno = error;
+  return count;
+}
+
+// A client that is turned away can be told why only when it has shaken hands.
+void Connection::shake_hands_only() {
+  if (tls_ == nullptr || tls_->established() || !readable_ || close_reason_ != CloseReason::kNone) {
+    return;
+  }
+  const ssize_t count = receive_sealed({reactor_.scratch_.get(), Reactor::kScratchBytes});
+  if (count < 0 && errno == EAGAIN) {
+    readable_ = false;
+  } else if (count < 0 && errno == EINTR) {
+    schedule();
+  } else if (count <= 0) {
+    close_now(CloseReason::kError);
+  }
 }
 
 void Connection::process(std::span<char> input, bool own) {
@@ -324,6 +395,24 @@ void Connection::flush() {
   if (may_leave_ != kNoHold) {
     allowed = std::min<std::uint64_t>(allowed, may_leave_ - std::min(may_leave_, bytes_out_));
   }
+  const bool more = tls_ == nullptr ? send_plain(allowed) : send_sealed(allowed);
+  if (close_reason_ != CloseReason::kNone) {
+    return;
+  }
+  if (more) {
+    touch();
+  }
+  if (close_after_reply_ && all_sent() && !handler_->owes_replies()) {
+    close_now(hung_up_ || ended_ ? CloseReason::kPeerClosed : CloseReason::kAsked);
+  }
+}
+
+bool Connection::all_sent() const {
+  return out_.empty() && (tls_ == nullptr || !tls_->blocked());
+}
+
+// Returns whether more could leave now, but for what a turn may take.
+bool Connection::send_plain(std::size_t allowed) {
   std::size_t budget = kWriteBytesPerTurn;
   while (allowed > 0 && writable_ && budget > 0) {
     std::size_t sent = 0;
@@ -333,15 +422,59 @@ void Connection::flush() {
     allowed -= sent;
     budget -= sent;
   }
-  if (close_reason_ != CloseReason::kNone) {
-    return;
+  return allowed > 0 && writable_;
+}
+
+// The same, sealed.
+bool Connection::send_sealed(std::size_t allowed) {
+  if (!writable_) {
+    return false;
   }
-  if (allowed > 0 && writable_) {
-    touch();
+  if (!tls_->flush()) {
+    close_now(CloseReason::kError);
+    return false;
   }
-  if (close_after_reply_ && out_.empty() && !handler_->owes_replies()) {
-    close_now(hung_up_ || ended_ ? CloseReason::kPeerClosed : CloseReason::kAsked);
+  std::size_t budget = tls_->established() ? std::min(allowed, kWriteBytesPerTurn) : 0;
+  while (budget > 0 && !tls_->blocked()) {
+    const ssize_t sealed = seal_some(budget);
+    if (sealed < 0) {
+      close_now(CloseReason::kError);
+      return false;
+    }
+    budget -= static_cast<std::size_t>(sealed);
+    allowed -= static_cast<std::size_t>(sealed);
   }
+  writable_ = !tls_->blocked();
+  return allowed > 0 && writable_ && tls_->established();
+}
+
+// One record: a large value's next part as it stands, or small replies put together.
+ssize_t Connection::seal_some(std::size_t allowed) {
+  std::array<std::string_view, kViewsPerWrite> views;
+  const std::size_t count = out_.gather(views);
+  allowed = std::min(allowed, TlsSession::kRecordBytes);
+  std::string_view record = views[0].substr(0, allowed);
+  std::array<char, TlsSession::kRecordBytes> together;
+  if (record.size() < allowed) {
+    std::size_t size = 0;
+    for (std::size_t i = 0; i < count && size < allowed; ++i) {
+      size += views[i].copy(together.data() + size, allowed - size);
+    }
+    record = {together.data(), size};
+  }
+  const ssize_t sealed = tls_->write(record);
+  ++reactor_.totals_.writes;
+  if (sealed > 0) {
+    count_sent(static_cast<std::size_t>(sealed));
+  }
+  return sealed;
+}
+
+void Connection::count_sent(std::size_t bytes) {
+  out_.consume(bytes);
+  bytes_out_ += bytes;
+  reactor_.totals_.bytes_out += bytes;
+  active_ = reactor_.now_;
 }
 
 // Returns false if the socket takes no more now. A short write is followed by another try, whose
@@ -380,16 +513,19 @@ bool Connection::send_some(std::size_t allowed, std::size_t& sent) {
     return false;
   }
   sent = static_cast<std::size_t>(written);
-  out_.consume(sent);
-  bytes_out_ += sent;
-  reactor_.totals_.bytes_out += sent;
-  active_ = reactor_.now_;
+  count_sent(sent);
   return true;
 }
 
 // Called now and then by the reactor: what only the passing of time decides.
 void Connection::tick() {
   if (close_reason_ != CloseReason::kNone || over_output_limit()) {
+    return;
+  }
+  if (handshake_overdue()) {
+    reactor_.complain("Error accepting a client connection: no TLS handshake in time (addr=" +
+                      peer_ + " laddr=" + local_ + ")");
+    close_now(CloseReason::kHandshake);
     return;
   }
   const auto idle = reactor_.now_ - active_;
@@ -410,6 +546,11 @@ void Connection::tick() {
   }
 }
 
+bool Connection::handshake_overdue() const {
+  return tls_ != nullptr && !tls_->established() &&
+         reactor_.now_ - created_ > reactor_.settings_.handshake_timeout;
+}
+
 ConnectionStats Connection::stats() const {
   ConnectionStats stats;
   const auto now = std::chrono::steady_clock::now();
@@ -421,6 +562,9 @@ ConnectionStats Connection::stats() const {
   stats.output_chunks = out_.sealed_chunks();
   stats.output_memory = out_.sealed_chunks() > 0 ? out_.memory() : 0;
   stats.total_memory = sizeof(*this) + in_.capacity + out_.memory();
+  if (tls_ != nullptr) {
+    stats.total_memory += tls_->memory();
+  }
   stats.bytes_in = bytes_in_;
   stats.bytes_out = bytes_out_;
   return stats;

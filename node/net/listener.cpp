@@ -128,21 +128,8 @@ Listener::~Listener() {
 std::optional<std::string> Listener::open(const ListenOptions& options) {
   close();
   is_local_ = options.is_local;
-  std::optional<std::string> error;
-  if (options.port > 0 || options.any_port) {
-    for (const std::string& address : options.bind) {
-      error = open_tcp(address, options);
-      if (error) {
-        break;
-      }
-    }
-    if (!error && doors_.empty() && !options.bind.empty()) {
-      error = "Configured to not listen anywhere: none of the bind addresses is available";
-    }
-  }
-  if (!error && !options.unixsocket.empty()) {
-    error = open_unix(options);
-  }
+  set_tls(options.tls);
+  std::optional<std::string> error = open_all(options);
   if (error) {
     close();
     return error;
@@ -157,6 +144,31 @@ std::optional<std::string> Listener::open(const ListenOptions& options) {
   return std::nullopt;
 }
 
+std::optional<std::string> Listener::open_all(const ListenOptions& options) {
+  const bool plain = options.port > 0 || options.any_port;
+  const bool tls = options.tls_port > 0 || options.any_tls_port;
+  for (const std::string& address : options.bind) {
+    std::optional<std::string> error;
+    if (plain) error = open_tcp(DoorKind::kTcp, address, options);
+    if (tls && !error) error = open_tcp(DoorKind::kTls, address, options);
+    if (error) return error;
+  }
+  if ((plain || tls) && doors_.empty() && !options.bind.empty()) {
+    return "Configured to not listen anywhere: none of the bind addresses is available";
+  }
+  return options.unixsocket.empty() ? std::nullopt : open_unix(options);
+}
+
+void Listener::set_tls(std::shared_ptr<const TlsContext> tls) {
+  const std::lock_guard lock(tls_mutex_);
+  tls_ = std::move(tls);
+}
+
+std::shared_ptr<const TlsContext> Listener::tls() {
+  const std::lock_guard lock(tls_mutex_);
+  return tls_;
+}
+
 void Listener::close() {
   for (const auto& door : doors_) {
     reactor().unwatch(door->fd, *door);
@@ -168,13 +180,16 @@ void Listener::close() {
   }
   doors_.clear();
   port_ = 0;
+  tls_port_ = 0;
 }
 
-std::optional<std::string> Listener::open_tcp(const std::string& address,
+std::optional<std::string> Listener::open_tcp(DoorKind kind, const std::string& address,
                                               const ListenOptions& options) {
   const bool may_be_absent = address.starts_with('-');
   const std::string name = may_be_absent ? address.substr(1) : address;
-  const int wanted = options.port > 0 ? options.port : port_;
+  const int asked = kind == DoorKind::kTls ? options.tls_port : options.port;
+  int& bound = kind == DoorKind::kTls ? tls_port_ : port_;
+  const int wanted = asked > 0 ? asked : bound;
   const std::string failed =
       "Could not create server TCP listening socket " + name + ":" + std::to_string(wanted) + ": ";
   Address target;
@@ -207,11 +222,11 @@ std::optional<std::string> Listener::open_tcp(const std::string& address,
     }
     return failed + reason(call, error);
   }
-  if (port_ == 0) {
+  if (bound == 0) {
     ::getsockname(fd, target.get(), &target.size);
-    port_ = port_of(target);
+    bound = port_of(target);
   }
-  add_door(fd, "");
+  add_door(kind, fd, "");
   return std::nullopt;
 }
 
@@ -247,12 +262,16 @@ std::optional<std::string> Listener::open_unix(const ListenOptions& options) {
     ::close(fd);
     return failed + reason(call, error);
   }
-  add_door(fd, options.unixsocket);
+  add_door(DoorKind::kUnix, fd, options.unixsocket);
   return std::nullopt;
 }
 
-Listener::Door::Door(Listener& owner, Reactor& reactor, int socket, std::string where)
-    : listener(owner), fd(socket), retry(reactor.timers()), path(std::move(where)) {}
+Listener::Door::Door(Listener& owner, DoorKind what, int socket, std::string where)
+    : listener(owner),
+      kind(what),
+      fd(socket),
+      retry(owner.reactor().timers()),
+      path(std::move(where)) {}
 
 // A door may be closed while something of it is still posted.
 void Listener::Door::on_events(std::uint32_t) {
@@ -261,8 +280,8 @@ void Listener::Door::on_events(std::uint32_t) {
   }
 }
 
-void Listener::add_door(int fd, std::string path) {
-  doors_.push_back(std::make_shared<Door>(*this, reactor(), fd, std::move(path)));
+void Listener::add_door(DoorKind kind, int fd, std::string path) {
+  doors_.push_back(std::make_shared<Door>(*this, kind, fd, std::move(path)));
 }
 
 // A door reports new clients once: whoever stops before the last of them sees to the rest.
@@ -291,21 +310,26 @@ bool Listener::accept_one(Door& door) {
   if (fd < 0) {
     return false;
   }
-  if (door.path.empty() && gate_.local_only() && !is_local_(*peer.get())) {
+  const bool stranger =
+      door.kind != DoorKind::kUnix && gate_.local_only() && !is_local_(*peer.get());
+  const bool plain = door.kind != DoorKind::kTls;
+  if (stranger && plain) {
     ++refused_;
     turn_away(fd, kProtected);
     return true;
   }
   if (!gate_.try_enter()) {
     ++refused_;
-    turn_away(fd, kFull);
+    turn_away(fd, plain ? kFull : "");  // too many, and no handshake for them either
     return true;
   }
-  ++accepted_;
+  ++(stranger ? refused_ : accepted_);
   AcceptedSocket socket;
   socket.fd = fd;
   socket.id = gate_.next_id();
-  socket.unix_domain = !door.path.empty();
+  socket.unix_domain = door.kind == DoorKind::kUnix;
+  socket.tls = plain ? nullptr : tls();
+  socket.refusal = stranger ? kProtected : "";
   socket.peer = socket.unix_domain ? door.path + ":0" : text_of(peer);
   socket.local = socket.unix_domain ? door.path + ":0" : local_address(fd);
   socket.gate = &gate_;

@@ -17,6 +17,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kTick{100};
+constexpr std::chrono::seconds kComplaintPause{1};
 // Every connection is looked at once in this many ticks.
 constexpr std::size_t kTicksPerRound = 10;
 
@@ -129,6 +130,7 @@ void Reactor::turn() {
 
 void Reactor::continue_left() {
   ++totals_.turns;
+  handshakes_left_ = kHandshakesPerTurn;
   working_.swap(continuing_);
   for (Connection* connection : working_) {
     connection->serve();
@@ -216,6 +218,7 @@ void Reactor::finish_turn() {
 Connection* Reactor::adopt(AcceptedSocket socket) {
   tune(socket, settings_.tcp_keepalive);
   const int fd = socket.fd;
+  const std::string_view refusal = socket.refusal;
   auto connection = std::make_unique<Connection>(*this, std::move(socket));
   Connection* const raw = connection.get();
   raw->handler_ = factory_(*raw);
@@ -227,7 +230,28 @@ Connection* Reactor::adopt(AcceptedSocket socket) {
     raw->close_now(CloseReason::kError);
     return nullptr;
   }
+  if (!refusal.empty()) {
+    raw->output().append(refusal);
+    raw->close_after_reply();
+  }
   return raw;
+}
+
+std::span<char> Reactor::sealed_scratch() {
+  if (sealed_scratch_ == nullptr) {
+    sealed_scratch_ = std::make_unique_for_overwrite<char[]>(kScratchBytes);
+  }
+  return {sealed_scratch_.get(), kScratchBytes};
+}
+
+void Reactor::complain(const std::string& line) {
+  if (now_ - complained_at_ < kComplaintPause) {
+    ++not_complained_;
+    return;
+  }
+  complained_at_ = now_;
+  const std::uint64_t others = std::exchange(not_complained_, 0);
+  settings_.log(others == 0 ? line : line + "; " + std::to_string(others) + " more before it");
 }
 
 Connection* Reactor::find(std::uint64_t id) const {

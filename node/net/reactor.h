@@ -58,6 +58,7 @@
 #include <vector>
 
 #include "node/net/connection.h"
+#include "node/net/tls_context.h"
 
 namespace atl::net {
 
@@ -68,6 +69,10 @@ struct AcceptedSocket {
   std::string peer;  // "ip:port", "[ip6]:port" or "path:0"
   std::string local;
   bool unix_domain = false;
+  std::shared_ptr<const TlsContext> tls;  // null: without TLS
+  // A client that is turned away, in words that outlive it; it gets them when it can. Empty:
+  // served.
+  std::string_view refusal;
   ClientGate* gate = nullptr;  // left when the connection is gone; outlives it
 };
 
@@ -75,6 +80,7 @@ struct AcceptedSocket {
 struct ReactorSettings {
   std::chrono::seconds idle_timeout{0};                 // timeout, 0: never
   std::chrono::seconds tcp_keepalive{300};              // 0: off
+  std::chrono::seconds handshake_timeout{10};           // for a client to finish TLS' handshake
   std::size_t query_buffer_max = 1024UL * 1024 * 1024;  // client-query-buffer-limit
   OutputLimits output_limits;                           // of the class "normal"
   std::function<void(std::string_view)> log = [](std::string_view) {};
@@ -93,13 +99,16 @@ struct NetTotals {
 };
 
 // Threads: everything but stop() and post() belongs to the thread that calls run().
-// Owns: its connections. Bounds: kEventsPerTurn sockets a turn, and what was posted before it.
+// Owns: its connections. Bounds: kEventsPerTurn sockets a turn, kHandshakesPerTurn steps of TLS
+// handshakes, and what was posted before it.
 class Reactor {
  public:
   using SessionFactory = std::function<std::unique_ptr<ConnectionHandler>(Connection&)>;
 
   static constexpr int kEventsPerTurn = 512;
   static constexpr std::size_t kScratchBytes = 64 * 1024;
+  // A step with a signature takes up to a millisecond: others wait for no more of them in a turn.
+  static constexpr int kHandshakesPerTurn = 4;
 
   // Throws std::system_error if the process is out of descriptors.
   explicit Reactor(boost::asio::io_context& io);
@@ -172,6 +181,12 @@ class Reactor {
   void wake();
   void expect(std::chrono::steady_clock::time_point at);
   void forget(std::chrono::steady_clock::time_point at);
+  // Asked before each step of a handshake; false: in another turn.
+  bool may_shake_hands() { return handshakes_left_-- > 0; }
+  // Where TLS connections receive what is to be decrypted into scratch_ or their own buffers.
+  std::span<char> sealed_scratch();
+  // Logs what strangers can cause at will: one line a second, and how many others there were.
+  void complain(const std::string& line);
   void bury(Connection& connection);
   void schedule_tick();
   void tick();
@@ -198,7 +213,11 @@ class Reactor {
   SessionFactory factory_;
   std::function<void()> turn_end_;
   std::array<epoll_event, kEventsPerTurn> events_;
-  std::unique_ptr<char[]> scratch_;  // what most requests are read into, hot in the cache
+  std::unique_ptr<char[]> scratch_;         // what most requests are read into, hot in the cache
+  std::unique_ptr<char[]> sealed_scratch_;  // from the first TLS connection on
+  int handshakes_left_ = kHandshakesPerTurn;
+  std::chrono::steady_clock::time_point complained_at_{};
+  std::uint64_t not_complained_ = 0;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::size_t tick_cursor_ = 0;
   boost::unordered_flat_map<std::uint64_t, Connection*> by_id_;

@@ -161,6 +161,7 @@ class Text {
       : node_(const_cast<Node&>(node)), settings_(settings), sum_(sum) {}
 
   void server();
+  void listeners();
   void clients();
   void memory();
   void persistence();
@@ -228,7 +229,7 @@ void Text::server() {
   line("process_id", getpid());
   line("process_supervised", "no");
   line("run_id", node_.run_id());
-  line("tcp_port", node_.port());
+  line("tcp_port", node_.port() != 0 ? node_.port() : node_.tls_port());
   line("server_time_usec", node_.wall_ms() * 1000);
   const auto up = std::chrono::duration_cast<std::chrono::seconds>(
       std::chrono::steady_clock::now() - node_.started());
@@ -241,6 +242,21 @@ void Text::server() {
   line("config_file", node_.config().file());
   line("io_threads_active", node_.shard_count() > 1 ? 1 : 0);
   line("atoll_threads", node_.shard_count());
+  listeners();
+}
+
+// Numbered by kind, as in Redis.
+void Text::listeners() {
+  std::string bound;
+  for (const std::string& address : settings_.bind) bound.append(",bind=").append(address);
+  const auto on_port = [&](std::string_view name, int port) {
+    return std::string("name=").append(name).append(bound).append(",port=") + std::to_string(port);
+  };
+  if (node_.port() != 0) line("listener0", on_port("tcp", node_.port()));
+  if (!settings_.unixsocket.empty()) {
+    line("listener1", std::string("name=unix,bind=").append(settings_.unixsocket));
+  }
+  if (node_.tls_port() != 0) line("listener2", on_port("tls", node_.tls_port()));
 }
 
 void Text::clients() {

@@ -159,12 +159,24 @@ std::optional<std::string> Node::open_listener() {
   options.bind = settings->bind;
   options.port = settings->port;
   options.any_port = options_.any_port;
+  options.tls_port = settings->tls_port;
+  options.tls = tls_context_;
   options.backlog = settings->tcp_backlog;
   options.unixsocket = settings->unixsocket;
   options.unixsocket_mode = settings->unixsocketperm;
   if (auto error = listener_->open(options)) return error;
   port_ = listener_->port();
+  tls_port_ = listener_->tls_port();
   return std::nullopt;
+}
+
+std::string Node::ports_text() const {
+  std::string text;
+  if (port_ != 0 || tls_port_ == 0) text.append("port ").append(std::to_string(port_));
+  if (tls_port_ == 0) return text;
+  return text.append(text.empty() ? "port " : " and port ")
+      .append(std::to_string(tls_port_))
+      .append(" (TLS)");
 }
 
 std::optional<std::string> Node::start() {
@@ -174,6 +186,7 @@ std::optional<std::string> Node::start() {
   for (const std::string& rule : settings->debug_disable_rule) {
     spdlog::warn("The rule '{}' is switched off: this node is a test and will lose data", rule);
   }
+  if (const auto fault = renew_tls(*settings)) return "Failed to configure TLS: " + fault->reason;
   if (auto error = read_users()) return error;
   if (auto error = open_storage_if_wanted()) return error;
   logging_ = settings->appendonly;
@@ -183,6 +196,7 @@ std::optional<std::string> Node::start() {
   make_shards();
   if (auto error = recover_shards()) return error;
   if (auto error = begin_continuity()) return error;
+  config_.set_guard([this](const config::Change& change) { return judge_change(change); });
   config_.subscribe([this](const config::Change& change) { apply_settings(change); });
   if (options_.replication) replication_ = options_.replication(*this);
   if (replication_) {
@@ -201,11 +215,11 @@ std::optional<std::string> Node::start() {
   schedule_minute_hand();
   if (loading()) {
     spdlog::info(
-        "Listening on port {}. Nothing on disk says what this region has written before: commands "
-        "wait for what other regions know of it",
-        port_);
+        "Listening on {}. Nothing on disk says what this region has written before: commands wait "
+        "for what other regions know of it",
+        ports_text());
   } else {
-    spdlog::info("Ready to accept connections on port {}", port_);
+    spdlog::info("Ready to accept connections on {}", ports_text());
   }
   return std::nullopt;
 }
@@ -247,7 +261,7 @@ void Node::update_gate() {
 void Node::shard_ready() {
   if (--not_ready_ != 0 || !loading()) return;
   set_attention(kListening, false);
-  spdlog::info("Ready to accept connections on port {}", port_);
+  spdlog::info("Ready to accept connections on {}", ports_text());
 }
 
 void Node::raise_incarnation(crdt::Stamp first) {
@@ -382,6 +396,7 @@ void Node::apply_settings(const config::Change& change) {
   if (change.has("appendfsync") && storage() != nullptr) {
     storage()->set_fsync(fsync_of(after->appendfsync));
   }
+  if (listener_) listener_->set_tls(tls_context_);
   if (change.has("port") || change.has("bind")) {
     shards_[0]->post([this] {
       if (auto error = open_listener()) spdlog::error("{}", *error);

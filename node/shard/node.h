@@ -84,6 +84,7 @@ class Node {
   // `refused` is called on the main thread.
   std::string request_shutdown(const ShutdownOptions& options, std::function<void()> refused = {});
   int port() const { return port_; }
+  int tls_port() const { return tls_port_; }  // 0: no TLS
   config::Config& config() { return config_; }
   const CommandIndex& commands() const { return *commands_; }
   size_t shard_count() const { return shards_.size(); }
@@ -145,7 +146,10 @@ class Node {
   std::optional<std::string> read_users();
   void on_users_changed();
   void update_gate();  // from users and settings; on any thread
+  std::optional<config::Conflict> renew_tls(const config::Settings& settings);
+  std::optional<config::Conflict> judge_change(const config::Change& change);
   std::optional<std::string> open_listener();
+  std::string ports_text() const;
   void make_shards();
   std::optional<std::string> check_region();
   std::optional<std::string> recover_shards();
@@ -179,6 +183,9 @@ class Node {
   std::unique_ptr<Snapshots> snapshots_;
   net::ClientGate gate_;
   std::mutex gate_mutex_;  // or who looked first might write last
+  // Of the settings in force or, while Config asks about a change, of those to come. Who starts and
+  // who changes settings, one at a time.
+  std::shared_ptr<const net::TlsContext> tls_context_;
   std::unique_ptr<net::Listener> listener_;
   SlowLog slow_log_;
   LatencyMonitor latency_;
@@ -190,6 +197,7 @@ class Node {
   size_t shard_count_planned_ = 1;
   persist::Ticket told_durable_ = 0;  // to the shards; of the storage's writer thread
   int port_ = 0;
+  int tls_port_ = 0;
   bool running_ = false;
   ShutdownOptions shutdown_;                             // main thread, as the next
   std::vector<std::function<void()>> shutdown_refused_;  // who asked for it

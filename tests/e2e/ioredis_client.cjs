@@ -1,14 +1,19 @@
 // ioredis, unmodified: what an application does with it. Run by node_clients_test.py.
 'use strict';
 const assert = require('node:assert/strict');
+const fs = require('node:fs');
 const { test, before, after, beforeEach } = require('node:test');
 const Redis = require('ioredis');
 
 const port = Number(process.env.ATOLL_PORT);
+// Over TLS where there is an authority: its file, the client's certificate and key.
+const files = (process.env.ATOLL_TLS_FILES || '').split(':').filter((name) => name);
+const [ca, cert, key] = files.map((name) => fs.readFileSync(name));
+const server = { host: '127.0.0.1', port, tls: ca && { ca, cert, key } };
 let client;
 
 before(async () => {
-  client = new Redis({ port, maxRetriesPerRequest: 1, connectionName: 'e2e' });
+  client = new Redis({ ...server, maxRetriesPerRequest: 1, connectionName: 'e2e' });
   await client.ping();
 });
 after(() => client.quit());
@@ -45,7 +50,7 @@ test('pipelines and transactions', async () => {
 });
 
 test('automatic pipelining', async () => {
-  const auto = new Redis({ port, enableAutoPipelining: true });
+  const auto = new Redis({ ...server, enableAutoPipelining: true });
   await Promise.all(Array.from({ length: 500 }, (_, i) => auto.set(`auto:${i}`, i)));
   const values = await Promise.all(Array.from({ length: 500 }, (_, i) => auto.get(`auto:${i}`)));
   assert.deepEqual(values, Array.from({ length: 500 }, (_, i) => String(i)));
@@ -68,7 +73,7 @@ test('errors reach the caller', async () => {
 });
 
 test('key prefixes and databases', async () => {
-  const prefixed = new Redis({ port, db: 3, keyPrefix: 'app:' });
+  const prefixed = new Redis({ ...server, db: 3, keyPrefix: 'app:' });
   await prefixed.set('k', 'v');
   await client.select(3);
   assert.equal(await client.get('app:k'), 'v');

@@ -226,6 +226,7 @@ TEST(Load, MalformedLines) {
       {"geo-nats-url nats://a:1",
        "geo-nats-url needs region-id: set it to a number from 1 to 255 "
        "that no other region uses"},
+      {"tls-port 6379", "tls-port and port must differ: set port to 0 to serve TLS alone"},
       {"geo-nats-tls-cert-file a.pem",
        "geo-nats-tls-cert-file and geo-nats-tls-key-file need each other"},
       {"geo-nats-tls-key-file a.pem",

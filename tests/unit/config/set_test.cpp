@@ -74,7 +74,13 @@ TEST(ConfigSet, BadValuesOfEveryKind) {
       {"client-output-buffer-limit", "normal 0 x 0",
        "Error in hard, soft or soft_seconds setting in buffer limit configuration."},
       {"notify-keyspace-events", "KEq", "Invalid event class character. Use 'Ag$lshzxeKEtmdn'."},
+      {"tls-protocols", "TLSv1.2 SSLv3",
+       "Invalid tls-protocols specified. Use a combination of 'TLSv1', 'TLSv1.1', 'TLSv1.2' and "
+       "'TLSv1.3'."},
+      {"tls-auth-clients", "perhaps",
+       "argument(s) must be one of the following: no, yes, optional"},
       {"port", "7000", "can't set immutable config"},
+      {"tls-port", "7000", "can't set immutable config"},
       {"region-id", "1", "can't set immutable config"},
       {"geo-compression", "no", "can't set immutable config"},
   };
@@ -120,6 +126,38 @@ TEST(ConfigSet, StartOnlyOptionsAreJudgedAtLoad) {
   for (const char* subject : {"a.*", "a..b", ".a", "a>", ""}) {
     EXPECT_TRUE(Config().load({"--geo-subject-prefix", subject})) << subject;
   }
+}
+
+// Aim: what names a file takes effect whenever it is set, because the file may be another; nothing
+// else does.
+TEST(ConfigSet, AnOptionThatNamesAFileIsNewAtEverySet) {
+  Config config;
+  std::vector<std::string_view> heard;
+  config.subscribe([&](const Change& change) { heard = change.options; });
+  EXPECT_FALSE(config.set({{"tls-cert-file", "a.pem"}, {"timeout", "5"}}));
+  EXPECT_EQ(heard, (std::vector<std::string_view>{"timeout", "tls-cert-file"}));
+  EXPECT_FALSE(config.set({{"tls-cert-file", "a.pem"}, {"timeout", "5"}}));
+  EXPECT_EQ(heard, std::vector<std::string_view>{"tls-cert-file"});
+  EXPECT_FALSE(config.set({{"hz", "20"}}));
+  EXPECT_EQ(heard, std::vector<std::string_view>{"hz"});
+}
+
+// Aim: what the guard refuses changes nothing, in Redis' words; what it lets pass is heard of next.
+TEST(ConfigSet, TheGuardIsAskedFirst) {
+  Config config;
+  std::vector<std::string> heard;
+  config.set_guard([&](const Change& change) -> std::optional<Conflict> {
+    heard.emplace_back("guard");
+    if (change.after->timeout == std::chrono::seconds(5)) return std::nullopt;
+    return Conflict{"timeout", "no"};
+  });
+  config.subscribe([&](const Change&) { heard.emplace_back("listener"); });
+  EXPECT_EQ(config.set({{"hz", "20"}, {"timeout", "6"}}), why("timeout", "no"));
+  EXPECT_EQ(config.snapshot()->timeout, std::chrono::seconds(0));
+  EXPECT_EQ(config.snapshot()->hz, 10);
+  EXPECT_FALSE(config.set({{"timeout", "5"}}));
+  EXPECT_EQ(config.snapshot()->timeout, std::chrono::seconds(5));
+  EXPECT_EQ(heard, (std::vector<std::string>{"guard", "guard", "listener"}));
 }
 
 // Aim: several pairs are set together or not at all, and listeners hear of nothing that failed.
@@ -202,7 +240,7 @@ TEST(Help, ListsEveryOption) {
   for (const Option& option : options()) {
     const bool shown = option.visibility == Visibility::kShown;
     EXPECT_EQ(help.find("--" + std::string(option.name) +
-                        (option.apply == Apply::kAtRunTime ? " *\n" : "\n")) != std::string::npos,
+                        (option.apply == Apply::kAtStart ? "\n" : " *\n")) != std::string::npos,
               shown)
         << option.name;
     EXPECT_EQ(table.find("| `" + std::string(option.name) + "` |") != std::string::npos, shown);

@@ -157,6 +157,13 @@ class Client {
     }
     return bytes;
   }
+  // What comes next; empty at the end, and if nothing comes.
+  std::string some() {
+    std::string bytes(64 * 1024, '\0');
+    const ssize_t count = readable(kPatience) ? ::recv(fd_, bytes.data(), bytes.size(), 0) : 0;
+    bytes.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+    return bytes;
+  }
   bool silent(std::chrono::milliseconds time = 60ms) { return !readable(time); }
   bool ended() {
     char byte = 0;
@@ -206,7 +213,8 @@ struct Loop {
 
 class NetTest : public testing::Test {
  protected:
-  void start(std::size_t threads = 1, ReactorSettings settings = {}) {
+  // The system chooses the ports; there is one for TLS where there is a context.
+  void start(std::size_t threads = 1, ReactorSettings settings = {}, ListenOptions options = {}) {
     std::vector<Reactor*> reactors;
     settings.log = [this](std::string_view line) {
       const std::lock_guard lock(journal_.mutex);
@@ -221,9 +229,14 @@ class NetTest : public testing::Test {
       reactors.push_back(&reactor);
     }
     listener_ = std::make_unique<Listener>(reactors, gate_, settings.log);
-    const auto error = listener_->open({.bind = {"127.0.0.1"}, .port = 0, .any_port = true});
+    options.bind = {"127.0.0.1"};
+    options.port = 0;
+    options.any_port = true;
+    options.any_tls_port = options.tls != nullptr;
+    const auto error = listener_->open(options);
     ASSERT_FALSE(error) << *error;
     port_ = listener_->port();
+    tls_port_ = listener_->tls_port();
     for (auto& loop : loops_) {
       loop->start();
     }
@@ -274,6 +287,7 @@ class NetTest : public testing::Test {
   std::vector<std::unique_ptr<Loop>> loops_;
   std::unique_ptr<Listener> listener_;
   int port_ = 0;
+  int tls_port_ = 0;
 };
 
 }  // namespace atl::net
