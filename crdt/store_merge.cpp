@@ -356,6 +356,10 @@ void Store::apply_delta(const Delta& d, const KeyRef& ref) {
     add_flush(s, mark);
     return;
   }
+  tell_if_changed(ref, [&] { apply_to_key(s, d, ref); });
+}
+
+void Store::apply_to_key(Slot& s, const Delta& d, const KeyRef& ref) {
   switch (d.kind) {
     case DeltaKind::kSet:
     case DeltaKind::kDelete:
@@ -557,10 +561,12 @@ void Store::add_flush(Slot& s, const FlushMark& mark) {
 
 void Store::apply_flush(Slot& s, const FlushMark& mark) {
   const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
+  bool any = false;
   for (uint32_t i = 0; i < s.table.capacity();) {
     Entry* e = s.table.at(i);
     const bool hit = e != nullptr && (mark.db == kEveryDb || e->db() == mark.db) &&
                      e->kind() == BaseKind::kValue && mark.seen.covers(e->stamp());
+    any |= hit;
     if (!hit) {
       ++i;
     } else if (e->is_plain()) {
@@ -574,6 +580,7 @@ void Store::apply_flush(Slot& s, const FlushMark& mark) {
       if (put_state(s, ref, i, mine) != nullptr) ++i;
     }
   }
+  if (any && change_sink_) change_sink_(Change::kFlush, mark.db, {});
 }
 
 void Store::note_conflict(const KeyRef& ref, const char* rule, Stamp winner, Stamp loser,

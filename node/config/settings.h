@@ -82,6 +82,7 @@ struct Settings {
   std::int64_t proto_max_bulk_len{};
   std::int64_t client_query_buffer_limit{};
   std::array<BufferLimit, kClientClasses> client_output_buffer_limit{};
+  std::int64_t tracking_table_max_keys{};  // 0: no limit
 
   // The process.
   int threads{};

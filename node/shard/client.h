@@ -16,6 +16,7 @@
 #include "node/resp/parser.h"
 #include "node/shard/forward.h"
 #include "node/shard/subscriptions.h"
+#include "node/shard/tracking.h"
 
 namespace atl::shard {
 
@@ -113,6 +114,7 @@ class Client final : public net::ConnectionHandler {
   bool close_after_answer = false;  // CLIENT KILL of the caller itself
   bool monitoring = false;
   std::unique_ptr<ClientTopics> topics;  // of Subscriptions, which alone changes it
+  std::unique_ptr<ClientTracking> tracking;  // null: CLIENT TRACKING is off
   bool touched = false;                  // has replies of this turn
   const Command* last_command = nullptr;
   persist::Ticket ticket = 0;  // the replies of this turn wait for it
