@@ -130,6 +130,7 @@ void Reactor::turn() {
 void Reactor::continue_left() {
   ++totals_.turns;
   working_.swap(continuing_);
+  continued_ = !working_.empty();
   for (Connection* connection : working_) {
     connection->serve();
   }
@@ -138,7 +139,7 @@ void Reactor::continue_left() {
 
 void Reactor::await_events() {
   std::chrono::nanoseconds patience{0};
-  if (continuing_.empty() && touched_.empty() && doomed_.empty()) {
+  if (!continued_ && continuing_.empty() && touched_.empty() && doomed_.empty()) {
     patience = sleep_allowed();
   }
   if (nanoseconds_) {
