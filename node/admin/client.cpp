@@ -394,8 +394,10 @@ constexpr CommandSpec row(std::string_view name, int arity, uint32_t flags, std:
 
 constexpr std::string_view kLater = "Not supported yet.";
 constexpr std::string_view kTrackingDifferences =
-    "Clients also hear of what other regions write. On several threads a client may hear of a change "
-    "more often than in Redis, and of a flush once from each thread. A client that redirects hears of "
+    "Clients also hear of what other regions write. On several threads a client may hear of a "
+    "change "
+    "more often than in Redis, and of a flush once from each thread. A client that redirects hears "
+    "of "
     "a flush in the protocol of the one that it redirects to.";
 constexpr uint32_t kAsks = kOperator | command::kNoMulti;
 

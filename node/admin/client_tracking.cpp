@@ -103,7 +103,7 @@ bool options_fit(Context& ctx, const TrackingOptions& options, const TrackingMod
     return refuse(ctx, "ERR OPTIN and OPTOUT are not compatible with BCAST");
   }
   if (mode.opt_in && mode.opt_out) {
-    return refuse(ctx, "ERR You can't use both OPTIN mode and OPTOUT mode");
+    return refuse(ctx, "ERR You can't specify both OPTIN mode and OPTOUT mode");
   }
   if (now != nullptr && ((mode.opt_in && now->opt_out) || (mode.opt_out && now->opt_in))) {
     return refuse(ctx,

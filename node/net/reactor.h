@@ -192,7 +192,7 @@ class Reactor {
   std::vector<std::function<void()>> posts_;
   std::vector<std::function<void()>> taken_posts_;
   int ready_events_ = 0;
-  bool continued_ = false;  // this turn has begun with work left over
+  bool continued_ = false;   // this turn has begun with work left over
   bool nanoseconds_ = true;  // the kernel knows epoll_pwait2()
   std::chrono::steady_clock::time_point now_;
   ReactorSettings settings_;

@@ -172,7 +172,8 @@ void Dispatcher::take(Client& client, const Command* command, command::Args args
   client.skip_this = client.skip_next;
   client.skip_next = false;
   if (client.tracking) [[unlikely]] {
-    const bool is_client = command != nullptr && command->name == "client";
+    const bool is_client = command != nullptr && command->name == "client" &&
+                           index_.resolve(*command, args) != nullptr;
     client.tracking->begin_command(is_client, client.transaction.open);
   }
   if (command == nullptr) {

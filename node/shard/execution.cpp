@@ -171,12 +171,17 @@ void Dispatcher::call(const Command& command, command::Args args, command::Sessi
   account(command, args, out, address, session.name, clock_ - began);
 }
 
-// A key that the command finds expired has expired before, to those who listen: as from Redis, and the command may put another in its place.
+// A key that the command finds expired has expired before, to those who listen: as from Redis, and
+// the command may put another in its place.
 void Dispatcher::expire_named_keys(const Command& command, command::Args args, crdt::DbId db,
                                    command::Keyspace& keyspace) {
   command::for_each_key(*command.spec, args, [&](size_t i) {
     const crdt::KeyRef ref = crdt::make_ref(db, args[i]);
+    // No change of the client's own: NOLOOP does not keep it back.
+    Tracking& tracking = shard_.node().shard(shard_.node().owner(ref.slot)).tracking();
+    const uint64_t acting = tracking.set_acting(0);
     keyspace.store(ref.slot).expire(ref);
+    tracking.set_acting(acting);
   });
 }
 

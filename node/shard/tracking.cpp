@@ -327,9 +327,7 @@ void Tracking::tell_elsewhere(Client& client, std::string_view keys) {
     to->tracking().under_way_ -= bytes;
     if (voids) voids->store(false);
     if (to->tracking().tell_redirection(redirect, keys)) return;
-    here->post([here, client, redirect] {
-      here->tracking().break_redirection(client, redirect);
-    });
+    here->post([here, client, redirect] { here->tracking().break_redirection(client, redirect); });
   });
 }
 

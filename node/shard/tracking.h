@@ -32,6 +32,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "crdt/store.h"
@@ -79,8 +80,8 @@ class Tracking {
   // ---- What happens to keys of this shard ----
   void remember(std::string_view key, TrackedKeys::Reader reader);
   void on_change(crdt::Change change, std::string_view key);
-  // Whose command it is that changes keys from here on; 0: nobody's who tracks.
-  void set_acting(uint64_t client) { acting_ = client; }
+  // Whose command it is that changes keys from here on; 0: nobody's who tracks. Returns who it was.
+  uint64_t set_acting(uint64_t client) { return std::exchange(acting_, client); }
 
   // ---- Delivery ----
   bool has_news() const { return gathered_.any; }

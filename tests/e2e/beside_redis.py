@@ -151,12 +151,13 @@ def _named(item, names):
                        for part in item[1:]))
 
 
-def converse(port, steps, protocol, expected=None):
+def converse(port, steps, protocol, expected=None, pause_s=0):
     """Returns what each connection has received. A step is (connection, words...), and over when it
     has its replies: SUBSCRIBE and its kin have one for each name, a step of "name!" has none. A
     connection begins with its first step; one of "name2" or "name3" speaks that protocol. A word
     ("id", name) is that connection's id, and stands for it in what is returned. With `expected`,
-    another server's transcript, it waits for as many frames as that has."""
+    another server's transcript, it waits for as many frames as that has; `pause_s` passes behind
+    each step."""
     connections = {}
     names = {}
     queueing = set()
@@ -185,6 +186,7 @@ def converse(port, steps, protocol, expected=None):
             end = time.monotonic() + (0 if silent else DEADLINE_S)
             while _replies(connection) < before + wanted and time.monotonic() < end:
                 connection.wait(len(connection.frames) + 1)
+            time.sleep(pause_s)
         for name, connection in connections.items():
             if expected is not None:
                 connection.wait(len(expected[name]) - 1)

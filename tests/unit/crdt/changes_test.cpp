@@ -200,16 +200,15 @@ void write_something(Site& site, const std::string& key, uint64_t random) {
       return;
     default:
       if (random % 64 == 7) site.store.flush(0);
-      if (random % 64 == 15) site.store.evict_one(EvictionPool::kAllKeys, EvictionOrder::kRandom, 1,
-                                                  random);
+      if (random % 64 == 15)
+        site.store.evict_one(EvictionPool::kAllKeys, EvictionOrder::kRandom, 1, random);
   }
 }
 
 // What is new, if anything is.
 void cross(Site& from, Site& to) {
   to.store.register_producer(from.store.region(), from.store.region(), {});
-  const Store::Applied applied =
-      to.store.apply(from.store.region(), from.store.seal().bytes);
+  const Store::Applied applied = to.store.apply(from.store.region(), from.store.seal().bytes);
   ASSERT_TRUE(applied == Store::Applied::kApplied || applied == Store::Applied::kDuplicate);
 }
 

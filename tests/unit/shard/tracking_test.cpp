@@ -1,4 +1,5 @@
-// Near caches in a whole node: what is remembered, who is told, in which order, and what is bounded.
+// Near caches in a whole node: what is remembered, who is told, in which order, and what is
+// bounded.
 #include <gtest/gtest.h>
 
 #include "tests/unit/shard/placed.h"
@@ -201,8 +202,7 @@ TEST_P(TrackingTest, BroadcastsArePrefixes) {
   const auto some = tracker({"BCAST", "PREFIX", "{s}a", "PREFIX", "{s}b"});
   writer_.call({"MSET", "{s}b", "1", "{s}a2", "1", "{s}c", "1", "{s}a1", "1"});
   EXPECT_EQ(pushes(*all), Replies{"[invalidate, [{s}a1, {s}a2, {s}b, {s}c]]"});
-  EXPECT_EQ(pushes(*some),
-            (Replies{"[invalidate, [{s}a1, {s}a2]]", "[invalidate, [{s}b]]"}));
+  EXPECT_EQ(pushes(*some), (Replies{"[invalidate, [{s}a1, {s}a2]]", "[invalidate, [{s}b]]"}));
   EXPECT_EQ(info_field(writer_, "stats", "tracking_total_prefixes"), "3");
   some->call({"CLIENT", "TRACKING", "OFF"});
   writer_.call({"SET", "{s}a1", "2"});
@@ -210,7 +210,8 @@ TEST_P(TrackingTest, BroadcastsArePrefixes) {
   EXPECT_EQ(info_field(writer_, "stats", "tracking_total_prefixes"), "1");
 }
 
-// In OPTIN only what follows CLIENT CACHING YES, a command or a transaction; in OPTOUT all but that.
+// In OPTIN only what follows CLIENT CACHING YES, a command or a transaction; in OPTOUT all but
+// that.
 TEST_P(TrackingTest, CachingIsForTheNextCommand) {
   const auto keys = a_key_of_each_shard();
   for (const std::string& key : keys) {
@@ -283,6 +284,19 @@ TEST_P(TrackingTest, ExpiryIsToldByReadersAndByTheCycle) {
   EXPECT_EQ(pushes(*client), Replies{"[invalidate, [lazy]]"});
 }
 
+// The client that finds it may still hold what another command had told it of the key.
+TEST_P(TrackingTest, NoLoopDoesNotKeepExpiryBack) {
+  writer_.call({"DEBUG", "SET-ACTIVE-EXPIRE", "0"});
+  const auto client = tracker({"NOLOOP"});
+  for (const std::string& key : a_key_of_each_shard()) {
+    writer_.call({"SET", key, "v", "PX", "20"});
+    client->call({"GET", key});
+    std::this_thread::sleep_for(std::chrono::milliseconds(40));
+    EXPECT_EQ(client->call({"EXISTS", key}), ":0");
+    EXPECT_EQ(pushes(*client), Replies{"[invalidate, [" + key + "]]"});
+  }
+}
+
 TEST_P(TrackingTest, EvictionIsTold) {
   const auto client = tracker();
   writer_.call({"SET", "k", std::string(10000, 'x')});
@@ -327,9 +341,7 @@ TEST_P(TrackingTest, ARedirectionThatIsGoneIsTold) {
     const auto client = tracker({"REDIRECT", id});
     client->call({"GET", "k"});
     gone.reset();
-    EXPECT_TRUE(eventually([&] {
-      return writer_.call({"CLIENT", "LIST", "ID", id}).empty();
-    }));
+    EXPECT_TRUE(eventually([&] { return writer_.call({"CLIENT", "LIST", "ID", id}).empty(); }));
     writer_.call({"SET", "k", "v"});
     EXPECT_EQ(client->read(), "[tracking-redir-broken, :" + id + "]");
     const std::string info = client->call({"CLIENT", "INFO"});
@@ -364,10 +376,11 @@ TEST_P(TrackingTest, WhoGoesLeavesNothingBehind) {
 TEST_P(TrackingTest, TheModeChangesWithinATransaction) {
   const auto client = tracker();
   const auto keys = a_key_of_each_shard();
-  EXPECT_EQ(client->pipeline({{"MULTI"},
-                              {"CLIENT", "TRACKING", "OFF"},
-                              {"CLIENT", "TRACKING", "ON", "BCAST"},
-                              {"EXEC"}})
+  EXPECT_EQ(client
+                ->pipeline({{"MULTI"},
+                            {"CLIENT", "TRACKING", "OFF"},
+                            {"CLIENT", "TRACKING", "ON", "BCAST"},
+                            {"EXEC"}})
                 .back(),
             "[OK, OK]");
   for (const std::string& key : keys) {
@@ -455,7 +468,10 @@ class RegionalTrackingTest : public testing::Test {
 
   TempDir dir_;
   TestNode node_{dir_.path(),
-                 {{"threads", "1"}, {"save", ""}, {"appendonly", "yes"}, {"region-id", "1"},
+                 {{"threads", "1"},
+                  {"save", ""},
+                  {"appendonly", "yes"},
+                  {"region-id", "1"},
                   {"region", "us"}}};
   crdt::Store there_{{.region = 2, .slots = {}}};
 };
