@@ -414,11 +414,13 @@ class Store {
   void prefetch_decoded(size_t from) const;
   void apply_delta(const Delta& delta, const KeyRef& ref);
   void apply_to_key(Slot& s, const Delta& delta, const KeyRef& ref);
-  // Runs `merge`, and tells who wants to know if what readers see of the key is another then.
+  // Runs `merge`, and tells who wants to know if what readers see of the key is another then. What
+  // has expired unnoticed is told before: it may be gone when expire_step() comes to look for it.
   template <class Merge>
   void tell_if_changed(const KeyRef& ref, Merge merge) {
     if (!change_sink_) [[likely]]
       return merge();
+    expire(ref);
     const uint64_t before = fingerprint(ref);
     merge();
     if (fingerprint(ref) != before) change_sink_(Change::kKey, ref.db, ref.key);

@@ -163,14 +163,14 @@ class NearCache(threading.Thread):
         self._keys = keys
         self._random = random.Random(seed)
         self._asked = []
-        self._stop = threading.Event()
+        self._over = threading.Event()
         self.copies = {}
         self.drops = 0
         self.error = None
 
     def run(self):
         try:
-            while not self._stop.is_set():
+            while not self._over.is_set():
                 for _ in range(self._random.randrange(1, 20)):
                     key = self._random.choice(self._keys)
                     self._asked.append(key)
@@ -195,7 +195,7 @@ class NearCache(threading.Thread):
         self._connection.frames.clear()
 
     def calm(self):
-        self._stop.set()
+        self._over.set()
         self.join()
         while self._connection.wait(1, QUIET_S):
             self.listen()

@@ -42,7 +42,7 @@ CONVERSATIONS = {
         ("w", "SET", "k", "in 3"), ("t", "GETRANGE", "k", "0", "1"), ("t", "OBJECT", "ENCODING", "k"),
         ("w", "APPEND", "k", "x"), ("t", "LCS", "k", "k"), ("w", "INCR", "n"), ("t", "GET", "n"),
         ("w", "INCRBYFLOAT", "n", "1.5"), ("t", "GET", "none"), ("w", "DEL", "none"),
-        ("t", "GETEX", "k", "PERSIST"), ("t", "SCAN", "0", "MATCH", "nothing"),
+        ("t", "GETEX", "k", "PERSIST"), ("t", "DBSIZE"),
         ("w", "SET", "k", "3"), ("t", "GET", "k"), ("t", *OFF), ("w", "SET", "k", "4"),
         ("t", *INFO), ("t", "CLIENT", "GETREDIR")],
     "one's own": [

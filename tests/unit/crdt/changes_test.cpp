@@ -128,6 +128,20 @@ TEST(Changes, ExpiryAndEvictionAreTold) {
   EXPECT_EQ(ear.take(), Told{"evicted"});
 }
 
+// No cycle has found it, and none will: a merge takes it away.
+TEST(Changes, WhatExpiredUnnoticedIsToldWhenAMergeTakesIt) {
+  Site a(1), b(2);
+  a.store.set(make_ref(0, "k"), "v", kNow + 10);
+  b.take(a);
+  Ear ear(b.store);
+  b.store.set_now(kNow + 20);
+  a.store.del(make_ref(0, "k"));
+  b.take(a);
+  EXPECT_EQ(ear.take(), Told{"k"});
+  b.store.expire_step(1 << 20);
+  EXPECT_EQ(ear.take(), Told{});
+}
+
 // A slot that heals this one tells of what it brings and of what it shows to be deleted.
 TEST(Changes, AJoinedSlotTellsOfWhatItChanges) {
   Site a(1), b(2);
