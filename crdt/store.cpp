@@ -302,6 +302,8 @@ BatchWriter::Head Store::head(DeltaKind kind, const KeyRef& ref, Stamp stamp) {
   changed = stamp;
   last_write_ = stamp;
   touch_dirty(s);
+  if (change_sink_ && kind != DeltaKind::kFlush) [[unlikely]]
+    change_sink_(Change::kKey, ref.db, ref.key);
   return h;
 }
 
@@ -618,6 +620,7 @@ void Store::write_again(Stamp since) {
 }
 
 void Store::flush(DbId db) {
+  if (change_sink_) change_sink_(Change::kFlush, db, {});
   for (size_t n = 0; n < slots_.size(); ++n) {
     Slot& s = slots_[n];
     if (s.table.size() == 0 && !s.evicted && s.flushes() == nullptr) continue;

@@ -72,6 +72,11 @@ enum class EvictionOrder : uint8_t { kLru, kLfu, kRandom, kTtl };
 enum class AddResult : uint8_t { kOk, kNotANumber, kOverflow };
 // Why a key that was visible no longer is, where no write took it away.
 enum class Loss : uint8_t { kExpired, kEvicted };
+// What whoever keeps a copy of values, or waits for one, must hear of.
+enum class Change : uint8_t {
+  kKey,    // a key
+  kFlush,  // a database, or all of them
+};
 
 // A write that a merge discarded.
 struct Conflict {
@@ -291,6 +296,13 @@ class Store {
   // must not call this store. *Lifetime* of the key: the call.
   using LossSink = std::function<void(Loss loss, DbId db, std::string_view key)>;
   void on_loss(LossSink sink) { loss_sink_ = std::move(sink); }
+  // Hears of every change of a key that readers may see: local writes, what a merge brought,
+  // expiry, eviction. A flush, here or of another region, is told as such, with an empty key; some
+  // of its keys may be told besides. One write may be told several times, for the caller to gather,
+  // and in the middle of it: the sink must not call this store. Empty: nobody wants to know.
+  // *Lifetime* of the key: the call.
+  using ChangeSink = std::function<void(Change change, DbId db, std::string_view key)>;
+  void on_change(ChangeSink sink) { change_sink_ = std::move(sink); }
 
   // Rules that tests switch off to see the checks fail. Never set in production.
   struct Canary {
@@ -445,6 +457,18 @@ class Store {
   void forget_decoded();
   void prefetch_decoded(size_t from) const;
   void apply_delta(const Delta& delta, const KeyRef& ref);
+  void apply_to_key(Slot& s, const Delta& delta, const KeyRef& ref);
+  // Runs `merge`, and tells who wants to know if what readers see of the key is another then. What
+  // has expired unnoticed is told before: it may be gone when expire_step() comes to look for it.
+  template <class Merge>
+  void tell_if_changed(const KeyRef& ref, Merge merge) {
+    if (!change_sink_) [[likely]]
+      return merge();
+    expire(ref);
+    const uint64_t before = fingerprint(ref);
+    merge();
+    if (fingerprint(ref) != before) change_sink_(Change::kKey, ref.db, ref.key);
+  }
   void raise_changed(RegionId region);
   void apply_base(Slot& s, const KeyRef& ref, const Delta& delta);
   void apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
@@ -531,6 +555,7 @@ class Store {
   LossSink loss_sink_;
   std::vector<Collection*> released_;  // behind no key any more; owned
   ElementsWriter elements_;
+  ChangeSink change_sink_;
   Canary canary_;
   uint64_t random_ = 0x2545f4914f6cdd1d;
   KeyState scratch_state_;

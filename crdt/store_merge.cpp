@@ -358,6 +358,10 @@ void Store::apply_delta(const Delta& d, const KeyRef& ref) {
     add_flush(s, mark);
     return;
   }
+  tell_if_changed(ref, [&] { apply_to_key(s, d, ref); });
+}
+
+void Store::apply_to_key(Slot& s, const Delta& d, const KeyRef& ref) {
   switch (d.kind) {
     case DeltaKind::kSet:
     case DeltaKind::kDelete:
@@ -569,13 +573,16 @@ void Store::add_flush(Slot& s, const FlushMark& mark) {
 
 void Store::apply_flush(Slot& s, const FlushMark& mark) {
   const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
+  bool any = false;
   for (uint32_t i = 0; i < s.table.capacity();) {
     Entry* e = s.table.at(i);
     const bool in_db = e != nullptr && (mark.db == kEveryDb || e->db() == mark.db);
+    any |= in_db && e->collections() != nullptr;
     if (in_db) clear_flushed(s, id, *e, mark.seen);
     const bool hit =
         in_db && mark.seen.covers(e->stamp()) &&
         (e->kind() == BaseKind::kValue || e->kind() == BaseKind::kCollection);
+    any |= hit;
     if (!hit) {
       ++i;
     } else if (e->is_plain()) {
@@ -585,6 +592,7 @@ void Store::apply_flush(Slot& s, const FlushMark& mark) {
       ++i;
     }
   }
+  if (any && change_sink_) change_sink_(Change::kFlush, mark.db, {});
 }
 
 void Store::flush_entry(Slot& s, uint32_t index, const VersionVector& seen) {

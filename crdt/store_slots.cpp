@@ -267,7 +267,7 @@ void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const Versi
   bool lost_here = lost(theirs.base);
   for (const Contribution& c : theirs.contributions) lost_here |= lost(c.last);
   for (const TtlMark& m : theirs.ttl) lost_here |= lost(m.stamp);
-  apply_state(s, ref, theirs, context, mine, complete);
+  tell_if_changed(ref, [&] { apply_state(s, ref, theirs, context, mine, complete); });
   if (!lost_here || !options_.replicated) return;
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   if (index == Table::kNone) return;
@@ -382,7 +382,9 @@ void Store::join_slot(SlotImage& image, SlotSource source) {
     }
     const std::string key(e->key());
     const KeyRef ref{key, e->db(), image.slot, hash};
-    if (put_state(s, ref, i, state) != nullptr) ++i;
+    tell_if_changed(ref, [&] {
+      if (put_state(s, ref, i, state) != nullptr) ++i;
+    });
   }
   if (!stands_for_deltas) return;
   for (const Stamp stamp : image.changed) {

@@ -47,6 +47,7 @@ bool Store::expire_at(Slot& s, uint32_t index) {
   ++stats_.expired;
   touch_dirty(s);
   if (loss_sink_) loss_sink_(Loss::kExpired, e->db(), e->key());
+  if (change_sink_) change_sink_(Change::kKey, e->db(), e->key());
   if (options_.replicated) {
     set_hidden(s, *e, true);
     return false;
@@ -332,7 +333,10 @@ bool Store::evict_one(EvictionPool pool, EvictionOrder order, int samples, uint6
 
 void Store::evict_at(Slot& s, uint32_t index) {
   const Entry* e = s.table.at(index);
-  if (loss_sink_ && !e->has(Entry::kHidden)) loss_sink_(Loss::kEvicted, e->db(), e->key());
+  if (!e->has(Entry::kHidden)) {
+    if (loss_sink_) loss_sink_(Loss::kEvicted, e->db(), e->key());
+    if (change_sink_) change_sink_(Change::kKey, e->db(), e->key());
+  }
   InlineParts parts;
   for (const Contribution& c : e->view(parts).contributions) {
     s.evicted_birth = std::max(s.evicted_birth, c.birth);

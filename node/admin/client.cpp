@@ -4,6 +4,7 @@
 #include "node/acl/access_control.h"
 #include "node/admin/admin.h"
 #include "node/admin/client_text.h"
+#include "node/admin/client_tracking.h"
 #include "node/admin/replies.h"
 #include "node/command/check.h"
 
@@ -13,8 +14,7 @@ namespace {
 using command::ClientFilter;
 using command::ClientInfo;
 
-constexpr std::string_view kNoTracking =
-    "ERR CLIENT TRACKING, CACHING and UNBLOCK are not supported yet by Atoll";
+constexpr std::string_view kNoUnblock = "ERR CLIENT UNBLOCK is not supported yet by Atoll";
 
 // Redis' names of client types; "slave" is replica's old one.
 bool read_type(Context& ctx, std::string_view word, std::string& type) {
@@ -243,35 +243,14 @@ void client_unpause(Context& ctx) {
   ctx.out.ok();
 }
 
-void client_getredir(Context& ctx) {
-  ctx.out.integer(-1);
-}
-
-void client_trackinginfo(Context& ctx) {
-  ctx.out.map(3);
-  ctx.out.bulk("flags");
-  ctx.out.set(1);
-  ctx.out.bulk("off");
-  ctx.out.bulk("redirect");
-  ctx.out.integer(-1);
-  ctx.out.bulk("prefixes");
-  ctx.out.array(0);
-}
-
-void client_tracking(Context& ctx) {
-  if (ctx.args.size() == 3 && is_word(ctx.args[2], "off")) {
-    ctx.out.ok();
-    return;
-  }
-  ctx.out.error(kNoTracking);
-}
-
 void client_unsupported(Context& ctx) {
-  ctx.out.error(kNoTracking);
+  ctx.out.error(kNoUnblock);
 }
 
 void client_help(Context& ctx) {
   static constexpr std::string_view kLines[] = {
+      "CACHING (YES|NO)",
+      "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
       "GETREDIR",
       "    Return the client ID we are redirecting to when tracking is enabled.",
       "GETNAME",
@@ -316,6 +295,9 @@ void client_help(Context& ctx) {
       "    Set client meta attr. Options are:",
       "    * LIB-NAME: the client lib name.",
       "    * LIB-VER: the client lib version.",
+      "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+      "         [OPTIN] [OPTOUT] [NOLOOP]",
+      "    Control server assisted client side caching.",
       "TRACKINGINFO",
       "    Report tracking status for the current connection.",
       "NO-EVICT (ON|OFF)",
@@ -379,13 +361,26 @@ constexpr Arg kKillForms[] = {
     {.name = "new-format", .type = ArgType::kOneOf, .multiple = true, .args = kKillFilters}};
 constexpr Arg kKillArgs[] = {{.name = "filter", .type = ArgType::kOneOf, .args = kKillForms}};
 
+constexpr Arg kCachingWords[] = {{.name = "yes", .type = ArgType::kPureToken, .token = "YES"},
+                                 {.name = "no", .type = ArgType::kPureToken, .token = "NO"}};
+constexpr Arg kCachingArgs[] = {{.name = "mode", .type = ArgType::kOneOf, .args = kCachingWords}};
+constexpr Arg kTrackingArgs[] = {
+    {.name = "status", .type = ArgType::kOneOf, .args = kSwitchWords},
+    {.name = "client-id", .type = ArgType::kInteger, .token = "REDIRECT", .optional = true},
+    {.name = "prefix", .token = "PREFIX", .optional = true, .multiple = true},
+    {.name = "bcast", .type = ArgType::kPureToken, .token = "BCAST", .optional = true},
+    {.name = "optin", .type = ArgType::kPureToken, .token = "OPTIN", .optional = true},
+    {.name = "optout", .type = ArgType::kPureToken, .token = "OPTOUT", .optional = true},
+    {.name = "noloop", .type = ArgType::kPureToken, .token = "NOLOOP", .optional = true}};
+
 // What the rows of all subcommands share.
 constexpr CommandSpec row(std::string_view name, int arity, uint32_t flags, std::string_view since,
                           std::string_view summary, command::Handler handler,
-                          std::span<const Arg> args = {}, std::string_view differences = {}) {
+                          std::span<const Arg> args = {}, std::string_view differences = {},
+                          Route route = Route::kConnection) {
   return {.name = name,
           .arity = arity,
-          .route = Route::kConnection,
+          .route = route,
           .flags = flags,
           .categories = command::kCatConnection,
           .group = "connection",
@@ -398,12 +393,18 @@ constexpr CommandSpec row(std::string_view name, int arity, uint32_t flags, std:
 }
 
 constexpr std::string_view kLater = "Not supported yet.";
+constexpr std::string_view kTrackingDifferences =
+    "Clients also hear of what other regions write. On several threads a client may hear of a "
+    "change "
+    "more often than in Redis, and of a flush once from each thread. A client that redirects hears "
+    "of "
+    "a flush in the protocol of the one that it redirects to.";
 constexpr uint32_t kAsks = kOperator | command::kNoMulti;
 
 constexpr CommandSpec kClientSubcommands[] = {
     row("client|caching", 3, kPlain, "6.0.0",
-        "Instructs the server whether to track the keys in the next request.", client_unsupported,
-        {}, kLater),
+        "Instructs the server whether to track the keys in the next request.", client_caching,
+        kCachingArgs),
     row("client|getname", 2, kPlain, "2.6.9", "Returns the name of the connection.",
         client_getname),
     row("client|getredir", 2, kPlain, "6.0.0",
@@ -432,8 +433,8 @@ constexpr CommandSpec kClientSubcommands[] = {
     row("client|setname", 3, kPlain, "2.6.9", "Sets the connection name.", client_setname,
         kNameArgs),
     row("client|tracking", -3, kPlain, "6.0.0",
-        "Controls server-assisted client-side caching for the connection.", client_tracking, {},
-        kLater),
+        "Controls server-assisted client-side caching for the connection.", client_tracking,
+        kTrackingArgs, kTrackingDifferences, Route::kEveryShard),
     row("client|trackinginfo", 2, kPlain, "6.2.0",
         "Returns information about server-assisted client-side caching for the connection.",
         client_trackinginfo),

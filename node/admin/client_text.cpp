@@ -39,7 +39,7 @@ std::string client_line(const command::ClientInfo& client) {
   text("events", "r");
   text("cmd", client.last_command.empty() ? "NULL" : std::string_view(client.last_command));
   text("user", client.user);
-  number("redir", -1);
+  number("redir", client.redirect);
   number("resp", client.resp);
   text("lib-name", client.lib_name);
   text("lib-ver", client.lib_version);

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -43,6 +44,19 @@ struct ClientInfo {
   std::string user = "default";
   int resp = 2;
   std::string lib_name, lib_version;
+  int64_t redirect = -1;  // client that hears of what this one tracks, 0: itself; -1: no tracking
+};
+
+// CLIENT TRACKING of one connection.
+struct TrackingMode {
+  bool broadcasts = false;  // BCAST
+  bool opt_in = false;
+  bool opt_out = false;
+  bool no_loop = false;
+  uint64_t redirect = 0;  // client id; 0: to itself
+  std::set<std::string, std::less<>> prefixes;
+  bool caching = false;  // CLIENT CACHING was said for what comes next
+  bool redirect_broken = false;
 };
 
 // CLIENT KILL and LIST; a field that is empty allows any. type is one of normal, master, replica
@@ -130,6 +144,17 @@ class NodeServices {
   virtual void close_after_reply(Context& ctx) = 0;  // QUIT
   virtual void reset_connection(Context& ctx) = 0;   // RESET: leaves MULTI, MONITOR, ...
   virtual void monitor(Context& ctx) = 0;
+
+  // ---- Near caches ----
+  // Null: the connection does not track.
+  virtual const TrackingMode* tracking(Context& ctx) = 0;
+  // The connection tracks in this mode from now on; its prefixes come on top of those it has.
+  // Requires, as the next two: Route::kEveryShard.
+  virtual void track(Context& ctx, TrackingMode mode) = 0;
+  virtual void stop_tracking(Context& ctx) = 0;
+  virtual bool client_exists(uint64_t id) = 0;
+  // Requires: it tracks, and has opted in or out.
+  virtual void set_caching(Context& ctx) = 0;
 
   // ---- Access control ----
   // The node's users. A change holds for this connection's next command, and for other threads'

@@ -231,6 +231,13 @@ constexpr Option kOptions[] = {
      .standard = "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60",
      .help = "Per class of client (normal, replica, pubsub): closes it when its unread replies "
              "exceed the hard limit, or the soft limit for so many seconds; 0 for no limit."},
+    {.section = kNetwork,
+     .name = "tracking-table-max-keys",
+     .kind = Kind::kNumber,
+     .field = number_field<&Settings::tracking_table_max_keys>(),
+     .standard = "1000000",
+     .help = "Keys of which CLIENT TRACKING remembers who has read them; beyond it, clients are "
+             "told to drop keys chosen at random. 0 for no limit."},
 
     {.section = kTls,
      .name = "tls-port",

@@ -84,6 +84,7 @@ struct Settings {
   std::int64_t proto_max_bulk_len{};
   std::int64_t client_query_buffer_limit{};
   std::array<BufferLimit, kClientClasses> client_output_buffer_limit{};
+  std::int64_t tracking_table_max_keys{};  // 0: no limit
 
   // TLS for clients. Names of files are relative to `dir`; empty: none, or OpenSSL's default.
   std::uint16_t tls_port{};  // 0: no TLS listener

@@ -132,6 +132,7 @@ void Reactor::continue_left() {
   ++totals_.turns;
   handshakes_left_ = kHandshakesPerTurn;
   working_.swap(continuing_);
+  continued_ = !working_.empty();
   for (Connection* connection : working_) {
     connection->serve();
   }
@@ -140,7 +141,7 @@ void Reactor::continue_left() {
 
 void Reactor::await_events() {
   std::chrono::nanoseconds patience{0};
-  if (continuing_.empty() && touched_.empty() && doomed_.empty()) {
+  if (!continued_ && continuing_.empty() && touched_.empty() && doomed_.empty()) {
     patience = sleep_allowed();
   }
   if (nanoseconds_) {

@@ -37,6 +37,7 @@
 //  3. A turn does a bounded amount of work per connection.
 //  4. No post is slept over: who posts looks at asleep_ after it has set posted_, who goes to sleep
 //     looks at posted_ after it has set asleep_.
+//  5. No turn sleeps between work and its end: the turn-end hook may have to send what came of it.
 #pragma once
 
 #include <sys/epoll.h>
@@ -206,6 +207,7 @@ class Reactor {
   std::vector<std::function<void()>> posts_;
   std::vector<std::function<void()>> taken_posts_;
   int ready_events_ = 0;
+  bool continued_ = false;   // this turn has begun with work left over
   bool nanoseconds_ = true;  // the kernel knows epoll_pwait2()
   std::chrono::steady_clock::time_point now_;
   ReactorSettings settings_;

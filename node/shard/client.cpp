@@ -24,7 +24,9 @@ void Client::on_peer_closed(net::Connection& connection) {
   if (blocked() || waiting == Waiting::kPause) connection.close_after_reply();
 }
 
-void Client::on_close(net::Connection&, net::CloseReason) {
+void Client::on_close(net::Connection&, net::CloseReason reason) {
+  // Unless all threads end, and the others may have.
+  if (reason != net::CloseReason::kShutdown) shard_.tracking().leave(*this);
   shard_.pubsub().subscriptions().remove_all(*this);
   if (monitoring) shard_.node().add_monitors(-1);
   monitoring = false;
@@ -132,6 +134,9 @@ command::ClientInfo Client::info() const {
   if (session.subscribed) flags += 'P';
   if (transaction.open) flags += 'x';
   if (blocked()) flags += 'b';
+  if (tracking) flags += 't';
+  if (tracking && tracking->mode.redirect_broken) flags += 'R';
+  if (tracking && tracking->mode.broadcasts) flags += 'B';
   if (connection_.unix_domain()) flags += 'U';
   if (session.no_evict) flags += 'e';
   if (session.no_touch) flags += 'T';
@@ -153,6 +158,7 @@ command::ClientInfo Client::info() const {
   info.total_bytes = stats.total_memory + sizeof(Client) + transaction.bytes;
   info.last_command = last_command == nullptr ? std::string("NULL") : last_command->name;
   info.resp = static_cast<int>(protocol);
+  if (tracking) info.redirect = static_cast<int64_t>(tracking->mode.redirect);
   info.lib_name = session.lib_name;
   info.lib_version = session.lib_version;
   return info;

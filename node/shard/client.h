@@ -16,6 +16,7 @@
 #include "node/resp/parser.h"
 #include "node/shard/forward.h"
 #include "node/shard/subscriptions.h"
+#include "node/shard/tracking.h"
 
 namespace atl::shard {
 
@@ -112,8 +113,9 @@ class Client final : public net::ConnectionHandler {
   bool skip_this = false;
   bool close_after_answer = false;  // CLIENT KILL of the caller itself
   bool monitoring = false;
-  std::unique_ptr<ClientTopics> topics;  // of Subscriptions, which alone changes it
-  bool touched = false;                  // has replies of this turn
+  std::unique_ptr<ClientTopics> topics;      // of Subscriptions, which alone changes it
+  std::unique_ptr<ClientTracking> tracking;  // null: CLIENT TRACKING is off
+  bool touched = false;                      // has replies of this turn
   const Command* last_command = nullptr;
   persist::Ticket ticket = 0;  // the replies of this turn wait for it
 

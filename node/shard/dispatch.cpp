@@ -142,7 +142,7 @@ bool Dispatcher::look_ahead(Client& client, Parsed& parsed) {
 // and ends its batch.
 bool Dispatcher::is_ordinary(const Client& client) const {
   return client.rights() == Rights::kAll && !client.transaction.open && !client.discards() &&
-         !client.skip_next && !client.session.subscribed;
+         !client.skip_next && !client.session.subscribed && client.tracking == nullptr;
 }
 
 // All that take(), check() and route() would find out of the most frequent commands.
@@ -171,6 +171,11 @@ void Dispatcher::take(Client& client, const Command* command, command::Args args
                       const crdt::KeyRef* ref) {
   client.skip_this = client.skip_next;
   client.skip_next = false;
+  if (client.tracking) [[unlikely]] {
+    const bool is_client = command != nullptr && command->name == "client" &&
+                           index_.resolve(*command, args) != nullptr;
+    client.tracking->begin_command(is_client, client.transaction.open);
+  }
   if (command == nullptr) {
     if (looks_like_http(args[0])) {
       spdlog::warn("A client speaks HTTP, perhaps made to by a web page: its connection is closed");
@@ -325,6 +330,7 @@ void Dispatcher::wait(Client& client, Waiting why) {
 void Dispatcher::stall(Client& client, command::Args args, Waiting why) {
   client.stalled = std::make_unique<OwnedArgs>(args);
   client.skip_next = client.skip_this;
+  if (client.tracking) client.tracking->keeps_caching = true;
   wait(client, why);
   if (why == Waiting::kPause) paused_.push_back(client.session.id);
 }

@@ -74,6 +74,10 @@ class Dispatcher {
   const Command* current_command() const { return current_command_; }
   // A message to current() that must come behind its reply, or its transaction's.
   void push_later(std::string_view frame) { pushes_.append(frame); }
+  // Its client, if it tracks, hears of changes of what this row's command with these arguments
+  // names from now on. For whatever runs commands of its own, besides dispatch. Requires: the keys
+  // are within reach.
+  void remember_keys(const command::CommandSpec& spec, command::Args args);
   void defer_current() { current_->waiting = Waiting::kAnswer; }
 
  private:
@@ -129,6 +133,8 @@ class Dispatcher {
                     std::vector<ShardIndex> shards);
   void inside_barrier(uint64_t client_id, const Command& command, const OwnedArgs& args,
                       const std::vector<ShardIndex>& shards);
+  // Whose command changes these shards' keys.
+  void set_acting(const std::vector<ShardIndex>& shards, uint64_t client);
   void add_owners(const Command& command, command::Args args,
                   std::vector<ShardIndex>& owners) const;
   ShardIndex owner(std::string_view key) const;
@@ -141,6 +147,8 @@ class Dispatcher {
   void call(const Command& command, command::Args args, command::Session& session,
             resp::Writer& out, command::Keyspace& keyspace, const crdt::KeyRef* ref,
             bool in_transaction, std::string_view address);
+  TrackedKeys::Reader reader_of(const Client& client) const;
+  void remember_reads(const Command& command, command::Args args);
   void expire_named_keys(const Command& command, command::Args args, crdt::DbId db,
                          command::Keyspace& keyspace);
   void account(const Command& command, command::Args args, const resp::Writer& out,
@@ -156,6 +164,7 @@ class Dispatcher {
   resp::ArgVector args_;
   std::vector<Parsed> batch_;
   Client* current_ = nullptr;
+  TrackedKeys::Reader reader_;  // whose command runs, if it tracks
   const Command* current_command_ = nullptr;
   bool further_part_ = false;        // of a command over several shards, which counts once
   std::vector<crdt::Stamp> before_;  // the last writes of the stores when a command begins

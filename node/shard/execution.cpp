@@ -55,6 +55,9 @@ void Dispatcher::run(Client& client, const Command& command, command::Args args,
   current_command_ = &command;
   client.last_command = &command;
   const bool exec = command.special == Special::kExec;
+  const bool tracks = client.tracking != nullptr;
+  if (tracks) [[unlikely]]
+    shard_.tracking().set_acting(client.session.id);
   if (!exec) show_monitors(client, command, args);
   if (exec || command.special == Special::kWatch) {
     const uint64_t began = clock_;
@@ -68,8 +71,11 @@ void Dispatcher::run(Client& client, const Command& command, command::Args args,
             clock_ - began);
     if (exec) show_monitors(client, command, args);
   } else {
+    reader_ = reader_of(client);
     call(command, args, client.session, out, keyspace, ref, false,
          client.connection().peer_address());
+    if (reader_.client != 0) [[unlikely]]
+      remember_reads(command, args);
   }
   client.protocol = out.protocol();
   current_ = nullptr;
@@ -81,6 +87,34 @@ void Dispatcher::run(Client& client, const Command& command, command::Args args,
   if (!pushes_.empty()) [[unlikely]]
     client.push_buffer().append_all(std::move(pushes_));
   if (client.waiting == Waiting::kAnswer) client.connection().suspend();
+  if (!tracks) [[likely]]
+    return;
+  shard_.tracking().set_acting(0);
+  // Behind this reply, and not those of the same turn. What other stores have gathered is not here
+  // yet: inside_barrier() delivers it all at once.
+  if (&keyspace == &own_ && shard_.tracking().has_news()) shard_.tracking().deliver();
+}
+
+// Nobody: what runs need not be remembered.
+TrackedKeys::Reader Dispatcher::reader_of(const Client& client) const {
+  if (client.tracking == nullptr || !client.tracking->remembers_reads()) [[likely]]
+    return {};
+  return {client.session.id, shard_.index()};
+}
+
+void Dispatcher::remember_reads(const Command& command, command::Args args) {
+  if ((command.spec->flags & command::kReadOnly) != 0) remember_keys(*command.spec, args);
+  reader_ = {};
+}
+
+void Dispatcher::remember_keys(const command::CommandSpec& spec, command::Args args) {
+  if (reader_.client == 0) return;
+  std::vector<std::string_view> keys;
+  const bool sound = command::for_each_key(spec, args, [&](size_t i) { keys.push_back(args[i]); });
+  if (!sound) return;
+  for (const std::string_view key : keys) {
+    shard_.node().shard(owner(key)).tracking().remember(key, reader_);
+  }
 }
 
 void Dispatcher::call(const Command& command, command::Args args, command::Session& session,
@@ -102,7 +136,7 @@ void Dispatcher::call(const Command& command, command::Args args, command::Sessi
       .events = shard_.events(),
   };
   const uint64_t began = clock_;
-  if (context.events != nullptr) [[unlikely]]
+  if (shard_.expires_named_keys()) [[unlikely]]
     expire_named_keys(command, args, session.db, keyspace);
   if ((spec.flags & command::kWrite) != 0 && &keyspace == &own_) {
     const crdt::Store& store = shard_.store();
@@ -137,13 +171,17 @@ void Dispatcher::call(const Command& command, command::Args args, command::Sessi
   account(command, args, out, address, session.name, clock_ - began);
 }
 
-// A key that the command finds expired has expired before, to those who listen to events: as from
-// Redis, and the command may put another in its place.
+// A key that the command finds expired has expired before, to those who listen: as from Redis, and
+// the command may put another in its place.
 void Dispatcher::expire_named_keys(const Command& command, command::Args args, crdt::DbId db,
                                    command::Keyspace& keyspace) {
   command::for_each_key(*command.spec, args, [&](size_t i) {
     const crdt::KeyRef ref = crdt::make_ref(db, args[i]);
+    // No change of the client's own: NOLOOP does not keep it back.
+    Tracking& tracking = shard_.node().shard(shard_.node().owner(ref.slot)).tracking();
+    const uint64_t acting = tracking.set_acting(0);
     keyspace.store(ref.slot).expire(ref);
+    tracking.set_acting(acting);
   });
 }
 
@@ -215,8 +253,11 @@ void Dispatcher::run_transaction(Client& client, resp::Writer& out, command::Key
         continue;
       }
     }
+    reader_ = reader_of(client);
     call(*queued.command, queued.args->view(), client.session, element, keyspace, nullptr, true,
          client.connection().peer_address());
+    if (reader_.client != 0) [[unlikely]]
+      remember_reads(*queued.command, queued.args->view());
     out.set_protocol(element.protocol());
     show_monitors(client, *queued.command, queued.args->view());
   }

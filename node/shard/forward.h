@@ -64,6 +64,8 @@ struct Forward {
   std::string address;  // for the slow log
   resp::OutBuffer reply;
   persist::Ticket ticket = 0;  // the reply must wait for this, under `appendfsync always`
+  bool tracks = false;         // the client has CLIENT TRACKING on,
+  bool remembers = false;      // and must hear of changes of what this command reads
 };
 
 // Forwards that have done their way, with the memory of their arguments and replies: a command that

@@ -41,6 +41,7 @@ struct ShardReport {
   // Hashes of what somebody here listens to: the same may have listeners on other threads.
   std::array<std::vector<uint64_t>, kTopicKinds> topics;
   uint64_t published_dropped = 0;
+  uint64_t tracking = 0, tracked_keys = 0, tracked_items = 0, tracked_prefixes = 0;
   uint64_t clients = 0, blocked = 0, watching = 0, max_input = 0, max_output = 0, client_memory = 0;
 };
 
@@ -76,11 +77,15 @@ std::unique_ptr<ShardReport> report_of(Shard& shard) {
     }
   }
   report->published_dropped = shard.pubsub().dropped();
+  report->tracked_keys = shard.tracking().keys();
+  report->tracked_items = shard.tracking().items();
+  report->tracked_prefixes = shard.tracking().prefixes();
   shard.for_each_client([&](Client& client) {
     const net::ConnectionStats figures = client.connection().stats();
     ++report->clients;
     if (client.blocked()) ++report->blocked;
     if (!client.watches.empty()) ++report->watching;
+    if (client.tracking) ++report->tracking;
     report->max_input = std::max<uint64_t>(report->max_input, figures.query_bytes);
     report->max_output = std::max<uint64_t>(report->max_output, figures.output_memory);
     report->client_memory += figures.total_memory + sizeof(Client) + client.transaction.bytes;
@@ -124,6 +129,10 @@ void add(ShardReport& sum, const ShardReport& part) {
                             part.topics[kind].end());
   }
   sum.published_dropped += part.published_dropped;
+  sum.tracking += part.tracking;
+  sum.tracked_keys += part.tracked_keys;
+  sum.tracked_items += part.tracked_items;
+  sum.tracked_prefixes = std::max(sum.tracked_prefixes, part.tracked_prefixes);  // of all
   sum.clients += part.clients;
   sum.blocked += part.blocked;
   sum.watching += part.watching;
@@ -267,7 +276,7 @@ void Text::clients() {
   line("client_recent_max_input_buffer", sum_.max_input);
   line("client_recent_max_output_buffer", sum_.max_output);
   line("blocked_clients", sum_.blocked);
-  line("tracking_clients", 0);
+  line("tracking_clients", sum_.tracking);
   line("clients_in_timeout_table", 0);
   line("watching_clients", sum_.watching);
 }
@@ -392,7 +401,9 @@ void Text::stats() {
   line("pubsub_dropped", sum_.published_dropped);
   line("latest_fork_usec", 0);
   line("total_forks", 0);
-  line("tracking_total_keys", 0);
+  line("tracking_total_keys", sum_.tracked_keys);
+  line("tracking_total_items", sum_.tracked_items);
+  line("tracking_total_prefixes", sum_.tracked_prefixes);
   line("unexpected_error_replies", 0);
   line("total_error_replies", s.error_replies);
   const acl::DenialCounts& denied = node_.access_control().counts();

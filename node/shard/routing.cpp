@@ -113,6 +113,8 @@ std::unique_ptr<Forward> Dispatcher::make_forward(Client& client, const Command&
   forward->session.authenticated = true;
   forward->session.name = client.session.name;
   forward->address = client.connection().peer_address();
+  forward->tracks = client.tracking != nullptr;
+  forward->remembers = forward->tracks && client.tracking->remembers_reads();
   client.last_command = &command;
   ++shard_.stats().forwarded;
   return forward;
@@ -241,16 +243,27 @@ void Dispatcher::inside_barrier(uint64_t client_id, const Command& command, cons
   client->waiting = Waiting::kNothing;
   start_timing();
   shard_.pubsub().set_stopped(&shards);
+  set_acting(shards, client->tracking ? client_id : 0);
   run(*client, command, args.view(), reach, nullptr);
+  set_acting(shards, 0);
   shard_.pubsub().set_stopped(nullptr);
   for (const ShardIndex i : shards) {
     client->ticket = std::max(client->ticket, node.shard(i).seal_if_synchronous());
   }
   // Before the others go on, and tell of what they do then to the same keys.
   shard_.pubsub().post_letters();
+  Tracking& tracking = shard_.tracking();
+  for (const ShardIndex i : shards) {
+    if (i != shard_.index()) tracking.take_over(node.shard(i).tracking());
+  }
+  if (tracking.has_news()) tracking.deliver();
   shard_.post([this, client_id] {
     if (Client* resumed = shard_.find_client(client_id)) resume(*resumed);
   });
+}
+
+void Dispatcher::set_acting(const std::vector<ShardIndex>& shards, uint64_t client) {
+  for (const ShardIndex i : shards) shard_.node().shard(i).tracking().set_acting(client);
 }
 
 void Dispatcher::execute(Forward& forward) {
@@ -266,9 +279,17 @@ void Dispatcher::execute(Forward& forward) {
     return out.error(kOomError);
   }
   further_part_ = forward.part != 0;
+  if (forward.tracks) [[unlikely]] {
+    shard_.tracking().set_acting(forward.client);
+    if (forward.remembers) reader_ = {forward.client, forward.origin};
+  }
   call(*forward.command, args, forward.session, out, own_, hashed ? &ref : nullptr, false,
        forward.address);
   further_part_ = false;
+  if (!forward.tracks) [[likely]]
+    return;
+  shard_.tracking().set_acting(0);
+  if (reader_.client != 0) remember_reads(*forward.command, args);
 }
 
 void Dispatcher::answer(std::unique_ptr<Forward> forward) {

@@ -218,6 +218,7 @@ void Services::reset_connection(command::Context&) {
   if (client.monitoring) node().add_monitors(-1);
   client.monitoring = false;
   shard_.pubsub().subscriptions().remove_all(client);
+  shard_.tracking().leave(client);
   client.follow_class();
   client.log_out(*access_control().users());
 }
@@ -228,6 +229,49 @@ void Services::monitor(command::Context&) {
   client.monitoring = true;
   client.follow_class();
   node().add_monitors(1);
+}
+
+// ---- Near caches ----
+
+const command::TrackingMode* Services::tracking(command::Context&) {
+  const Client& client = *current();
+  return client.tracking ? &client.tracking->mode : nullptr;
+}
+
+void Services::track(command::Context&, command::TrackingMode mode) {
+  Client& client = *current();
+  if (client.tracking) {
+    mode.prefixes.merge(client.tracking->mode.prefixes);
+    mode.caching = client.tracking->mode.caching;
+  } else {
+    client.tracking = std::make_unique<ClientTracking>();
+  }
+  client.tracking->mode = std::move(mode);
+  const command::TrackingMode& now = client.tracking->mode;
+  for (size_t i = 0; i < node().shard_count(); ++i) {
+    Shard& shard = node().shard(i);
+    if (shard.find_client(now.redirect) != nullptr) client.tracking->redirect_home = shard.index();
+    shard.tracking().add(client.session.id, {shard_.index(), now.prefixes});
+  }
+}
+
+void Services::stop_tracking(command::Context&) {
+  Client& client = *current();
+  client.tracking.reset();
+  for (size_t i = 0; i < node().shard_count(); ++i) {
+    node().shard(i).tracking().remove(client.session.id);
+  }
+}
+
+bool Services::client_exists(uint64_t id) {
+  for (size_t i = 0; i < node().shard_count(); ++i) {
+    if (node().shard(i).find_client(id) != nullptr) return true;
+  }
+  return false;
+}
+
+void Services::set_caching(command::Context&) {
+  current()->tracking->mode.caching = true;
 }
 
 // ---- Access control ----

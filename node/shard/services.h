@@ -61,6 +61,12 @@ class Services final : public command::NodeServices {
   void reset_connection(command::Context& ctx) override;
   void monitor(command::Context& ctx) override;
 
+  const command::TrackingMode* tracking(command::Context& ctx) override;
+  void track(command::Context& ctx, command::TrackingMode mode) override;
+  void stop_tracking(command::Context& ctx) override;
+  bool client_exists(uint64_t id) override;
+  void set_caching(command::Context& ctx) override;
+
   acl::AccessControl& access_control() override;
   std::string user_name(command::Context& ctx) override;
   std::string authenticate(command::Context& ctx, std::string_view user,

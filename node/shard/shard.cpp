@@ -43,6 +43,7 @@ Shard::Shard(Node& node, ShardIndex index, crdt::SlotRange slots,
       index_(index),
       settings_(std::move(settings)),
       pubsub_(*this),
+      tracking_(*this),
       reactor_(io_),
       store_(store_options(node, *settings_, slots)),
       stats_(node.commands().size()),
@@ -89,6 +90,7 @@ void Shard::apply_settings(std::shared_ptr<const config::Settings> settings) {
     client.limit_parser();
   });
   key_events_.follow(settings_->notify_keyspace_events);
+  follow_listeners();
   // The new policy may sync much later, and nobody is to wait for that.
   if (settings_->appendfsync != config::AppendFsync::kAlways && !holding_.empty()) {
     node_.storage()->flush_now();
@@ -98,6 +100,15 @@ void Shard::apply_settings(std::shared_ptr<const config::Settings> settings) {
   store_.access_policy().lfu_decay_minutes = settings_->lfu_decay_time;
   store_.access_policy().lfu = settings_->maxmemory_policy == config::EvictionPolicy::kAllkeysLfu ||
                                settings_->maxmemory_policy == config::EvictionPolicy::kVolatileLfu;
+}
+
+void Shard::follow_listeners() {
+  const bool tracking = tracking_.wants_changes();
+  expires_named_keys_ = tracking || events() != nullptr;
+  if (!tracking) return store_.on_change({});
+  store_.on_change([this](crdt::Change change, crdt::DbId, std::string_view key) {
+    tracking_.on_change(change, key);
+  });
 }
 
 net::OutputLimits Shard::output_limits(config::ClientClass client_class) const {
@@ -220,6 +231,8 @@ void Shard::post_forwards(ShardIndex target) {
 // Letters go before the answers: who has an answer may cause an event elsewhere, which must not
 // come before the events of what was answered.
 void Shard::flush_mail() {
+  if (tracking_.has_news()) [[unlikely]]
+    tracking_.deliver();
   pubsub_.post_letters();
   for (auto& forward : answered_) {
     forward->ticket = owed_ticket();

@@ -41,6 +41,7 @@
 #include "node/shard/pubsub.h"
 #include "node/shard/replication_link.h"
 #include "node/shard/shard_stats.h"
+#include "node/shard/tracking.h"
 #include "persist/storage.h"
 
 namespace atl::shard {
@@ -109,7 +110,12 @@ class Shard {
   Dispatcher& dispatcher() { return dispatcher_; }
   ShardStats& stats() { return stats_; }
   PubSub& pubsub() { return pubsub_; }
+  Tracking& tracking() { return tracking_; }
   command::EventSink* events() { return key_events_.sink(); }
+  // Who wants to hear of every change of a key, or of keyspace events, may be another one: then the
+  // store tells of them, and a command first expires what it names.
+  void follow_listeners();
+  bool expires_named_keys() const { return expires_named_keys_; }
   const config::Settings& settings() const { return *settings_; }
   ReplicationLink* link() { return link_.get(); }
   void set_link(std::unique_ptr<ReplicationLink> link);
@@ -208,7 +214,8 @@ class Shard {
   std::shared_ptr<const config::Settings> settings_;
   uint64_t users_generation_ = 0;  // that clients are in line with
   boost::asio::io_context io_{1};
-  PubSub pubsub_;  // outlives the connections, which leave it when they close
+  PubSub pubsub_;      // outlives the connections, which leave it when they close
+  Tracking tracking_;  // as well
   net::Reactor reactor_;
   crdt::Store store_;
   ShardStats stats_;
@@ -224,6 +231,7 @@ class Shard {
   bool disk_failing_ = false;  // as of this turn's begin
   bool sealed_in_turn_ = false;
   bool active_expire_ = true;
+  bool expires_named_keys_ = false;
   bool behind_ = false;  // the last tick left work
   bool collects_first_ = false;
   bool stopping_ = false;

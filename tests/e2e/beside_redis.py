@@ -119,7 +119,7 @@ class Connection:
         return (kind, *items), at
 
 
-MESSAGES = (b"message", b"pmessage", b"smessage")
+MESSAGES = (b"message", b"pmessage", b"smessage", b"invalidate", b"tracking-redir-broken")
 
 
 def is_message(frame):
@@ -143,22 +143,37 @@ def _with_patterns_in_order(frames):
     return ordered
 
 
-def converse(port, steps, protocol, expected=None):
+def _named(item, names):
+    """A frame, or a part of one, with who a number is in place of its connection's id."""
+    if item[0] == ":" and item[1] in names:
+        return (":", names[item[1]])
+    return (item[0], *(_named(part, names) if isinstance(part, tuple) else part
+                       for part in item[1:]))
+
+
+def converse(port, steps, protocol, expected=None, pause_s=0):
     """Returns what each connection has received. A step is (connection, words...), and over when it
     has its replies: SUBSCRIBE and its kin have one for each name, a step of "name!" has none. A
-    connection begins with its first step. With `expected`, another server's transcript, it waits
-    for as many frames as that has."""
+    connection begins with its first step; one of "name2" or "name3" speaks that protocol. A word
+    ("id", name) is that connection's id, and stands for it in what is returned. With `expected`,
+    another server's transcript, it waits for as many frames as that has; `pause_s` passes behind
+    each step."""
     connections = {}
+    names = {}
     queueing = set()
     try:
         for name, *words in steps:
             silent, name = name.endswith("!"), name.rstrip("!")
             if name not in connections:
                 connections[name] = Connection(port)
-                if protocol == 3:
+                speaks = int(name[-1]) if name[-1] in "23" else protocol
+                if speaks == 3:
                     connections[name].call("HELLO", 3)
-                    connections[name].frames.clear()
+                names[connections[name].call("CLIENT", "ID")[1]] = name
+                connections[name].frames.clear()
             connection = connections[name]
+            words = [next(i for i in names if names[i] == word[1]) if isinstance(word, tuple)
+                     else word for word in words]
             wanted = 1
             if words[0].endswith("SUBSCRIBE") and name not in queueing:
                 wanted = max(1, len(words) - 1)
@@ -171,14 +186,19 @@ def converse(port, steps, protocol, expected=None):
             end = time.monotonic() + (0 if silent else DEADLINE_S)
             while _replies(connection) < before + wanted and time.monotonic() < end:
                 connection.wait(len(connection.frames) + 1)
+            time.sleep(pause_s)
         for name, connection in connections.items():
             if expected is not None:
                 connection.wait(len(expected[name]) - 1)
-            connection.send("PING", "the end")
+            try:
+                connection.send("PING", "the end")
+            except ConnectionError:
+                continue  # the server has closed it
             while connection.wait(len(connection.frames) + 1):
                 if "the end" in str(connection.frames[-1]):
                     break
-        return {name: _with_patterns_in_order(each.frames) for name, each in connections.items()}
+        return {name: [_named(frame, names) for frame in _with_patterns_in_order(each.frames)]
+                for name, each in connections.items()}
     finally:
         for connection in connections.values():
             connection.close()

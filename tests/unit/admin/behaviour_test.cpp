@@ -123,8 +123,6 @@ TEST(ClientCommand, PauseAndReplyModes) {
   EXPECT_EQ(client("CLIENT REPLY SKIP"), "");
   EXPECT_EQ(client.node.asked,
             "reply " + std::to_string(static_cast<int>(command::ReplyMode::kSkip)));
-  EXPECT_TRUE(client("CLIENT TRACKING on").starts_with("-ERR CLIENT TRACKING"));
-  EXPECT_EQ(client("CLIENT TRACKING off"), "+OK\r\n");
 }
 
 TEST(Server, SnapshotsOneAtATime) {

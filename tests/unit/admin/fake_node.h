@@ -111,6 +111,17 @@ class FakeNode : public command::NodeServices {
   }
   void monitor(command::Context&) override { asked = "monitor"; }
 
+  const command::TrackingMode* tracking(command::Context&) override {
+    return tracked ? &*tracked : nullptr;
+  }
+  void track(command::Context&, command::TrackingMode mode) override {
+    if (tracked) mode.prefixes.merge(tracked->prefixes);
+    tracked = std::move(mode);
+  }
+  void stop_tracking(command::Context&) override { tracked.reset(); }
+  bool client_exists(uint64_t id) override { return id == 7; }
+  void set_caching(command::Context&) override { tracked->caching = true; }
+
   std::vector<command::SlowEntry> slowlog(int64_t count) override {
     asked = "slowlog " + std::to_string(count);
     return slow;
@@ -173,6 +184,7 @@ class FakeNode : public command::NodeServices {
   bool running = false;
   bool active_expire = true;
   std::string asked, error;
+  std::optional<command::TrackingMode> tracked;
   bool registered = (register_families(), true);  // before users
   acl::AccessControl users;
   std::string user = "default";

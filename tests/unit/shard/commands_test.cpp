@@ -561,6 +561,21 @@ TEST_P(ShardTest, NoevictionRefusesWrites) {
   EXPECT_EQ(client.call({"DEL", "k0"}), ":1");
 }
 
+// What a client sends while its command still holds the threads is served when that is over, and
+// what it forwards then is not slept over.
+TEST_P(ShardTest, NothingWaitsForATimerBehindABarrier) {
+  TestNode node(dir_.path(), with());
+  TestClient client(node.port());
+  int slow = 0;
+  for (int i = 0; i < 300; ++i) {
+    client.call({"DBSIZE"});
+    const auto begin = std::chrono::steady_clock::now();
+    client.call({"GET", "k" + std::to_string(i)});
+    if (std::chrono::steady_clock::now() - begin > std::chrono::milliseconds(40)) ++slow;
+  }
+  EXPECT_LE(slow, 2) << "of 300";
+}
+
 TEST_P(ShardTest, DigestTellsStatesApart) {
   TestNode node(dir_.path(), with());
   TestClient client(node.port());
