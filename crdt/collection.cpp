@@ -168,6 +168,12 @@ void Collection::put_state(uint64_t hash, Entry* old, std::string_view name,
   put_entry(hash, old, Entry::pack(0, name, state));
 }
 
+void Collection::settle(uint64_t hash, Entry* old, std::string_view name, const KeyState& state) {
+  const uint32_t changes = changes_;
+  put_state(hash, old, name, state);
+  changes_ = changes;
+}
+
 void Collection::set_counter(Entry* e, Stamp last, int64_t total) {
   note_stamp(last);
   if (by_score_) unindex(e);

@@ -126,6 +126,8 @@ class Collection {
                  Stamp dot);
   // Bottom: as erase().
   void put_state(uint64_t hash, Entry* old, std::string_view name, const KeyState& state);
+  // The same where readers see no difference.
+  void settle(uint64_t hash, Entry* old, std::string_view name, const KeyState& state);
   void erase(uint64_t hash, Entry* old);
   void set_counter(Entry* e, Stamp last, int64_t total);  // Requires: it is kIsCounter
   size_t counters() const { return counters_; }           // elements with contributions

@@ -436,6 +436,7 @@ void Store::join_collection(Slot& s, const KeyRef& ref, Collection& theirs,
     Entry* old = c.lookup(hash, entry.key());
     KeyState state;
     if (old != nullptr) old->unpack(state);
+    const KeyState before = state;
     InlineParts parts;
     const StateView view = entry.view(parts);
     KeyState other;
@@ -454,7 +455,7 @@ void Store::join_collection(Slot& s, const KeyRef& ref, Collection& theirs,
       came_back |= k.last.region() == options_.region && !own.covers(k.last);
     }
     merge_counts(state, other, context, own);
-    c.put_state(hash, old, entry.key(), state);
+    if (state != before) c.put_state(hash, old, entry.key(), state);
     if (came_back && !state.is_bottom()) lost.emplace_back(entry.key());
   });
   std::vector<std::string> absent;
@@ -494,7 +495,7 @@ void Store::leave_collections(Slot& s, SlotId id, const std::unordered_set<uint6
     for (const Collection* c = e->collections(); c != nullptr; c = c->next()) {
       if (joined.contains(ref.hash + static_cast<uint64_t>(c->type()))) continue;
       Collection nothing(c->type());
-      join_collection(s, ref, nothing, context, {}, true);
+      tell_if_changed(ref, [&] { join_collection(s, ref, nothing, context, {}, true); });
     }
   }
 }
@@ -602,7 +603,7 @@ bool Store::collect_elements(Slot& s, Collection& c) {
     if (!fewer && !all) continue;
     if (all) state = {};
     note_gone(s, before, state, Gone::kCollected);
-    c.put_state(hash, old, name, state);
+    c.settle(hash, old, name, state);
     changed = true;
   }
   return changed;

@@ -363,7 +363,8 @@ void Store::join_slot(SlotImage& image, SlotSource source) {
   for (SlotImage::CollectionItem& item : image.collections) {
     const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
     joined.insert(ref.hash + static_cast<uint64_t>(item.collection->type()));
-    join_collection(s, ref, *item.collection, context, mine, !image.evicted);
+    tell_if_changed(
+        ref, [&] { join_collection(s, ref, *item.collection, context, mine, !image.evicted); });
   }
   leave_collections(s, image.slot, joined, context);
   // What we have and they lack, although they had seen it, was removed there.
