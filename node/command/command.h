@@ -44,6 +44,7 @@ enum Flag : uint32_t {
   kAllowBusy = 1u << 14,
   kPubSub = 1u << 15,
   kMayReplicate = 1u << 16,  // as far as CLIENT PAUSE is concerned a write
+  kNoMandatoryKeys = 1u << 24,  // a number of keys may be 0: EVAL
 };
 
 // ACL categories beyond those that follow from flags (@read, @write, @admin, @fast/@slow...).
@@ -54,6 +55,7 @@ enum Category : uint32_t {
   kCatTransaction = 1u << 3,
   kCatDangerous = 1u << 4,
   kCatGeo = 1u << 5,     // Redis' geospatial indexes, not the GEO command
+  kCatScripting = 1u << 30,
   kCatAdmin = 1u << 31,  // without the flag: ROLE, LASTSAVE
 };
 

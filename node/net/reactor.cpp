@@ -107,6 +107,60 @@ void Reactor::post(std::function<void()> task) {
   }
 }
 
+void Reactor::hand_over(AcceptedSocket socket) {
+  {
+    const std::lock_guard lock(posts_mutex_);
+    arrivals_.push_back(std::move(socket));
+  }
+  posted_.store(true);
+  if (asleep_.load()) {
+    wake();
+  }
+}
+
+void Reactor::adopt_arrivals() {
+  std::vector<AcceptedSocket> arrived;
+  {
+    const std::lock_guard lock(posts_mutex_);
+    arrived.swap(arrivals_);
+  }
+  for (AcceptedSocket& socket : arrived) {
+    adopt(std::move(socket));
+  }
+}
+
+void Reactor::serve_sockets(std::chrono::milliseconds patience) {
+  if (!inner_) {
+    inner_ = std::make_unique<Inner>();
+  }
+  // What the outer turn reads, and whom it is to flush, stays as it is.
+  scratch_.swap(inner_->scratch);
+  std::vector<Connection*> outer;
+  outer.swap(touched_);
+  adopt_arrivals();
+  std::vector<Connection*> left;
+  left.swap(continuing_);
+  for (Connection* connection : left) {
+    connection->serve();
+  }
+  const auto timeout = static_cast<int>(continuing_.empty() ? patience.count() : 0);
+  const int ready = ::epoll_wait(epoll_fd_, inner_->events.data(), kEventsPerTurn, timeout);
+  now_ = Clock::now();
+  for (int i = 0; i < ready; ++i) {
+    const epoll_event& event = inner_->events[static_cast<std::size_t>(i)];
+    if (event.data.ptr != nullptr) {
+      static_cast<EventSource*>(event.data.ptr)->on_events(event.events);
+    }
+  }
+  left.clear();
+  left.swap(touched_);
+  for (Connection* connection : left) {
+    connection->flush();
+  }
+  touched_.insert(touched_.end(), outer.begin(), outer.end());
+  scratch_.swap(inner_->scratch);
+}
+
 void Reactor::wake() {
   ::eventfd_write(alarm_.fd, 1);  // fails only where the sum of all overflows: after centuries
 }
@@ -169,6 +223,7 @@ void Reactor::serve_posts() {
     return;
   }
   posted_.store(false);
+  adopt_arrivals();
   {
     const std::lock_guard lock(posts_mutex_);
     taken_posts_.swap(posts_);

@@ -113,6 +113,14 @@ class Reactor {
   void stop();
   // Runs `task` on this thread, in this turn or the next. From any thread.
   void post(std::function<void()> task);
+  // Has the thread adopt the socket, in this turn or the next. From any thread.
+  void hand_over(AcceptedSocket socket);
+
+  // A turn within a turn, for who stays long in a handler: serves sockets, and no more. Replies of
+  // connections that the outer turn has touched leave at its end (invariant 2), and connections that
+  // close go then (1). The handler whose call this is must have suspended its connection. Waits for
+  // events up to `patience`.
+  void serve_sockets(std::chrono::milliseconds patience);
 
   // Has `timer`, one of timers(), call handler(error) after this time, as async_wait() would. A
   // timer that is armed in another way may be late: the thread sleeps until the earliest of these.
@@ -167,6 +175,7 @@ class Reactor {
   void await_events();
   std::chrono::nanoseconds sleep_allowed();
   void serve_posts();
+  void adopt_arrivals();
   void serve_timers();
   void finish_turn();
   void wake();
@@ -189,6 +198,7 @@ class Reactor {
   std::atomic<bool> posted_{false};
   std::mutex posts_mutex_;
   std::vector<std::function<void()>> posts_;
+  std::vector<AcceptedSocket> arrivals_;
   std::vector<std::function<void()>> taken_posts_;
   int ready_events_ = 0;
   bool nanoseconds_ = true;  // the kernel knows epoll_pwait2()
@@ -198,6 +208,12 @@ class Reactor {
   SessionFactory factory_;
   std::function<void()> turn_end_;
   std::array<epoll_event, kEventsPerTurn> events_;
+  // What a turn within a turn has of its own.
+  struct Inner {
+    std::unique_ptr<char[]> scratch = std::make_unique_for_overwrite<char[]>(kScratchBytes);
+    std::array<epoll_event, kEventsPerTurn> events;
+  };
+  std::unique_ptr<Inner> inner_;
   std::unique_ptr<char[]> scratch_;  // what most requests are read into, hot in the cache
   std::vector<std::unique_ptr<Connection>> connections_;
   std::size_t tick_cursor_ = 0;

@@ -16,6 +16,12 @@ bool is_sharded(const Command& command) {
 
 }  // namespace
 
+std::vector<ShardIndex> Dispatcher::all_shards() const {
+  std::vector<ShardIndex> all(shard_.node().shard_count());
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<ShardIndex>(i);
+  return all;
+}
+
 ShardIndex Dispatcher::owner(std::string_view key) const {
   return shard_.node().owner(crdt::slot_of(key));
 }
@@ -50,9 +56,7 @@ void Dispatcher::route(Client& client, const Command& command, command::Args arg
       return forward(client, command, args, target);
     }
     case command::Route::kEveryShard: {
-      std::vector<ShardIndex> all(shard_.node().shard_count());
-      for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<ShardIndex>(i);
-      return with_barrier(client, command, args, std::move(all));
+      return with_barrier(client, command, args, all_shards());
     }
   }
 }
@@ -67,6 +71,13 @@ void Dispatcher::route_keys(Client& client, const Command& command, command::Arg
   std::vector<ShardIndex> distinct = owners;
   std::sort(distinct.begin(), distinct.end());
   distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+  const bool script = (command.spec->flags & command::kNoMandatoryKeys) != 0;
+  if (script && sound) {
+    if (distinct.empty()) distinct = all_shards();
+    if (distinct.size() > 1 || distinct[0] != shard_.index()) {
+      return with_barrier(client, command, args, std::move(distinct));
+    }
+  }
   // Without sound keys the handler finds the error itself; here is as good as anywhere.
   if (!sound || distinct.empty() || (distinct.size() == 1 && distinct[0] == shard_.index())) {
     return run(client, command, args, own_, nullptr);
@@ -167,12 +178,11 @@ void Dispatcher::run_part(std::unique_ptr<Forward> message, ShardIndex target, u
 
 void Dispatcher::add_owners(const Command& command, command::Args args,
                             std::vector<ShardIndex>& owners) const {
-  const size_t shards = shard_.node().shard_count();
   switch (command.spec->route) {
     case command::Route::kConnection:
       return;
     case command::Route::kEveryShard:
-      for (size_t i = 0; i < shards; ++i) owners.push_back(static_cast<ShardIndex>(i));
+      owners = all_shards();
       return;
     case command::Route::kReceivers:
       shard_.pubsub().add_listeners(args[1], is_sharded(command), owners);
@@ -183,10 +193,14 @@ void Dispatcher::add_owners(const Command& command, command::Args args,
       return;
     case command::Route::kKeys:
     case command::Route::kSum:
-    case command::Route::kGather:
-      command::for_each_key(*command.spec, args,
-                            [&](size_t i) { owners.push_back(owner(args[i])); });
+    case command::Route::kGather: {
+      const size_t before = owners.size();
+      const bool sound = command::for_each_key(
+          *command.spec, args, [&](size_t i) { owners.push_back(owner(args[i])); });
+      // A script that declares no keys may want any.
+      if (sound && owners.size() == before) owners = all_shards();
       return;
+    }
   }
 }
 

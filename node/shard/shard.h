@@ -46,6 +46,7 @@
 namespace atl::shard {
 
 class Node;
+class Scripting;
 class Services;
 class SnapshotPass;
 
@@ -106,7 +107,8 @@ class Shard {
   crdt::Store& store() { return store_; }
   net::Reactor& reactor() { return reactor_; }
   Services& services() { return *services_; }
-  Dispatcher& dispatcher() { return dispatcher_; }
+  Dispatcher& dispatcher() { return *serving_; }
+  Scripting& scripting() { return *scripting_; }
   ShardStats& stats() { return stats_; }
   PubSub& pubsub() { return pubsub_; }
   command::EventSink* events() { return key_events_.sink(); }
@@ -127,6 +129,13 @@ class Shard {
   void log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to, crdt::SharedBytes bytes);
   // What a later run begins with (recovery.h); requires a storage.
   void store_positions(const std::vector<crdt::Store::Position>& positions);
+
+  // ---- While a script is slow (scripting.h) ----
+  // Serves the sockets of this thread for a turn within a turn: every request is answered with BUSY
+  // but the few that may run. Waits for one up to `patience`.
+  void serve_while_busy(std::chrono::milliseconds patience);
+  // It is over: clients that could not be answered meanwhile go on.
+  void end_busy();
 
   // ---- Memory ----
   size_t memory() const { return memory_.load(std::memory_order_relaxed); }  // any thread
@@ -214,6 +223,9 @@ class Shard {
   ShardStats stats_;
   std::unique_ptr<Services> services_;
   Dispatcher dispatcher_;
+  std::unique_ptr<Dispatcher> busy_dispatcher_;  // of turns within a turn; made when first needed
+  Dispatcher* serving_ = &dispatcher_;
+  std::unique_ptr<Scripting> scripting_;
   KeyEvents key_events_;
   std::unique_ptr<ReplicationLink> link_;
   boost::asio::steady_timer ticker_;
