@@ -138,11 +138,10 @@ void Reactor::serve_sockets(std::chrono::milliseconds patience) {
   std::vector<Connection*> outer;
   outer.swap(touched_);
   adopt_arrivals();
-  std::vector<Connection*> left;
-  left.swap(continuing_);
-  for (Connection* connection : left) {
-    connection->serve();
-  }
+  serve_working();
+  serve_events();
+  working_.swap(continuing_);
+  serve_working();
   const auto timeout = static_cast<int>(continuing_.empty() ? patience.count() : 0);
   const int ready = ::epoll_wait(epoll_fd_, inner_->events.data(), kEventsPerTurn, timeout);
   now_ = Clock::now();
@@ -152,9 +151,9 @@ void Reactor::serve_sockets(std::chrono::milliseconds patience) {
       static_cast<EventSource*>(event.data.ptr)->on_events(event.events);
     }
   }
-  left.clear();
-  left.swap(touched_);
-  for (Connection* connection : left) {
+  std::vector<Connection*> inner;
+  inner.swap(touched_);
+  for (Connection* connection : inner) {
     connection->flush();
   }
   touched_.insert(touched_.end(), outer.begin(), outer.end());
@@ -168,12 +167,7 @@ void Reactor::wake() {
 void Reactor::turn() {
   continue_left();
   await_events();
-  for (int i = 0; i < ready_events_; ++i) {
-    const epoll_event& event = events_[static_cast<std::size_t>(i)];
-    if (event.data.ptr != nullptr) {
-      static_cast<EventSource*>(event.data.ptr)->on_events(event.events);
-    }
-  }
+  serve_events();
   serve_posts();
   if (now_ >= next_deadline_) {
     serve_timers();
@@ -184,10 +178,26 @@ void Reactor::turn() {
 void Reactor::continue_left() {
   ++totals_.turns;
   working_.swap(continuing_);
-  for (Connection* connection : working_) {
-    connection->serve();
+  serve_working();
+}
+
+// By an index that a turn within the turn sees: it goes on where this one is, for what a socket has
+// reported once is not reported again.
+void Reactor::serve_working() {
+  while (next_working_ < working_.size()) {
+    working_[next_working_++]->serve();
   }
   working_.clear();
+  next_working_ = 0;
+}
+
+void Reactor::serve_events() {
+  while (next_event_ < ready_events_) {
+    const epoll_event& event = events_[static_cast<std::size_t>(next_event_++)];
+    if (event.data.ptr != nullptr) {
+      static_cast<EventSource*>(event.data.ptr)->on_events(event.events);
+    }
+  }
 }
 
 void Reactor::await_events() {
@@ -206,6 +216,7 @@ void Reactor::await_events() {
         ::epoll_wait(epoll_fd_, events_.data(), kEventsPerTurn, static_cast<int>(whole.count()));
   }
   ready_events_ = std::max(0, ready_events_);
+  next_event_ = 0;
   asleep_.store(false, std::memory_order_relaxed);
   now_ = Clock::now();
 }

@@ -172,6 +172,8 @@ class Reactor {
 
   void turn();
   void continue_left();
+  void serve_working();
+  void serve_events();
   void await_events();
   std::chrono::nanoseconds sleep_allowed();
   void serve_posts();
@@ -201,6 +203,7 @@ class Reactor {
   std::vector<AcceptedSocket> arrivals_;
   std::vector<std::function<void()>> taken_posts_;
   int ready_events_ = 0;
+  int next_event_ = 0;
   bool nanoseconds_ = true;  // the kernel knows epoll_pwait2()
   std::chrono::steady_clock::time_point now_;
   ReactorSettings settings_;
@@ -222,6 +225,7 @@ class Reactor {
   std::vector<Connection*> continuing_;  // have work left for the next turn
   std::vector<Connection*> doomed_;      // to be destroyed at the end of the turn
   std::vector<Connection*> working_;     // the list that is being served
+  std::size_t next_working_ = 0;
 };
 
 }  // namespace atl::net

@@ -3,7 +3,7 @@
 //
 // A table whose keys are 1 to n is an array, any other one a map. A number without a fraction is an
 // integer; one that a float holds exactly is a float. What has no form there (functions, tables
-// nested deeper than kNestingMax) is nil.
+// nested deeper than kNestingMax) is nil. Bytes that MessagePack calls binary are refused, as there.
 //
 // The decoder raises Lua's errors and therefore holds nothing that has a destructor; the encoder
 // calls nothing that raises one.
@@ -254,13 +254,10 @@ void Cursor::push(int level) {
     case 0xc2:
     case 0xc3:
       return lua_pushboolean(L, head == 0xc3 ? 1 : 0);
-    case 0xc4:
     case 0xd9:
       return push_text(number(1));
-    case 0xc5:
     case 0xda:
       return push_text(number(2));
-    case 0xc6:
     case 0xdb:
       return push_text(number(4));
     case 0xca:

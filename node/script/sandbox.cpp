@@ -67,6 +67,44 @@ void guard(lua_State* L, const char* name, lua_CFunction with) {
   lua_setfield(L, -2, name);
 }
 
+// pcall gives of an error table its text, as before Redis 7 had such tables.
+int text_pcall(lua_State* L) {
+  luaL_checkany(L, 1);
+  const int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+  if (status != 0 && lua_istable(L, -1)) {
+    lua_pushliteral(L, "err");
+    lua_rawget(L, -2);
+    if (lua_isstring(L, -1) != 0) {
+      lua_replace(L, -2);
+    } else {
+      lua_pop(L, 1);
+    }
+  }
+  luaL_checkstack(L, 1, "too many results");
+  lua_pushboolean(L, status == 0 ? 1 : 0);
+  lua_insert(L, 1);
+  return lua_gettop(L);
+}
+
+// The handler is called once the error has unwound: within it, Lua would ask no hook, and a handler
+// without end could not be stopped.
+int text_xpcall(lua_State* L) {
+  luaL_checkany(L, 2);
+  lua_settop(L, 2);
+  lua_insert(L, 1);  // the handler
+  if (lua_pcall(L, 0, LUA_MULTRET, 0) == 0) {
+    lua_pushboolean(L, 1);
+    lua_replace(L, 1);
+    return lua_gettop(L);
+  }
+  lua_pushvalue(L, 1);
+  lua_insert(L, -2);
+  lua_pcall(L, 1, 1, 0);  // of a handler that fails its error is the result
+  lua_pushboolean(L, 0);
+  lua_replace(L, 1);
+  return 2;
+}
+
 // ---- Source only ----
 
 struct Pieces {
@@ -206,6 +244,10 @@ void guard_functions(lua_State* L) {
   lua_getfield(L, -1, "next");
   lua_pushcclosure(L, &guarded_pairs, 1);
   lua_setfield(L, -2, "pairs");
+  lua_pushcfunction(L, &text_pcall);
+  lua_setfield(L, -2, "pcall");
+  lua_pushcfunction(L, &text_xpcall);
+  lua_setfield(L, -2, "xpcall");
   lua_pushcfunction(L, &load_string);
   lua_setfield(L, -2, "loadstring");
   lua_pushcfunction(L, &load_pieces);

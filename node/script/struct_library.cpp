@@ -287,8 +287,8 @@ int struct_size(lua_State* L) {
     const char option = *format.at++;
     const size_t size = format.size_of(option);
     total += format.padding(total, option, size);
-    if (option == 's') luaL_argerror(L, 1, "variable-size format in 'size'");
-    if (option == 'c' && size == 0) luaL_argerror(L, 1, "variable-length format 'c0'");
+    if (option == 's') luaL_argerror(L, 1, "option 's' has no fixed size");
+    if (option == 'c' && size == 0) luaL_argerror(L, 1, "option 'c0' has no fixed size");
     if (std::isalnum(static_cast<unsigned char>(option)) == 0) format.control(option);
     total += size;
   }

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "node/shard/node.h"
+#include "node/shard/scripting.h"
 
 namespace atl::shard {
 
@@ -46,7 +47,10 @@ bool Node::wait_until_quiet(std::chrono::milliseconds limit) {
 // A script that has written cannot be broken off: half of it would be seen. Nothing of it is sealed
 // yet, so what ends here is as if the power had failed before it began.
 void Node::end_scripts() {
-  if (kill_scripts() != RunningScript::Kill::kHasWritten) return;
+  const bool written = std::any_of(shards_.begin(), shards_.end(), [](const auto& shard) {
+    return shard->scripting().running().try_kill() == RunningScript::Kill::kHasWritten;
+  });
+  if (!written) return;
   spdlog::warn("A script that has written runs without end: SHUTDOWN NOSAVE ends the process");
   if (storage() != nullptr) storage()->wait_durable(storage()->flush_now(), kCloseLimit);
   std::_Exit(0);
