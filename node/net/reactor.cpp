@@ -302,8 +302,8 @@ Connection* Reactor::find(std::uint64_t id) const {
 }
 
 void Reactor::for_each(const std::function<void(Connection&)>& visit) const {
-  for (const auto& connection : connections_) {
-    visit(*connection);
+  for (std::size_t i = 0; i < connections_.size(); ++i) {  // a visit may make more of them
+    visit(*connections_[i]);
   }
 }
 

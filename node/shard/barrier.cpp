@@ -76,6 +76,11 @@ void BarrierQueue::finished() {
   for (const ShardIndex shard : next->shards()) post_(shard, next);
 }
 
+bool BarrierQueue::slow() const {
+  const std::lock_guard lock(mutex_);
+  return !waiting_.empty() && waiting_.front()->slow();
+}
+
 size_t BarrierQueue::waiting() const {
   const std::lock_guard lock(mutex_);
   return waiting_.size();

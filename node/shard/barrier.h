@@ -47,6 +47,7 @@ class Barrier {
   void arrive(ShardIndex shard, const std::function<void()>& serve);
   // From within the closure.
   void tell_slow();
+  bool slow() const { return slow_; }
 
  private:
   static constexpr int kSpins = 2000;  // about 20 us before the thread sleeps
@@ -75,6 +76,8 @@ class BarrierQueue {
   void finished();
   // From within the closure that runs.
   void tell_slow();
+  // Whether the one that runs has told so: others wait for it.
+  bool slow() const;
   size_t waiting() const;
 
  private:

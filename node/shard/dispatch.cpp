@@ -210,11 +210,13 @@ std::string Dispatcher::check(Client& client, const Command& command, command::A
   if (client.rights() != Rights::kAll) [[unlikely]] {
     if (std::string error = check_access(client, command, args); !error.empty()) return error;
   }
-  if ((attention_ & (kListening | kBusy)) != 0) [[unlikely]] {
+  if ((attention_ & (kListening | kBusy | kScriptSlow)) != 0) [[unlikely]] {
     const bool loading = (attention_ & kListening) != 0;
     if (loading && (spec.flags & command::kLoading) == 0) return std::string(kLoadingError);
     const bool busy = (attention_ & kBusy) != 0;
-    if (busy && !allowed_while_busy(command, args)) return std::string(kBusyError);
+    if (busy ? !allowed_while_busy(command, args) : needs_busy_shard(client, command, args)) {
+      return std::string(kBusyError);
+    }
   }
   const uint32_t flags = spec.flags | (exec ? client.transaction.flags : 0);
   const bool queueing = client.transaction.open && !command.immediate;

@@ -148,6 +148,8 @@ class Dispatcher {
                       const std::vector<ShardIndex>& shards);
   void add_owners(const Command& command, command::Args args,
                   std::vector<ShardIndex>& owners) const;
+  // Whether it would wait for a thread that a slow script has.
+  bool needs_busy_shard(const Client& client, const Command& command, command::Args args) const;
   ShardIndex owner(std::string_view key) const;
   std::vector<ShardIndex> all_shards() const;
 

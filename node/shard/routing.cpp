@@ -16,6 +16,20 @@ bool is_sharded(const Command& command) {
 
 }  // namespace
 
+bool Dispatcher::needs_busy_shard(const Client& client, const Command& command,
+                                  command::Args args) const {
+  std::vector<ShardIndex> owners;
+  add_owners(command, args, owners);
+  if (command.special == Special::kExec) {
+    for (const Transaction::Queued& queued : client.transaction.queued) {
+      add_owners(*queued.command, queued.args->view(), owners);
+    }
+    for (const Watch& watch : client.watches) owners.push_back(owner(watch.key));
+  }
+  return std::any_of(owners.begin(), owners.end(),
+                     [this](ShardIndex i) { return shard_.node().shard(i).busy(); });
+}
+
 std::vector<ShardIndex> Dispatcher::all_shards() const {
   std::vector<ShardIndex> all(shard_.node().shard_count());
   for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<ShardIndex>(i);
@@ -222,6 +236,8 @@ void Dispatcher::route_exec(Client& client, const Command& command, command::Arg
 
 void Dispatcher::with_barrier(Client& client, const Command& command, command::Args args,
                               std::vector<ShardIndex> shards) {
+  if ((attention_ & kScriptSlow) != 0 && shard_.node().barriers().slow()) [[unlikely]]
+    return refuse(client, &command, kBusyError);
   if (!client.replies.empty()) return stall(client, args, Waiting::kDrain);
   const auto at = std::lower_bound(shards.begin(), shards.end(), shard_.index());
   if (at == shards.end() || *at != shard_.index()) shards.insert(at, shard_.index());

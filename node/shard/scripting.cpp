@@ -209,8 +209,8 @@ std::string Scripting::out_of_reach(const Command& command, command::Args args) 
 
 std::string Scripting::refuse_call(const Command& command, command::Args args) {
   const command::CommandSpec& spec = *command.spec;
-  constexpr uint32_t kNever_ = command::kNoScript | command::kNoMulti;
-  if ((spec.flags & kNever_) != 0 || spec.handler == nullptr) {
+  constexpr uint32_t kForbidden = command::kNoScript | command::kNoMulti;
+  if ((spec.flags & kForbidden) != 0 || spec.handler == nullptr) {
     return "ERR This Redis command is not allowed from script";
   }
   const acl::Verdict verdict = shard_.dispatcher().judge_call(*client_, command, args);
@@ -279,11 +279,28 @@ void Scripting::become_slow() {
   // Its client's next request must not be read while this one is under way.
   was_suspended_ = client_->connection().suspended();
   if (!was_suspended_) client_->connection().suspend();
+  mark_threads(true);
+  shard_.node().set_attention(kScriptSlow, true);
   if (keyspace_->stores().size() > 1) shard_.node().barriers().tell_slow();
+}
+
+void Scripting::mark_threads(bool busy) {
+  Node& node = shard_.node();
+  for (const crdt::Store* store : keyspace_->stores()) {
+    node.shard(node.owner(store->options().slots.first)).set_busy(busy);
+  }
 }
 
 void Scripting::end_slow() {
   if (running_.killed()) spdlog::info("Lua script killed by user with SCRIPT KILL.");
+  mark_threads(false);
+  Node& node = shard_.node();
+  // First off, then on: one that becomes slow at this moment has told so before it switches it on.
+  node.set_attention(kScriptSlow, false);
+  for (size_t i = 0; i < node.shard_count(); ++i) {
+    const bool other = i != shard_.index() && node.shard(i).scripting().running().slow();
+    if (other) node.set_attention(kScriptSlow, true);
+  }
   if (!was_suspended_) client_->connection().resume();
   shard_.end_busy();
 }

@@ -8,7 +8,8 @@
 //
 // A slow script. Once a script has run for busy-reply-threshold, its thread serves its sockets
 // between two instructions of Lua (Shard::serve_while_busy), and so do the threads that it has
-// stopped: every request is answered with BUSY but those that the command table allows then. Two
+// stopped: every request is answered with BUSY but those that the command table allows then. Other
+// threads go on, and answer BUSY to what would need one of these. Two
 // other ways were rejected: a coroutine that yields to the loop, because Lua 5.1 cannot yield
 // through pcall; a thread for scripts, because a store belongs to one thread.
 //
@@ -69,6 +70,7 @@ class Scripting final : public script::Host {
   // Why the script may not call it; "" if it may.
   std::string refuse_call(const Command& command, command::Args args);
   std::string out_of_reach(const Command& command, command::Args args) const;
+  void mark_threads(bool busy);  // all that the script has
   void become_slow();
   void end_slow();
 

@@ -134,6 +134,9 @@ class Shard {
   // Serves the sockets of this thread for a turn within a turn: every request is answered with BUSY
   // but the few that may run. Waits for one up to `patience`.
   void serve_while_busy(std::chrono::milliseconds patience);
+  // Whether a slow script has this thread: what others send it would wait. Any thread.
+  bool busy() const { return busy_.load(std::memory_order_relaxed); }
+  void set_busy(bool busy) { busy_.store(busy, std::memory_order_relaxed); }
   // It is over: clients that could not be answered meanwhile go on.
   void end_busy();
 
@@ -254,6 +257,7 @@ class Shard {
   persist::Ticket ticket_ = 0;
 
   std::atomic<size_t> memory_{0};
+  std::atomic<bool> busy_{false};
   std::atomic<uint64_t> changes_{0};
   size_t others_memory_ = 0;  // of the other shards, as of this turn
   uint64_t random_ = 0x9e3779b97f4a7c15ULL;
