@@ -43,7 +43,7 @@ enum Flag : uint32_t {
   kMovableKeys = 1u << 13,
   kAllowBusy = 1u << 14,
   kPubSub = 1u << 15,
-  kMayReplicate = 1u << 16,  // as far as CLIENT PAUSE is concerned a write
+  kMayReplicate = 1u << 16,     // as far as CLIENT PAUSE is concerned a write
   kNoMandatoryKeys = 1u << 24,  // a number of keys may be 0: EVAL
 };
 
@@ -54,7 +54,7 @@ enum Category : uint32_t {
   kCatConnection = 1u << 2,
   kCatTransaction = 1u << 3,
   kCatDangerous = 1u << 4,
-  kCatGeo = 1u << 5,     // Redis' geospatial indexes, not the GEO command
+  kCatGeo = 1u << 5,  // Redis' geospatial indexes, not the GEO command
   kCatScripting = 1u << 30,
   kCatAdmin = 1u << 31,  // without the flag: ROLE, LASTSAVE
 };

@@ -117,9 +117,9 @@ class Reactor {
   void hand_over(AcceptedSocket socket);
 
   // A turn within a turn, for who stays long in a handler: serves sockets, and no more. Replies of
-  // connections that the outer turn has touched leave at its end (invariant 2), and connections that
-  // close go then (1). The handler whose call this is must have suspended its connection. Waits for
-  // events up to `patience`.
+  // connections that the outer turn has touched leave at its end (invariant 2), and connections
+  // that close go then (1). The handler whose call this is must have suspended its connection.
+  // Waits for events up to `patience`.
   void serve_sockets(std::chrono::milliseconds patience);
 
   // Has `timer`, one of timers(), call handler(error) after this time, as async_wait() would. A

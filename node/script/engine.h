@@ -1,10 +1,10 @@
-// Runs Lua scripts for one thread: compiles them, keeps what is compiled, and turns what they return
-// into a reply.
+// Runs Lua scripts for one thread: compiles them, keeps what is compiled, and turns what they
+// return into a reply.
 //
 // A Lua state per thread, made at the first script and kept: making one takes far longer than most
-// scripts run. So nothing of a script may outlive it but what it computed. Redis has patched its Lua
-// to make tables read-only; here scripts see the globals and libraries through empty tables that
-// refuse to be written (sandbox.h), with the stock Lua of the system.
+// scripts run. So nothing of a script may outlive it but what it computed. Redis has patched its
+// Lua to make tables read-only; here scripts see the globals and libraries through empty tables
+// that refuse to be written (sandbox.h), with the stock Lua of the system.
 //
 //     EVAL ─► Scripting (node/shard) ─► Engine ─► Lua ─► redis.call ─► Host ─► command table
 //                                                  └─ every kInstructionsPerLook ─► Host::may_go_on

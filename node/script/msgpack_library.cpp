@@ -1,9 +1,11 @@
 // The library "cmsgpack" of scripts: MessagePack (https://github.com/msgpack/msgpack/blob/master/
-// spec.md) with the choices of S. Sanfilippo's lua-cmsgpack 0.4, which Redis has and Debian has not.
+// spec.md) with the choices of S. Sanfilippo's lua-cmsgpack 0.4, which Redis has and Debian has
+// not.
 //
 // A table whose keys are 1 to n is an array, any other one a map. A number without a fraction is an
 // integer; one that a float holds exactly is a float. What has no form there (functions, tables
-// nested deeper than kNestingMax) is nil. Bytes that MessagePack calls binary are refused, as there.
+// nested deeper than kNestingMax) is nil. Bytes that MessagePack calls binary are refused, as
+// there.
 //
 // The decoder raises Lua's errors and therefore holds nothing that has a destructor; the encoder
 // calls nothing that raises one.
@@ -22,7 +24,7 @@ namespace atl::script {
 
 namespace {
 
-constexpr int kNestingMax = 16;          // of what is encoded
+constexpr int kNestingMax = 16;           // of what is encoded
 constexpr int kDecodedNestingMax = 1000;  // the C++ stack is a thread's
 
 // ---- Encoding ----
@@ -290,8 +292,8 @@ void Cursor::push(int level) {
   }
 }
 
-// Pushes up to `limit` values from `offset` on, and returns how many; `next` is where the input goes
-// on, -1 at its end.
+// Pushes up to `limit` values from `offset` on, and returns how many; `next` is where the input
+// goes on, -1 at its end.
 int push_values(lua_State* L, lua_Integer limit, lua_Integer offset, lua_Integer& next) {
   size_t size = 0;
   const char* const text = luaL_checklstring(L, 1, &size);

@@ -29,8 +29,8 @@ bool is_protected(lua_State* L, int index) {
   return true;
 }
 
-// The function that the guard stands before. It runs in the guard's frame: its arguments and results
-// are the guard's, and it has no upvalues of its own.
+// The function that the guard stands before. It runs in the guard's frame: its arguments and
+// results are the guard's, and it has no upvalues of its own.
 int original(lua_State* L) {
   return lua_tocfunction(L, lua_upvalueindex(1))(L);
 }

@@ -25,7 +25,8 @@ void open_sandbox(lua_State* L, std::string_view redis_version);
 // __newindex of what is protected.
 int refuse_write(lua_State* L);
 
-// The sequence that math.random draws from then on (48-bit congruential, as Redis' for all systems).
+// The sequence that math.random draws from then on (48-bit congruential, as Redis' for all
+// systems).
 void seed_random(Engine& engine, int32_t seed);
 
 }  // namespace atl::script

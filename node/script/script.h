@@ -71,7 +71,8 @@ struct Script {
   const std::string text;
   const bool described;  // it has a header
   const uint32_t flags;
-  const size_t code_at;  // behind the header: the line stays, so that errors count lines as one does
+  const size_t
+      code_at;  // behind the header: the line stays, so that errors count lines as one does
 
   std::atomic<int64_t> used_ms{0};
   std::atomic<bool> gone{false};  // evicted: whoever has it compiled forgets it

@@ -5,8 +5,8 @@
 // the thread comes through the lock. The alternative, a copy of the cache per thread kept alike by
 // messages, would answer EVALSHA with NOSCRIPT on one connection after EVAL on another.
 //
-// *Threads*: any. *Owns*: the scripts' text. *Bounds*: kEvalScriptsMax scripts that came by EVAL, the
-// least recently used goes first (as Redis 7.4); what SCRIPT LOAD brought is kept, as a client
+// *Threads*: any. *Owns*: the scripts' text. *Bounds*: kEvalScriptsMax scripts that came by EVAL,
+// the least recently used goes first (as Redis 7.4); what SCRIPT LOAD brought is kept, as a client
 // relies on it.
 #pragma once
 

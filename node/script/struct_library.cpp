@@ -1,5 +1,5 @@
-// The library "struct" of scripts: C's layouts in strings, after R. Ierusalimschy's struct 0.2 as Redis
-// has it (http://www.inf.puc-rio.br/~roberto/struct/). Debian has no package of it.
+// The library "struct" of scripts: C's layouts in strings, after R. Ierusalimschy's struct 0.2 as
+// Redis has it (http://www.inf.puc-rio.br/~roberto/struct/). Debian has no package of it.
 //
 //     > < byte order   ! alignment   x padding   b B h H l L T i I integers (i, I with a size)
 //     f d reals   s zero-terminated string   c string of a size; c0 of the size before it
@@ -113,7 +113,8 @@ bool is_integer(char option) {
 
 uint64_t integer_of(lua_Number number) {
   constexpr lua_Number kTwoTo63 = 9223372036854775808.0;
-  if (number < 0) return number >= -kTwoTo63 ? static_cast<uint64_t>(static_cast<int64_t>(number)) : 0;
+  if (number < 0)
+    return number >= -kTwoTo63 ? static_cast<uint64_t>(static_cast<int64_t>(number)) : 0;
   return number < 2 * kTwoTo63 ? static_cast<uint64_t>(number) : 0;
 }
 
@@ -230,7 +231,8 @@ size_t unpack_text(lua_State* L, const Data& data, char option, size_t size, int
     return length + 1;
   }
   if (size == 0) {
-    if (results == 0 || lua_isnumber(L, -1) == 0) luaL_error(L, "format 'c0' needs a previous size");
+    if (results == 0 || lua_isnumber(L, -1) == 0)
+      luaL_error(L, "format 'c0' needs a previous size");
     const lua_Number before = lua_tonumber(L, -1);
     luaL_argcheck(L, before >= 0 && before <= static_cast<lua_Number>(data.size), 2,
                   "data string too short");

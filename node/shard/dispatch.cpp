@@ -276,9 +276,8 @@ std::string Dispatcher::check_access(Client& client, const Command& command, com
 bool Dispatcher::allowed_while_busy(const Command& command, command::Args args) const {
   if ((command.spec->flags & command::kAllowBusy) == 0) return false;
   if (command.name != "shutdown") return true;
-  return std::any_of(args.begin() + 1, args.end(), [](std::string_view word) {
-    return command::is_word(word, "nosave");
-  });
+  return std::any_of(args.begin() + 1, args.end(),
+                     [](std::string_view word) { return command::is_word(word, "nosave"); });
 }
 
 std::string Dispatcher::write_error() const {
@@ -395,8 +394,7 @@ void Dispatcher::show_monitors(Client& client, const Command& command, command::
 void Dispatcher::feed_monitors(crdt::DbId db, std::string_view source, command::Args args) {
   const auto now = std::chrono::duration_cast<std::chrono::microseconds>(
       std::chrono::system_clock::now().time_since_epoch());
-  auto line = std::make_shared<const std::string>(
-      monitor_line(now.count(), db, source, args));
+  auto line = std::make_shared<const std::string>(monitor_line(now.count(), db, source, args));
   Node& node = shard_.node();
   for (size_t i = 0; i < node.shard_count(); ++i) {
     Shard* target = &node.shard(i);

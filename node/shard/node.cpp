@@ -16,9 +16,9 @@
 #include "node/shard/disabled_rules.h"
 #include "node/shard/logging.h"
 #include "node/shard/pubsub_commands.h"
-#include "node/shard/services.h"
 #include "node/shard/script_commands.h"
 #include "node/shard/scripting.h"
+#include "node/shard/services.h"
 #include "node/shard/transaction_commands.h"
 
 namespace atl::shard {

@@ -63,8 +63,8 @@ enum Attention : uint32_t {
   kDiskFailing = 1u << 2,   // MISCONF
   kLogCongested = 1u << 3,  // writes wait
   kMonitored = 1u << 4,
-  kListening = 1u << 5,  // LOADING: it is not yet known what this region has stamped
-  kBusy = 1u << 6,       // never the node's: a thread serves its sockets while a script is slow
+  kListening = 1u << 5,   // LOADING: it is not yet known what this region has stamped
+  kBusy = 1u << 6,        // never the node's: a thread serves its sockets while a script is slow
   kScriptSlow = 1u << 7,  // on some threads: what needs one of them gets BUSY too
 };
 

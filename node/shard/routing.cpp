@@ -209,8 +209,8 @@ void Dispatcher::add_owners(const Command& command, command::Args args,
     case command::Route::kSum:
     case command::Route::kGather: {
       const size_t before = owners.size();
-      const bool sound = command::for_each_key(
-          *command.spec, args, [&](size_t i) { owners.push_back(owner(args[i])); });
+      const bool sound = command::for_each_key(*command.spec, args,
+                                               [&](size_t i) { owners.push_back(owner(args[i])); });
       // A script that declares no keys may want any.
       if (sound && owners.size() == before) owners = all_shards();
       return;

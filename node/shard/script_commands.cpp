@@ -70,7 +70,8 @@ void script_kill(Context& ctx) {
       return ctx.out.ok();
     case RunningScript::Kill::kHasWritten:
       return ctx.out.error(
-          "UNKILLABLE Sorry the script already executed write commands against the dataset. You can "
+          "UNKILLABLE Sorry the script already executed write commands against the dataset. You "
+          "can "
           "either wait the script termination or kill the server in a hard way using the SHUTDOWN "
           "NOSAVE command.");
     case RunningScript::Kill::kNoneIsSlow:
@@ -179,19 +180,18 @@ constexpr CommandSpec script_row(std::string_view name, int arity, std::string_v
           .handler = handler};
 }
 
-constexpr std::string_view kAllNodes =
-    "request_policy:all_nodes response_policy:all_succeeded";
+constexpr std::string_view kAllNodes = "request_policy:all_nodes response_policy:all_succeeded";
 
 constexpr CommandSpec kScriptSubcommands[] = {
     script_row("script|debug", 3, "3.2.0", command::kNoScript, "O(1)",
                "Sets the debug mode of server-side Lua scripts.", script_debug, kDebugArgs, {},
                "There is no debugger: YES and SYNC are refused."),
-    script_row("script|exists", -3, "2.6.0", command::kNoScript,
-               "O(N) with N being the number of scripts to check (so checking a single script is an "
-               "O(1) operation).",
-               "Determines whether server-side Lua scripts exist in the script cache.",
-               script_exists, kExistsArgs,
-               "request_policy:all_shards response_policy:agg_logical_and"),
+    script_row(
+        "script|exists", -3, "2.6.0", command::kNoScript,
+        "O(N) with N being the number of scripts to check (so checking a single script is an "
+        "O(1) operation).",
+        "Determines whether server-side Lua scripts exist in the script cache.", script_exists,
+        kExistsArgs, "request_policy:all_shards response_policy:agg_logical_and"),
     script_row("script|flush", -2, "2.6.0", command::kNoScript,
                "O(N) with N being the number of scripts in cache",
                "Removes all server-side Lua scripts from the script cache.", script_flush,

@@ -1,5 +1,5 @@
-// The rows of scripts: EVAL, EVALSHA, their read-only forms, SCRIPT. They live here because a script
-// runs as what the shard knows of its client (scripting.h).
+// The rows of scripts: EVAL, EVALSHA, their read-only forms, SCRIPT. They live here because a
+// script runs as what the shard knows of its client (scripting.h).
 #pragma once
 
 #include <span>

@@ -200,8 +200,9 @@ std::string Scripting::out_of_reach(const Command& command, command::Args args) 
   std::string error;
   command::for_each_key(*command.spec, args, [&](size_t i) {
     if (!error.empty() || reached(crdt::slot_of(args[i]))) return;
-    error.assign("ERR Script attempted to access a key that it has not declared in KEYS, and that "
-                 "another thread of the node owns: '");
+    error.assign(
+        "ERR Script attempted to access a key that it has not declared in KEYS, and that "
+        "another thread of the node owns: '");
     error.append(args[i].substr(0, 128)).append("'");
   });
   return error;
@@ -272,9 +273,10 @@ bool Scripting::may_go_on() {
 }
 
 void Scripting::become_slow() {
-  spdlog::warn("Slow script detected: still in execution after {} milliseconds. You can try killing "
-               "the script using the SCRIPT KILL command.",
-               shard_.settings().busy_reply_threshold.count());
+  spdlog::warn(
+      "Slow script detected: still in execution after {} milliseconds. You can try killing "
+      "the script using the SCRIPT KILL command.",
+      shard_.settings().busy_reply_threshold.count());
   running_.tell_slow();
   // Its client's next request must not be read while this one is under way.
   was_suspended_ = client_->connection().suspended();

@@ -40,7 +40,7 @@ class Shard;
 
 class Scripting final : public script::Host {
  public:
-  enum class Named : uint8_t { kByText, kByDigest };          // EVAL, EVALSHA
+  enum class Named : uint8_t { kByText, kByDigest };     // EVAL, EVALSHA
   enum class Effects : uint8_t { kAllowed, kReadOnly };  // EVAL, EVAL_RO
 
   explicit Scripting(Shard& shard) : shard_(shard) {}

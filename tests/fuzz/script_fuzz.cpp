@@ -1,6 +1,6 @@
-// Foreign bytes where scripts meet them: as source, as what struct, cmsgpack and cjson decode, and as
-// a format. Nothing may leave its bounds, and the engine must run the next script as if nothing had
-// been. The first byte chooses.
+// Foreign bytes where scripts meet them: as source, as what struct, cmsgpack and cjson decode, and
+// as a format. Nothing may leave its bounds, and the engine must run the next script as if nothing
+// had been. The first byte chooses.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -39,7 +39,7 @@ std::string run(script::Engine& engine, std::string_view text, command::Args key
                 command::Args args) {
   const auto script =
       std::make_shared<script::Script>(script::digest_of(text), text, script::parse_header(text));
-  if (!script->sha.empty() && engine.find(script->digest) == nullptr) {
+  if (engine.find(script->digest) == nullptr) {
     if (std::string error = engine.compile(script); !error.empty()) return error;
   }
   Nobody nobody;

@@ -77,9 +77,9 @@ TEST_F(EngineTest, RepliesGoThroughAScript) {
 // Numbers keep their digits on the way to a command.
 TEST_F(EngineTest, NumbersAsArguments) {
   run("return redis.call('x', 0.1, 1e15, -0.0, 2^53, 1/3, 1/0, 1e300)");
-  EXPECT_EQ(host.called, (std::vector<std::string>{"x", "0.1", "1000000000000000", "0",
-                                                   "9007199254740992", "0.3333333333333333", "inf",
-                                                   "1e+300"}));
+  EXPECT_EQ(host.called,
+            (std::vector<std::string>{"x", "0.1", "1000000000000000", "0", "9007199254740992",
+                                      "0.3333333333333333", "inf", "1e+300"}));
 }
 
 // Nothing that a script can reach lets it change what another one finds.
@@ -90,19 +90,33 @@ TEST_F(EngineTest, NoScriptPoisonsAnother) {
       "end table.sort(t) return t");
   const std::string before_calls = run("return {string.format('%d', 5), ('x'):upper(), #table}");
   for (const char* attempt : {
-           "x = 1", "_G.x = 1", "rawset(_G, 'x', 1)", "rawset(string, 'format', nil)",
-           "string.format = nil", "getmetatable('').__index = nil",
-           "getmetatable('').__index.upper = nil", "rawset(getmetatable(''), '__index', nil)",
-           "rawset(getmetatable('').__index, 'upper', nil)", "setmetatable(_G, nil)",
-           "setmetatable(string, {})", "getmetatable(_G).__newindex = nil",
-           "table.insert(table, 1)", "table.insert(_G, 1, 'x')", "table.sort(_G)",
-           "table.remove(redis)", "for k, v in pairs(_G) do v[1] = 1 end",
+           "x = 1",
+           "_G.x = 1",
+           "rawset(_G, 'x', 1)",
+           "rawset(string, 'format', nil)",
+           "string.format = nil",
+           "getmetatable('').__index = nil",
+           "getmetatable('').__index.upper = nil",
+           "rawset(getmetatable(''), '__index', nil)",
+           "rawset(getmetatable('').__index, 'upper', nil)",
+           "setmetatable(_G, nil)",
+           "setmetatable(string, {})",
+           "getmetatable(_G).__newindex = nil",
+           "table.insert(table, 1)",
+           "table.insert(_G, 1, 'x')",
+           "table.sort(_G)",
+           "table.remove(redis)",
+           "for k, v in pairs(_G) do v[1] = 1 end",
            "local _, t = next({string}) t.upper = nil",
            "table.foreach(_G, function(k, v) if type(v) == 'table' then v.x = 1 end end)",
-           "for k in pairs(string) do string[k] = nil end", "_G._G.string = nil",
-           "coroutine.wrap(function() y = 1 end)()", "loadstring('y = 1')()",
-           "load(function() return nil end)() z = 1", "redis.call = print",
-           "local mt = getmetatable(redis) mt.__newindex = nil", "cjson.encode = nil",
+           "for k in pairs(string) do string[k] = nil end",
+           "_G._G.string = nil",
+           "coroutine.wrap(function() y = 1 end)()",
+           "loadstring('y = 1')()",
+           "load(function() return nil end)() z = 1",
+           "redis.call = print",
+           "local mt = getmetatable(redis) mt.__newindex = nil",
+           "cjson.encode = nil",
            "setmetatable(KEYS, {__index = _G}) KEYS.x = 1 KEYS.string.y = 2",
        }) {
     run(attempt);
