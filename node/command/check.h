@@ -41,7 +41,8 @@ constexpr bool keys_sound(const CommandSpec& row) {
   const bool movable = (row.flags & kMovableKeys) != 0;
   if (!has_keys(row)) return row.access == Access::kNone && !movable;
   if (row.access == Access::kNone) return false;
-  if (writes != ((row.flags & kWrite) != 0)) return false;
+  const bool calls = (row.flags & kNoMandatoryKeys) != 0;  // what a script calls may write
+  if (!calls && writes != ((row.flags & kWrite) != 0)) return false;
   if (row.keys.step < 1 || movable != (row.keys.count_at != 0)) return false;
   const int argc_min = row.arity < 0 ? -row.arity : row.arity;
   if (row.keys.count_at != 0) return row.keys.first == 0 && row.keys.count_at < argc_min;

@@ -43,7 +43,8 @@ enum Flag : uint32_t {
   kMovableKeys = 1u << 13,
   kAllowBusy = 1u << 14,
   kPubSub = 1u << 15,
-  kMayReplicate = 1u << 16,  // as far as CLIENT PAUSE is concerned a write
+  kMayReplicate = 1u << 16,     // as far as CLIENT PAUSE is concerned a write
+  kNoMandatoryKeys = 1u << 24,  // a number of keys may be 0: EVAL
 };
 
 // ACL categories beyond those that follow from flags (@read, @write, @admin, @fast/@slow...).
@@ -58,7 +59,8 @@ enum Category : uint32_t {
   kCatSortedSet = 1u << 8,
   kCatList = 1u << 9,
   kCatBlocking = 1u << 10,
-  kCatGeo = 1u << 5,     // Redis' geospatial indexes, not the GEO command
+  kCatGeo = 1u << 5,  // Redis' geospatial indexes, not the GEO command
+  kCatScripting = 1u << 30,
   kCatAdmin = 1u << 31,  // without the flag: ROLE, LASTSAVE
 };
 

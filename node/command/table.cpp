@@ -101,6 +101,7 @@ constexpr Named kFlagNames[] = {
     {kFast, "fast"},
     {kNoAuth, "no_auth"},
     {kMayReplicate, "may_replicate"},
+    {kNoMandatoryKeys, "no_mandatory_keys"},
     {kNoMulti, "no_multi"},
     {kMovableKeys, "movablekeys"},
     {kAllowBusy, "allow_busy"},
@@ -153,6 +154,7 @@ bool for_each_key(const CommandSpec& spec, Args args, const std::function<void(s
     if (keys.count_at >= argc) return false;
     const std::optional<int64_t> count =
         crdt::parse_integer(args[static_cast<size_t>(keys.count_at)]);
+    if (count && *count == 0 && (spec.flags & kNoMandatoryKeys) != 0) return true;
     if (!count || *count < 1 || *count > argc) return false;
     first = keys.count_at + 1;
     last = first + (*count - 1) * step;
@@ -237,6 +239,7 @@ std::vector<std::string> category_names(const CommandSpec& spec) {
       {dangerous, "@dangerous"},
       {(spec.categories & kCatConnection) != 0, "@connection"},
       {(spec.categories & kCatTransaction) != 0, "@transaction"},
+      {(spec.categories & kCatScripting) != 0, "@scripting"},
   };
   std::vector<std::string> names;
   for (const auto& category : kAll) {

@@ -139,6 +139,7 @@ struct Settings {
   std::int64_t slowlog_log_slower_than{};  // microseconds; 0: log all, -1: log none
   std::int64_t slowlog_max_len{};
   std::chrono::milliseconds latency_monitor_threshold{};  // 0: off
+  std::chrono::milliseconds busy_reply_threshold{};       // of scripts; 0: never
   std::string notify_keyspace_events;                     // letters (event_classes.h); empty: none
 
   // Between regions.

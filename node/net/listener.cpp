@@ -352,7 +352,7 @@ void Listener::deal(AcceptedSocket socket) {
     reactor->adopt(std::move(socket));
     return;
   }
-  reactor->post([reactor, socket = std::move(socket)] { reactor->adopt(socket); });
+  reactor->hand_over(std::move(socket));
 }
 
 }  // namespace atl::net

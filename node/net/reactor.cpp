@@ -108,6 +108,59 @@ void Reactor::post(std::function<void()> task) {
   }
 }
 
+void Reactor::hand_over(AcceptedSocket socket) {
+  {
+    const std::lock_guard lock(posts_mutex_);
+    arrivals_.push_back(std::move(socket));
+  }
+  posted_.store(true);
+  if (asleep_.load()) {
+    wake();
+  }
+}
+
+void Reactor::adopt_arrivals() {
+  std::vector<AcceptedSocket> arrived;
+  {
+    const std::lock_guard lock(posts_mutex_);
+    arrived.swap(arrivals_);
+  }
+  for (AcceptedSocket& socket : arrived) {
+    adopt(std::move(socket));
+  }
+}
+
+void Reactor::serve_sockets(std::chrono::milliseconds patience) {
+  if (!inner_) {
+    inner_ = std::make_unique<Inner>();
+  }
+  // What the outer turn reads, and whom it is to flush, stays as it is.
+  scratch_.swap(inner_->scratch);
+  std::vector<Connection*> outer;
+  outer.swap(touched_);
+  adopt_arrivals();
+  serve_working();
+  serve_events();
+  working_.swap(continuing_);
+  serve_working();
+  const auto timeout = static_cast<int>(continuing_.empty() ? patience.count() : 0);
+  const int ready = ::epoll_wait(epoll_fd_, inner_->events.data(), kEventsPerTurn, timeout);
+  now_ = Clock::now();
+  for (int i = 0; i < ready; ++i) {
+    const epoll_event& event = inner_->events[static_cast<std::size_t>(i)];
+    if (event.data.ptr != nullptr) {
+      static_cast<EventSource*>(event.data.ptr)->on_events(event.events);
+    }
+  }
+  std::vector<Connection*> inner;
+  inner.swap(touched_);
+  for (Connection* connection : inner) {
+    connection->flush();
+  }
+  touched_.insert(touched_.end(), outer.begin(), outer.end());
+  scratch_.swap(inner_->scratch);
+}
+
 void Reactor::wake() {
   ::eventfd_write(alarm_.fd, 1);  // fails only where the sum of all overflows: after centuries
 }
@@ -115,12 +168,7 @@ void Reactor::wake() {
 void Reactor::turn() {
   continue_left();
   await_events();
-  for (int i = 0; i < ready_events_; ++i) {
-    const epoll_event& event = events_[static_cast<std::size_t>(i)];
-    if (event.data.ptr != nullptr) {
-      static_cast<EventSource*>(event.data.ptr)->on_events(event.events);
-    }
-  }
+  serve_events();
   serve_posts();
   if (now_ >= next_deadline_) {
     serve_timers();
@@ -133,10 +181,26 @@ void Reactor::continue_left() {
   handshakes_left_ = kHandshakesPerTurn;
   working_.swap(continuing_);
   continued_ = !working_.empty();
-  for (Connection* connection : working_) {
-    connection->serve();
+  serve_working();
+}
+
+// By an index that a turn within the turn sees: it goes on where this one is, for what a socket has
+// reported once is not reported again.
+void Reactor::serve_working() {
+  while (next_working_ < working_.size()) {
+    working_[next_working_++]->serve();
   }
   working_.clear();
+  next_working_ = 0;
+}
+
+void Reactor::serve_events() {
+  while (next_event_ < ready_events_) {
+    const epoll_event& event = events_[static_cast<std::size_t>(next_event_++)];
+    if (event.data.ptr != nullptr) {
+      static_cast<EventSource*>(event.data.ptr)->on_events(event.events);
+    }
+  }
 }
 
 void Reactor::await_events() {
@@ -155,6 +219,7 @@ void Reactor::await_events() {
         ::epoll_wait(epoll_fd_, events_.data(), kEventsPerTurn, static_cast<int>(whole.count()));
   }
   ready_events_ = std::max(0, ready_events_);
+  next_event_ = 0;
   asleep_.store(false, std::memory_order_relaxed);
   now_ = Clock::now();
 }
@@ -172,6 +237,7 @@ void Reactor::serve_posts() {
     return;
   }
   posted_.store(false);
+  adopt_arrivals();
   {
     const std::lock_guard lock(posts_mutex_);
     taken_posts_.swap(posts_);
@@ -261,8 +327,8 @@ Connection* Reactor::find(std::uint64_t id) const {
 }
 
 void Reactor::for_each(const std::function<void(Connection&)>& visit) const {
-  for (const auto& connection : connections_) {
-    visit(*connection);
+  for (std::size_t i = 0; i < connections_.size(); ++i) {  // a visit may make more of them
+    visit(*connections_[i]);
   }
 }
 

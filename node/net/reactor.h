@@ -123,6 +123,14 @@ class Reactor {
   void stop();
   // Runs `task` on this thread, in this turn or the next. From any thread.
   void post(std::function<void()> task);
+  // Has the thread adopt the socket, in this turn or the next. From any thread.
+  void hand_over(AcceptedSocket socket);
+
+  // A turn within a turn, for who stays long in a handler: serves sockets, and no more. Replies of
+  // connections that the outer turn has touched leave at its end (invariant 2), and connections
+  // that close go then (1). The handler whose call this is must have suspended its connection.
+  // Waits for events up to `patience`.
+  void serve_sockets(std::chrono::milliseconds patience);
 
   // Has `timer`, one of timers(), call handler(error) after this time, as async_wait() would. A
   // timer that is armed in another way may be late: the thread sleeps until the earliest of these.
@@ -174,9 +182,12 @@ class Reactor {
 
   void turn();
   void continue_left();
+  void serve_working();
+  void serve_events();
   void await_events();
   std::chrono::nanoseconds sleep_allowed();
   void serve_posts();
+  void adopt_arrivals();
   void serve_timers();
   void finish_turn();
   void wake();
@@ -205,8 +216,10 @@ class Reactor {
   std::atomic<bool> posted_{false};
   std::mutex posts_mutex_;
   std::vector<std::function<void()>> posts_;
+  std::vector<AcceptedSocket> arrivals_;
   std::vector<std::function<void()>> taken_posts_;
   int ready_events_ = 0;
+  int next_event_ = 0;
   bool continued_ = false;   // this turn has begun with work left over
   bool nanoseconds_ = true;  // the kernel knows epoll_pwait2()
   std::chrono::steady_clock::time_point now_;
@@ -215,8 +228,16 @@ class Reactor {
   SessionFactory factory_;
   std::function<void()> turn_end_;
   std::array<epoll_event, kEventsPerTurn> events_;
-  std::unique_ptr<char[]> scratch_;         // what most requests are read into, hot in the cache
-  std::unique_ptr<char[]> sealed_scratch_;  // from the first TLS connection on
+  // What a turn within a turn has of its own.
+  struct Inner {
+    std::unique_ptr<char[]> scratch = std::make_unique_for_overwrite<char[]>(kScratchBytes);
+    std::array<epoll_event, kEventsPerTurn> events;
+  };
+  std::unique_ptr<Inner> inner_;
+  std::unique_ptr<char[]> scratch_;  // what most requests are read into, hot in the cache
+  // From the first TLS connection on. Nothing is in it while commands run, so a turn within a turn
+  // may use it.
+  std::unique_ptr<char[]> sealed_scratch_;
   int handshakes_left_ = kHandshakesPerTurn;
   std::chrono::steady_clock::time_point complained_at_{};
   std::uint64_t not_complained_ = 0;
@@ -227,6 +248,7 @@ class Reactor {
   std::vector<Connection*> continuing_;  // have work left for the next turn
   std::vector<Connection*> doomed_;      // to be destroyed at the end of the turn
   std::vector<Connection*> working_;     // the list that is being served
+  std::size_t next_working_ = 0;
 };
 
 }  // namespace atl::net

@@ -10,7 +10,15 @@ Barrier::Barrier(std::vector<ShardIndex> shards, ShardIndex leader, std::functio
   assert(std::binary_search(shards_.begin(), shards_.end(), leader_));
 }
 
-void Barrier::arrive(ShardIndex shard) {
+void Barrier::tell_slow() {
+  {
+    const std::lock_guard lock(mutex_);
+    slow_ = true;
+  }
+  changed_.notify_all();
+}
+
+void Barrier::arrive(ShardIndex shard, const std::function<void()>& serve) {
   {
     const std::lock_guard lock(mutex_);
     ++arrived_;
@@ -25,8 +33,9 @@ void Barrier::arrive(ShardIndex shard) {
   }
   {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, ready);
+    changed_.wait(lock, [&] { return ready() || (!leads && slow_); });
   }
+  while (!leads && !done_) serve();
   if (!leads) return;
   run_();
   {
@@ -45,6 +54,16 @@ void BarrierQueue::submit(std::shared_ptr<Barrier> barrier) {
   for (const ShardIndex shard : barrier->shards()) post_(shard, barrier);
 }
 
+void BarrierQueue::tell_slow() {
+  std::shared_ptr<Barrier> running;
+  {
+    const std::lock_guard lock(mutex_);
+    assert(!waiting_.empty());
+    running = waiting_.front();
+  }
+  running->tell_slow();
+}
+
 void BarrierQueue::finished() {
   std::shared_ptr<Barrier> next;
   {
@@ -55,6 +74,11 @@ void BarrierQueue::finished() {
     next = waiting_.front();
   }
   for (const ShardIndex shard : next->shards()) post_(shard, next);
+}
+
+bool BarrierQueue::slow() const {
+  const std::lock_guard lock(mutex_);
+  return !waiting_.empty() && waiting_.front()->slow();
 }
 
 size_t BarrierQueue::waiting() const {

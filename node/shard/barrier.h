@@ -41,8 +41,13 @@ class Barrier {
   const std::vector<ShardIndex>& shards() const { return shards_; }
   ShardIndex leader() const { return leader_; }
 
-  // Parks the calling shard until the closure has run. On the leader's thread it runs it.
-  void arrive(ShardIndex shard);
+  // Parks the calling shard until the closure has run. On the leader's thread it runs it. A parked
+  // one calls `serve` again and again once the closure has told that it is slow; that may sleep for
+  // a moment, and must touch nothing that the leader may touch.
+  void arrive(ShardIndex shard, const std::function<void()>& serve);
+  // From within the closure.
+  void tell_slow();
+  bool slow() const { return slow_; }
 
  private:
   static constexpr int kSpins = 2000;  // about 20 us before the thread sleeps
@@ -54,6 +59,7 @@ class Barrier {
   std::condition_variable changed_;
   std::atomic<size_t> arrived_{0};
   std::atomic<bool> done_{false};
+  std::atomic<bool> slow_{false};
 };
 
 // The node's barriers, in the order in which they were submitted.
@@ -68,6 +74,10 @@ class BarrierQueue {
 
   void submit(std::shared_ptr<Barrier> barrier);
   void finished();
+  // From within the closure that runs.
+  void tell_slow();
+  // Whether the one that runs has told so: others wait for it.
+  bool slow() const;
   size_t waiting() const;
 
  private:

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "node/admin/client_text.h"
+#include "node/command/args.h"
 #include "node/shard/cycle_clock.h"
 #include "node/shard/dispatcher.h"
 #include "node/shard/node.h"
@@ -34,12 +35,13 @@ crdt::Store& ReachableStores::store(crdt::SlotId slot) {
   return *stores_[0];  // unreachable: routing brought every slot of the command within reach
 }
 
-Dispatcher::Dispatcher(Shard& shard)
+Dispatcher::Dispatcher(Shard& shard, uint32_t attention)
     : shard_(shard),
       index_(shard.node().commands()),
       own_(shard.store()),
       us_per_cycle_(1 / cycles_per_us()),
-      random_(cycles_now() | 1) {}
+      random_(cycles_now() | 1),
+      own_attention_(attention) {}
 
 net::InputProgress Dispatcher::on_input(Client& client, std::span<char> input) {
   shard_.begin_turn();
@@ -57,9 +59,9 @@ net::InputProgress Dispatcher::on_input(Client& client, std::span<char> input) {
       wait(client, Waiting::kDrain);
       return progress;
     }
-    attention_ = shard_.node().attention();
-    const bool careful =
-        !client.may_command() || (attention_ & (kPauseWrites | kPauseAll | kLogCongested)) != 0;
+    attention_ = shard_.node().attention() | own_attention_;
+    const bool careful = !client.may_command() ||
+                         (attention_ & (kPauseWrites | kPauseAll | kLogCongested | kBusy)) != 0;
     const BatchEnd end = parse_batch(client, input.subspan(progress.consumed),
                                      careful ? 1 : std::min(room, kBatchMax));
     progress.consumed += end.consumed;
@@ -213,8 +215,13 @@ std::string Dispatcher::check(Client& client, const Command& command, command::A
   if (client.rights() != Rights::kAll) [[unlikely]] {
     if (std::string error = check_access(client, command, args); !error.empty()) return error;
   }
-  if ((attention_ & kListening) != 0 && (spec.flags & command::kLoading) == 0) [[unlikely]] {
-    return std::string(kLoadingError);
+  if ((attention_ & (kListening | kBusy | kScriptSlow)) != 0) [[unlikely]] {
+    const bool loading = (attention_ & kListening) != 0;
+    if (loading && (spec.flags & command::kLoading) == 0) return std::string(kLoadingError);
+    const bool busy = (attention_ & kBusy) != 0;
+    if (busy ? !allowed_while_busy(command, args) : needs_busy_shard(client, command, args)) {
+      return std::string(kBusyError);
+    }
   }
   const uint32_t flags = spec.flags | (exec ? client.transaction.flags : 0);
   const bool queueing = client.transaction.open && !command.immediate;
@@ -270,6 +277,18 @@ std::string Dispatcher::check_access(Client& client, const Command& command, com
          "' command";
 }
 
+// What changes nothing but its connection, and what ends the script.
+bool Dispatcher::allowed_while_busy(const Command& command, command::Args args) const {
+  if ((command.spec->flags & command::kAllowBusy) == 0) return false;
+  if (command.name != "shutdown") return true;
+  return std::any_of(args.begin() + 1, args.end(),
+                     [](std::string_view word) { return command::is_word(word, "nosave"); });
+}
+
+std::string Dispatcher::write_error() const {
+  return (shard_.node().attention() & kDiskFailing) != 0 ? disk_error() : std::string();
+}
+
 std::string Dispatcher::disk_error() const {
   if (!shard_.node().logging()) return std::string(kSnapshotError);
   const persist::Storage* storage = shard_.node().storage();
@@ -277,9 +296,12 @@ std::string Dispatcher::disk_error() const {
 }
 
 bool Dispatcher::must_wait(const Command& command, uint32_t flags) const {
-  const bool writes = (flags & command::kWrite) != 0;
+  const bool writes = (flags & (command::kWrite | command::kNoMandatoryKeys)) != 0;  // or EVAL
   if ((attention_ & kLogCongested) != 0 && writes) return true;
-  const bool replicates = writes || (flags & command::kMayReplicate) != 0;
+  // They ask or change what a script at work, perhaps on another thread, may ask or change.
+  const bool delicate = command.special == Special::kWatch || command.special == Special::kReset;
+  if ((attention_ & kBusy) != 0 && delicate) return true;
+  const bool replicates = (flags & (command::kWrite | command::kMayReplicate)) != 0;
   if ((attention_ & kPauseAll) != 0) {
     // An operator must be able to end the pause, and to look around meanwhile.
     return command.spec->group != "connection" && (command.spec->flags & command::kAdmin) == 0;
@@ -339,7 +361,7 @@ void Dispatcher::resume(Client& client) {
   if (client.waiting != Waiting::kNothing) return;
   if (shard_.stopping() || client.connection().closing()) return;
   shard_.begin_turn();
-  attention_ = shard_.node().attention();
+  attention_ = shard_.node().attention() | own_attention_;
   if (shard_.users_are_stale()) [[unlikely]] {
     shard_.refresh_users();
     if (client.connection().closing()) return;
@@ -364,13 +386,21 @@ void Dispatcher::resume_paused() {
   }
 }
 
+void Dispatcher::take_over(Dispatcher& other) {
+  paused_.insert(paused_.end(), other.paused_.begin(), other.paused_.end());
+  other.paused_.clear();
+}
+
 void Dispatcher::show_monitors(Client& client, const Command& command, command::Args args) {
   if ((attention_ & kMonitored) == 0) return;
   if ((command.spec->flags & (command::kSkipMonitor | command::kAdmin)) != 0) return;
+  feed_monitors(client.session.db, client.connection().peer_address(), args);
+}
+
+void Dispatcher::feed_monitors(crdt::DbId db, std::string_view source, command::Args args) {
   const auto now = std::chrono::duration_cast<std::chrono::microseconds>(
       std::chrono::system_clock::now().time_since_epoch());
-  auto line = std::make_shared<const std::string>(
-      monitor_line(now.count(), client.session.db, client.connection().peer_address(), args));
+  auto line = std::make_shared<const std::string>(monitor_line(now.count(), db, source, args));
   Node& node = shard_.node();
   for (size_t i = 0; i < node.shard_count(); ++i) {
     Shard* target = &node.shard(i);

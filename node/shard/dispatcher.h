@@ -30,6 +30,8 @@ namespace atl::shard {
 
 class Shard;
 
+inline constexpr std::string_view kBusyError =
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
 inline constexpr std::string_view kOomError =
     "OOM command not allowed when used memory > 'maxmemory'.";
 
@@ -50,7 +52,8 @@ class Dispatcher {
  public:
   static constexpr size_t kBatchMax = 32;
 
-  explicit Dispatcher(Shard& shard);
+  // `attention` is what it always pays attention to, besides the node's.
+  explicit Dispatcher(Shard& shard, uint32_t attention = 0);
 
   net::InputProgress on_input(Client& client, std::span<char> input);
 
@@ -79,6 +82,18 @@ class Dispatcher {
   // are within reach.
   void remember_keys(const command::CommandSpec& spec, command::Args args);
   void defer_current() { current_->waiting = Waiting::kAnswer; }
+
+  // ---- For scripts (scripting.h): what current() runs as EVAL ----
+  void show_script(command::Args args);  // to monitors
+  acl::Verdict judge_call(Client& client, const Command& command, command::Args args);
+  void count_refused_call(const Command& command, const resp::Writer& out);
+  // As a command of EXEC. `session` is the script's own.
+  void call_from_script(const Command& command, command::Args args, command::Session& session,
+                        resp::Writer& out, command::Keyspace& keyspace);
+  // Why nothing may be written now; "" if it may.
+  std::string write_error() const;
+  // Clients that wait at `other` wait here.
+  void take_over(Dispatcher& other);
 
  private:
   struct Parsed {
@@ -116,6 +131,8 @@ class Dispatcher {
   void stall(Client& client, command::Args args, Waiting why);
   void wait(Client& client, Waiting why);
   void show_monitors(Client& client, const Command& command, command::Args args);
+  void feed_monitors(crdt::DbId db, std::string_view source, command::Args args);
+  bool allowed_while_busy(const Command& command, command::Args args) const;
 
   // routing.cpp: where it runs
   void route(Client& client, const Command& command, command::Args args, const crdt::KeyRef* ref);
@@ -137,7 +154,10 @@ class Dispatcher {
   void set_acting(const std::vector<ShardIndex>& shards, uint64_t client);
   void add_owners(const Command& command, command::Args args,
                   std::vector<ShardIndex>& owners) const;
+  // Whether it would wait for a thread that a slow script has.
+  bool needs_busy_shard(const Client& client, const Command& command, command::Args args) const;
   ShardIndex owner(std::string_view key) const;
+  std::vector<ShardIndex> all_shards() const;
 
   // execution.cpp: running it here
   void run_at_once(Client& client, const Command& command, command::Args args,
@@ -175,7 +195,8 @@ class Dispatcher {
   uint64_t clock_ = 0;  // cycles at the end of the last command
   double us_per_cycle_;
   uint64_t random_;
-  uint32_t attention_ = 0;  // the node's, as of this batch
+  uint32_t attention_ = 0;  // the node's, as of this batch, and own_attention_
+  const uint32_t own_attention_;
 };
 
 }  // namespace atl::shard

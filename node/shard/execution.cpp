@@ -214,6 +214,37 @@ void Dispatcher::account(const Command& command, command::Args args, const resp:
   }
 }
 
+// ---- For scripts ----
+
+// Before what the script calls; the row says that it shows itself, for that.
+void Dispatcher::show_script(command::Args args) {
+  if ((attention_ & kMonitored) == 0) return;
+  feed_monitors(current_->session.db, current_->connection().peer_address(), args);
+}
+
+acl::Verdict Dispatcher::judge_call(Client& client, const Command& command, command::Args args) {
+  if (client.rights() == Rights::kAll) [[likely]]
+    return {};
+  const Command* const last = client.last_command;
+  const acl::Verdict verdict = judge(client, command, args, acl::DenialContext::kScript);
+  client.last_command = last;
+  return verdict;
+}
+
+void Dispatcher::count_refused_call(const Command& command, const resp::Writer& out) {
+  ++shard_.stats().commands[command.id].rejected;
+  shard_.stats().count_error(out.last_error_code());
+}
+
+void Dispatcher::call_from_script(const Command& command, command::Args args,
+                                  command::Session& session, resp::Writer& out,
+                                  command::Keyspace& keyspace) {
+  const uint32_t unseen = command::kSkipMonitor | command::kAdmin;
+  if ((attention_ & kMonitored) != 0 && (command.spec->flags & unseen) == 0) [[unlikely]]
+    feed_monitors(session.db, "lua", args);
+  call(command, args, session, out, keyspace, nullptr, true, current_->connection().peer_address());
+}
+
 void Dispatcher::run_watch(Client& client, command::Args args, resp::Writer& out,
                            command::Keyspace& keyspace) {
   if (client.transaction.open) return out.error("ERR WATCH inside MULTI is not allowed");

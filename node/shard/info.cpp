@@ -13,8 +13,10 @@
 #include <set>
 
 #include "node/admin/admin.h"
+#include "node/script/script_cache.h"
 #include "node/shard/cycle_clock.h"
 #include "node/shard/node.h"
+#include "node/shard/scripting.h"
 #include "node/shard/services.h"
 #include "node/shard/shard.h"
 
@@ -42,6 +44,7 @@ struct ShardReport {
   std::array<std::vector<uint64_t>, kTopicKinds> topics;
   uint64_t published_dropped = 0;
   uint64_t tracking = 0, tracked_keys = 0, tracked_items = 0, tracked_prefixes = 0;
+  uint64_t script_memory = 0;
   uint64_t clients = 0, blocked = 0, watching = 0, max_input = 0, max_output = 0, client_memory = 0;
 };
 
@@ -80,6 +83,7 @@ std::unique_ptr<ShardReport> report_of(Shard& shard) {
   report->tracked_keys = shard.tracking().keys();
   report->tracked_items = shard.tracking().items();
   report->tracked_prefixes = shard.tracking().prefixes();
+  report->script_memory = shard.scripting().memory();
   shard.for_each_client([&](Client& client) {
     const net::ConnectionStats figures = client.connection().stats();
     ++report->clients;
@@ -133,6 +137,7 @@ void add(ShardReport& sum, const ShardReport& part) {
   sum.tracked_keys += part.tracked_keys;
   sum.tracked_items += part.tracked_items;
   sum.tracked_prefixes = std::max(sum.tracked_prefixes, part.tracked_prefixes);  // of all
+  sum.script_memory += part.script_memory;
   sum.clients += part.clients;
   sum.blocked += part.blocked;
   sum.watching += part.watching;
@@ -310,8 +315,20 @@ void Text::memory() {
   line("allocator_resident", resident);
   line("total_system_memory", static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
                                   static_cast<uint64_t>(sysconf(_SC_PAGESIZE)));
-  line("used_memory_lua", 0);
-  line("number_of_cached_scripts", 0);
+  const uint64_t scripts = node_.scripts().bytes();
+  line("used_memory_vm_eval", sum_.script_memory);
+  line("used_memory_lua", sum_.script_memory);
+  line("used_memory_lua_human", human(static_cast<double>(sum_.script_memory)));
+  line("used_memory_scripts_eval", scripts);
+  line("number_of_cached_scripts", node_.scripts().size());
+  line("number_of_functions", 0);
+  line("number_of_libraries", 0);
+  line("used_memory_vm_functions", 0);
+  line("used_memory_vm_total", sum_.script_memory);
+  line("used_memory_vm_total_human", human(static_cast<double>(sum_.script_memory)));
+  line("used_memory_functions", 0);
+  line("used_memory_scripts", scripts);
+  line("used_memory_scripts_human", human(static_cast<double>(scripts)));
   line("maxmemory", settings_.maxmemory);
   line("maxmemory_human", human(maximum));
   const auto policy = node_.config().get("maxmemory-policy");

@@ -16,6 +16,8 @@
 #include "node/shard/disabled_rules.h"
 #include "node/shard/logging.h"
 #include "node/shard/pubsub_commands.h"
+#include "node/shard/script_commands.h"
+#include "node/shard/scripting.h"
 #include "node/shard/services.h"
 #include "node/shard/transaction_commands.h"
 
@@ -31,6 +33,7 @@ void register_commands_once() {
     admin::register_admin_commands();
     command::register_commands(transaction_commands());
     command::register_commands(pubsub_commands());
+    command::register_commands(script_commands());
   });
 }
 
@@ -76,6 +79,7 @@ Node::Node(config::Config& config, NodeOptions options)
   register_commands_once();
   commands_ = std::make_unique<CommandIndex>();
   access_control_ = std::make_unique<acl::AccessControl>();
+  scripts_ = std::make_unique<script::ScriptCache>();
 }
 
 Node::~Node() {
@@ -380,6 +384,15 @@ std::string Node::request_shutdown(const ShutdownOptions& options, std::function
 
 void Node::post_main(std::function<void()> task) {
   boost::asio::post(main_io_, std::move(task));
+}
+
+RunningScript::Kill Node::kill_scripts() {
+  // Of several the answer that says most: one that was killed, else one that cannot be.
+  auto outcome = RunningScript::Kill::kNoneIsSlow;
+  for (auto& shard : shards_) {
+    outcome = std::max(outcome, shard->scripting().running().try_kill());
+  }
+  return outcome;
 }
 
 // ---- Settings, memory, attention: any thread ----

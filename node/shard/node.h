@@ -31,9 +31,14 @@
 #include "node/shard/observation.h"
 #include "node/shard/recovery.h"
 #include "node/shard/replication_link.h"
+#include "node/shard/running_script.h"
 #include "node/shard/shard.h"
 #include "node/shard/snapshots.h"
 #include "persist/storage.h"
+
+namespace atl::script {
+class ScriptCache;
+}
 
 namespace atl::shard {
 
@@ -58,7 +63,9 @@ enum Attention : uint32_t {
   kDiskFailing = 1u << 2,   // MISCONF
   kLogCongested = 1u << 3,  // writes wait
   kMonitored = 1u << 4,
-  kListening = 1u << 5,  // LOADING: it is not yet known what this region has stamped
+  kListening = 1u << 5,   // LOADING: it is not yet known what this region has stamped
+  kBusy = 1u << 6,        // never the node's: a thread serves its sockets while a script is slow
+  kScriptSlow = 1u << 7,  // on some threads: what needs one of them gets BUSY too
 };
 
 class Node {
@@ -102,6 +109,9 @@ class Node {
   Snapshots& snapshots() { return *snapshots_; }
   acl::AccessControl& access_control() { return *access_control_; }
   net::ClientGate& gate() { return gate_; }
+  script::ScriptCache& scripts() { return *scripts_; }
+  // Ends the scripts that are slow and have not written.
+  RunningScript::Kill kill_scripts();
   SlowLog& slow_log() { return slow_log_; }
   LatencyMonitor& latency() { return latency_; }
   const RecoveryResult& recovery() const { return recovery_; }
@@ -160,6 +170,7 @@ class Node {
   void schedule_minute_hand();  // save points, health, peak memory
   // The exit code; nothing if the node goes on.
   std::optional<int> shut_down(ShutdownOptions how);
+  void end_scripts();       // for SHUTDOWN NOSAVE
   void wait_for_regions();  // until they have what was written here, at most shutdown-timeout
   std::string final_snapshot();
   void go_on();
@@ -187,6 +198,7 @@ class Node {
   // who changes settings, one at a time.
   std::shared_ptr<const net::TlsContext> tls_context_;
   std::unique_ptr<net::Listener> listener_;
+  std::unique_ptr<script::ScriptCache> scripts_;
   SlowLog slow_log_;
   LatencyMonitor latency_;
   boost::asio::io_context main_io_{1};

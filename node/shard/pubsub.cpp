@@ -98,18 +98,19 @@ void PubSub::announce(std::string_view channel, std::string_view payload) {
   }
 }
 
-// Who subscribes while EXEC is on its way may be on a thread that was not stopped: to him the
-// message came before.
+// Who subscribes while EXEC is on its way may be on a thread that was not stopped, and so may who
+// listens to what a script publishes: they get it, and are not counted.
 size_t PubSub::publish_to_stopped(std::string_view channel, std::string_view payload,
                                   bool sharded) {
-  if (stopped_ == nullptr) return 0;
+  std::vector<ShardIndex> listeners;
+  add_listeners(channel, sharded, listeners);
   size_t receivers = 0;
-  for (const ShardIndex i : *stopped_) {
-    if (i == shard_.index()) continue;
-    const size_t there =
-        shard_.node().shard(i).pubsub().subscriptions().receivers(channel, sharded);
-    if (there != 0) write_letter(i, channel, payload, sharded);
-    receivers += there;
+  for (const ShardIndex i : listeners) {
+    write_letter(i, channel, payload, sharded);
+    const bool stopped =
+        stopped_ != nullptr && std::find(stopped_->begin(), stopped_->end(), i) != stopped_->end();
+    if (!stopped) continue;
+    receivers += shard_.node().shard(i).pubsub().subscriptions().receivers(channel, sharded);
   }
   return receivers;
 }

@@ -63,7 +63,7 @@ class PubSub {
   void add_listeners(std::string_view channel, bool sharded, std::vector<ShardIndex>& to) const;
   // Delivers here, and sends a letter to each thread that may hear it.
   void announce(std::string_view channel, std::string_view payload);
-  // The same within EXEC, which has stopped the threads that may hear it: returns how many get it.
+  // The same within EXEC or a script: returns how many get it on the threads that are stopped.
   size_t publish_to_stopped(std::string_view channel, std::string_view payload, bool sharded);
   // What a barrier of this shard has stopped; null: nothing.
   void set_stopped(const std::vector<ShardIndex>* shards) { stopped_ = shards; }

@@ -16,6 +16,26 @@ bool is_sharded(const Command& command) {
 
 }  // namespace
 
+bool Dispatcher::needs_busy_shard(const Client& client, const Command& command,
+                                  command::Args args) const {
+  std::vector<ShardIndex> owners;
+  add_owners(command, args, owners);
+  if (command.special == Special::kExec) {
+    for (const Transaction::Queued& queued : client.transaction.queued) {
+      add_owners(*queued.command, queued.args->view(), owners);
+    }
+    for (const Watch& watch : client.watches) owners.push_back(owner(watch.key));
+  }
+  return std::any_of(owners.begin(), owners.end(),
+                     [this](ShardIndex i) { return shard_.node().shard(i).busy(); });
+}
+
+std::vector<ShardIndex> Dispatcher::all_shards() const {
+  std::vector<ShardIndex> all(shard_.node().shard_count());
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<ShardIndex>(i);
+  return all;
+}
+
 ShardIndex Dispatcher::owner(std::string_view key) const {
   return shard_.node().owner(crdt::slot_of(key));
 }
@@ -50,9 +70,7 @@ void Dispatcher::route(Client& client, const Command& command, command::Args arg
       return forward(client, command, args, target);
     }
     case command::Route::kEveryShard: {
-      std::vector<ShardIndex> all(shard_.node().shard_count());
-      for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<ShardIndex>(i);
-      return with_barrier(client, command, args, std::move(all));
+      return with_barrier(client, command, args, all_shards());
     }
   }
 }
@@ -67,6 +85,13 @@ void Dispatcher::route_keys(Client& client, const Command& command, command::Arg
   std::vector<ShardIndex> distinct = owners;
   std::sort(distinct.begin(), distinct.end());
   distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+  const bool script = (command.spec->flags & command::kNoMandatoryKeys) != 0;
+  if (script && sound) {
+    if (distinct.empty()) distinct = all_shards();
+    if (distinct.size() > 1 || distinct[0] != shard_.index()) {
+      return with_barrier(client, command, args, std::move(distinct));
+    }
+  }
   // Without sound keys the handler finds the error itself; here is as good as anywhere.
   if (!sound || distinct.empty() || (distinct.size() == 1 && distinct[0] == shard_.index())) {
     return run(client, command, args, own_, nullptr);
@@ -169,12 +194,11 @@ void Dispatcher::run_part(std::unique_ptr<Forward> message, ShardIndex target, u
 
 void Dispatcher::add_owners(const Command& command, command::Args args,
                             std::vector<ShardIndex>& owners) const {
-  const size_t shards = shard_.node().shard_count();
   switch (command.spec->route) {
     case command::Route::kConnection:
       return;
     case command::Route::kEveryShard:
-      for (size_t i = 0; i < shards; ++i) owners.push_back(static_cast<ShardIndex>(i));
+      owners = all_shards();
       return;
     case command::Route::kReceivers:
       shard_.pubsub().add_listeners(args[1], is_sharded(command), owners);
@@ -185,10 +209,14 @@ void Dispatcher::add_owners(const Command& command, command::Args args,
       return;
     case command::Route::kKeys:
     case command::Route::kSum:
-    case command::Route::kGather:
-      command::for_each_key(*command.spec, args,
-                            [&](size_t i) { owners.push_back(owner(args[i])); });
+    case command::Route::kGather: {
+      const size_t before = owners.size();
+      const bool sound = command::for_each_key(*command.spec, args,
+                                               [&](size_t i) { owners.push_back(owner(args[i])); });
+      // A script that declares no keys may want any.
+      if (sound && owners.size() == before) owners = all_shards();
       return;
+    }
   }
 }
 
@@ -210,6 +238,8 @@ void Dispatcher::route_exec(Client& client, const Command& command, command::Arg
 
 void Dispatcher::with_barrier(Client& client, const Command& command, command::Args args,
                               std::vector<ShardIndex> shards) {
+  if ((attention_ & kScriptSlow) != 0 && shard_.node().barriers().slow()) [[unlikely]]
+    return refuse(client, &command, kBusyError);
   if (!client.replies.empty()) return stall(client, args, Waiting::kDrain);
   const auto at = std::lower_bound(shards.begin(), shards.end(), shard_.index());
   if (at == shards.end() || *at != shard_.index()) shards.insert(at, shard_.index());

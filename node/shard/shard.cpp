@@ -10,12 +10,14 @@
 #include "node/shard/cycle_clock.h"
 #include "node/shard/disabled_rules.h"
 #include "node/shard/node.h"
+#include "node/shard/scripting.h"
 #include "node/shard/services.h"
 
 namespace atl::shard {
 
 namespace {
 
+constexpr std::chrono::milliseconds kParkedPatience{1};
 constexpr size_t kUnsealedBytesMax = size_t{16} << 20;
 
 crdt::Store::Options store_options(const Node& node, const config::Settings& settings,
@@ -49,6 +51,7 @@ Shard::Shard(Node& node, ShardIndex index, crdt::SlotRange slots,
       stats_(node.commands().size()),
       services_(std::make_unique<Services>(*this)),
       dispatcher_(*this),
+      scripting_(std::make_unique<Scripting>(*this)),
       key_events_(*this),
       ticker_(io_),
       snapshot_timer_(io_),
@@ -198,7 +201,8 @@ void Shard::open_mail() {
 void Shard::handle(Mail& mail) {
   if (mail.task) return mail.task();
   if (mail.barrier) {
-    mail.barrier->arrive(index_);
+    mail.barrier->arrive(index_, [this] { serve_while_busy(kParkedPatience); });
+    end_busy();
     if (mail.barrier->leader() == index_) node_.barriers().finished();
     return;
   }
@@ -397,6 +401,22 @@ void Shard::on_log_progress(persist::Ticket durable) {
     if (upto != 0) client->connection().release_output(upto);
     return false;
   });
+}
+
+// ---- While a script is slow ----
+
+void Shard::serve_while_busy(std::chrono::milliseconds patience) {
+  if (busy_dispatcher_ == nullptr) busy_dispatcher_ = std::make_unique<Dispatcher>(*this, kBusy);
+  serving_ = busy_dispatcher_.get();
+  reactor_.serve_sockets(patience);
+  serving_ = &dispatcher_;
+}
+
+void Shard::end_busy() {
+  if (busy_dispatcher_ == nullptr) return;
+  dispatcher_.take_over(*busy_dispatcher_);
+  busy_dispatcher_.reset();
+  reactor_.post([this] { dispatcher_.resume_paused(); });
 }
 
 // ---- Stopping ----

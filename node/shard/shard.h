@@ -47,6 +47,7 @@
 namespace atl::shard {
 
 class Node;
+class Scripting;
 class Services;
 class SnapshotPass;
 
@@ -107,7 +108,8 @@ class Shard {
   crdt::Store& store() { return store_; }
   net::Reactor& reactor() { return reactor_; }
   Services& services() { return *services_; }
-  Dispatcher& dispatcher() { return dispatcher_; }
+  Dispatcher& dispatcher() { return *serving_; }
+  Scripting& scripting() { return *scripting_; }
   ShardStats& stats() { return stats_; }
   PubSub& pubsub() { return pubsub_; }
   Tracking& tracking() { return tracking_; }
@@ -133,6 +135,16 @@ class Shard {
   void log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to, crdt::SharedBytes bytes);
   // What a later run begins with (recovery.h); requires a storage.
   void store_positions(const std::vector<crdt::Store::Position>& positions);
+
+  // ---- While a script is slow (scripting.h) ----
+  // Serves the sockets of this thread for a turn within a turn: every request is answered with BUSY
+  // but the few that may run. Waits for one up to `patience`.
+  void serve_while_busy(std::chrono::milliseconds patience);
+  // Whether a slow script has this thread: what others send it would wait. Any thread.
+  bool busy() const { return busy_.load(std::memory_order_relaxed); }
+  void set_busy(bool busy) { busy_.store(busy, std::memory_order_relaxed); }
+  // It is over: clients that could not be answered meanwhile go on.
+  void end_busy();
 
   // ---- Memory ----
   size_t memory() const { return memory_.load(std::memory_order_relaxed); }  // any thread
@@ -221,6 +233,9 @@ class Shard {
   ShardStats stats_;
   std::unique_ptr<Services> services_;
   Dispatcher dispatcher_;
+  std::unique_ptr<Dispatcher> busy_dispatcher_;  // of turns within a turn; made when first needed
+  Dispatcher* serving_ = &dispatcher_;
+  std::unique_ptr<Scripting> scripting_;
   KeyEvents key_events_;
   std::unique_ptr<ReplicationLink> link_;
   boost::asio::steady_timer ticker_;
@@ -250,6 +265,7 @@ class Shard {
   persist::Ticket ticket_ = 0;
 
   std::atomic<size_t> memory_{0};
+  std::atomic<bool> busy_{false};
   std::atomic<uint64_t> changes_{0};
   size_t others_memory_ = 0;  // of the other shards, as of this turn
   uint64_t random_ = 0x9e3779b97f4a7c15ULL;

@@ -2,11 +2,13 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <latch>
 #include <set>
 #include <thread>
 
 #include "node/shard/node.h"
+#include "node/shard/scripting.h"
 
 namespace atl::shard {
 
@@ -40,6 +42,18 @@ bool Node::wait_until_quiet(std::chrono::milliseconds limit) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return false;
+}
+
+// A script that has written cannot be broken off: half of it would be seen. Nothing of it is sealed
+// yet, so what ends here is as if the power had failed before it began.
+void Node::end_scripts() {
+  const bool written = std::any_of(shards_.begin(), shards_.end(), [](const auto& shard) {
+    return shard->scripting().running().try_kill() == RunningScript::Kill::kHasWritten;
+  });
+  if (!written) return;
+  spdlog::warn("A script that has written runs without end: SHUTDOWN NOSAVE ends the process");
+  if (storage() != nullptr) storage()->wait_durable(storage()->flush_now(), kCloseLimit);
+  std::_Exit(0);
 }
 
 // Regions that are away are not waited for, nor those that an operator has cut off.
@@ -85,6 +99,7 @@ int Node::stop() {
 std::optional<int> Node::shut_down(const ShutdownOptions how) {
   if (!running_) return 0;
   spdlog::warn("User requested shutdown...");
+  if (how.no_save) end_scripts();
   run_on_all_and_wait([](Shard& shard) { shard.stop_reading(); });
   if (!wait_until_quiet(kQuietLimit)) spdlog::warn("Some commands were not finished in time");
   if (replication_) {

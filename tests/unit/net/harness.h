@@ -36,12 +36,14 @@ struct Journal {
   std::vector<std::uint64_t> ids;
   std::atomic<int> peer_closed{0};
   std::atomic<int> inputs{0};
+  std::atomic<bool> lingering{false};
   std::atomic<bool> keep_on_peer_close{false};
 };
 
 // One line is one request:
 //   suspend     suspends and answers nothing; a test resumes
 //   hold        holds the output, then echoes
+//   linger      serves others' sockets until one says "enough", then answers "lingered"
 //   bye         echoes and closes after the reply
 //   kill        echoes and closes at once
 //   big N       answers N bytes
@@ -86,7 +88,24 @@ class LineHandler : public ConnectionHandler {
   static constexpr std::size_t kLong = 10 * 1024 * 1024;
 
  private:
-  static void answer(Connection& connection, std::string_view line) {
+  // Stays in the handler until another connection's line has ended that.
+  void linger(Connection& connection) {
+    connection.suspend();
+    journal_.lingering = true;
+    while (journal_.lingering) {
+      connection.reactor().serve_sockets(1ms);
+    }
+    connection.resume();
+    connection.output().append("lingered\n");
+  }
+
+  void answer(Connection& connection, std::string_view line) {
+    if (line == "linger") {
+      return linger(connection);
+    }
+    if (line == "enough") {
+      journal_.lingering = false;
+    }
     if (line == "suspend") {
       connection.suspend();
       return;

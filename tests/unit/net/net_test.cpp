@@ -72,6 +72,36 @@ TEST_F(NetTest, YieldsBetweenTurns) {
   EXPECT_GE(journal_.inputs, 20);
 }
 
+// A turn within a turn serves everybody else: who is connected, who comes, and who had sent in the
+// same turn as the one that stays; that one's further lines come when it is over, in order.
+TEST_F(NetTest, ServesOthersWhileOneStaysInItsHandler) {
+  start(2);
+  for (int round = 0; round < 20; ++round) {
+    Client stays(port_), second(port_), third(port_), fourth(port_);
+    second.send("a\n");
+    EXPECT_EQ(second.receive(2), "a\n");
+    on_thread([&](Reactor&) {  // so that all of it is one turn's
+      stays.send("before\nlinger\nafter\n");
+      third.send("c\n");
+      std::this_thread::sleep_for(5ms);
+    });
+    EXPECT_EQ(third.receive(2), "c\n");
+    ASSERT_TRUE(eventually([&] { return journal_.lingering.load(); }));
+    stays.send("later\n");
+    third.send("d\n");
+    EXPECT_EQ(third.receive(2), "d\n");
+    Client fresh(port_), fresh_too(port_);
+    fresh.send("e\n");
+    EXPECT_EQ(fresh.receive(2), "e\n");
+    fresh_too.send("f\n");
+    EXPECT_EQ(fresh_too.receive(2), "f\n");
+    fourth.close();
+    EXPECT_TRUE(stays.silent(10ms));
+    fresh.send("enough\n");
+    EXPECT_EQ(stays.receive(28), "before\nlingered\nafter\nlater\n");
+  }
+}
+
 TEST_F(NetTest, SlowReaderHitsTheHardLimit) {
   ReactorSettings settings;
   settings.output_limits.hard_bytes = 3'000'000;
