@@ -230,10 +230,15 @@ bool Collection::is_guarded(std::string_view name, Stamp dot) const {
                      [&](const Parked& p) { return p.dot == dot && p.name == name; });
 }
 
-void Collection::drop_guards(const std::function<bool(Stamp)>& passed, const VersionVector& own) {
+void Collection::drop_guards(const std::function<bool(Stamp)>& covered, const VersionVector& own,
+                             const Stability& stable) {
   if (guards_ == nullptr) return;
-  std::erase_if(guards_->parked, [&](const Parked& p) { return passed(p.dot); });
-  if (guards_->cleared.beyond(own).empty()) guards_->cleared = {};
+  std::erase_if(guards_->parked,
+                [&](const Parked& p) { return covered(p.dot) || stable.covers(p.dot); });
+  const VersionVector waiting = guards_->cleared.beyond(own);
+  const bool over = std::all_of(waiting.items().begin(), waiting.items().end(),
+                                [&](const Coverage& c) { return stable.covers(c.upto); });
+  if (over) guards_->cleared = {};
   if (guards_->parked.empty() && guards_->cleared.empty()) guards_.reset();
 }
 

@@ -140,7 +140,9 @@ class Collection {
   const Guards* guards() const { return guards_.get(); }
   Guards& with_guards();
   bool is_guarded(std::string_view name, Stamp dot) const;
-  void drop_guards(const std::function<bool(Stamp)>& passed, const VersionVector& own);
+  // Those that are for what has come, or has been seen by every region (and so comes no more).
+  void drop_guards(const std::function<bool(Stamp)>& covered, const VersionVector& own,
+                   const Stability& stable);
   uint64_t collect_cursor = 0;  // where the store's collection goes on
 
   // Sum over what readers see; as digest() of key_state.h.

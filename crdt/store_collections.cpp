@@ -617,8 +617,7 @@ bool Store::collect_collections(Slot& s, SlotId id, Entry*& entry) {
   count(s, e, false);
   for (Collection* c = e.collections(); c != nullptr; c = c->next()) {
     if (c->guards() != nullptr) {
-      c->drop_guards([&](Stamp dot) { return covers(id, dot) || firm_.covers(dot); },
-                     coverage(id));
+      c->drop_guards([&](Stamp dot) { return covers(id, dot); }, coverage(id), firm_);
     }
     if (c->has_garbage()) changed |= collect_elements(s, *c);
   }
