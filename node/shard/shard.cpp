@@ -395,8 +395,46 @@ void Shard::on_log_progress(persist::Ticket durable) {
 void Shard::serve_while_busy(std::chrono::milliseconds patience) {
   if (busy_dispatcher_ == nullptr) busy_dispatcher_ = std::make_unique<Dispatcher>(*this, kBusy);
   serving_ = busy_dispatcher_.get();
+  answer_mail_while_busy();
   reactor_.serve_sockets(patience);
   serving_ = &dispatcher_;
+}
+
+// Commands that others had sent before the script was slow are refused, and answers to clients of
+// this thread are handed on: unless what came before them is yet to be done, or the disk to be
+// waited for.
+void Shard::answer_mail_while_busy() {
+  const bool waits_for_disk = settings_->appendfsync == config::AppendFsync::kAlways;
+  std::vector<std::unique_ptr<Forward>> refused, answers;
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    bool in_order = true;
+    for (Mail& mail : inbox_) {
+      if (mail.task || mail.barrier) in_order = false;
+      std::erase_if(mail.forwards, [&](std::unique_ptr<Forward>& forward) {
+        if (forward->answered) {
+          if (!in_order || (waits_for_disk && forward->ticket != 0)) return false;
+          answers.push_back(std::move(forward));
+          return true;
+        }
+        if (forward->command->spec->route == command::Route::kReceivers) return false;
+        refused.push_back(std::move(forward));
+        return true;
+      });
+    }
+    std::erase_if(inbox_, [](const Mail& mail) {
+      return mail.forwards.empty() && !mail.barrier && !mail.task;
+    });
+  }
+  for (auto& forward : answers) dispatcher().answer(std::move(forward));
+  for (auto& forward : refused) {
+    resp::Writer(forward->reply, forward->protocol).error(kBusyError);
+    forward->answered = true;
+    const ShardIndex origin = forward->origin;
+    std::vector<std::unique_ptr<Forward>> back;
+    back.push_back(std::move(forward));
+    node_.shard(origin).mail(std::move(back));
+  }
 }
 
 void Shard::end_busy() {

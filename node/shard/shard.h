@@ -193,6 +193,7 @@ class Shard {
   };
 
   void deliver(Mail mail);
+  void answer_mail_while_busy();
   void open_mail();
   void handle(Mail& mail);
   void end_turn();
