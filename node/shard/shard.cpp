@@ -183,13 +183,32 @@ void Shard::open_mail() {
     opened_.swap(inbox_);
     inbox_scheduled_ = false;
   }
-  for (Mail& mail : opened_) handle(mail);
+  for (size_t i = 0; i < opened_.size(); ++i) {
+    if (opened_[i].barrier) put_back(i + 1);
+    handle(opened_[i]);
+  }
   opened_.clear();
+}
+
+// What comes behind a barrier is looked at again in the inbox if that one's script is slow.
+void Shard::put_back(size_t from) {
+  if (from == opened_.size()) return;
+  const std::lock_guard lock(inbox_mutex_);
+  inbox_.insert(inbox_.begin(),
+                std::make_move_iterator(opened_.begin() + static_cast<std::ptrdiff_t>(from)),
+                std::make_move_iterator(opened_.end()));
+  opened_.resize(from);
+  if (inbox_scheduled_) return;
+  inbox_scheduled_ = true;
+  reactor_.post([this] { open_mail(); });
 }
 
 void Shard::handle(Mail& mail) {
   if (mail.task) return mail.task();
   if (mail.barrier) {
+    // What this turn owes others leaves before the thread parks, perhaps for long.
+    seal_if_synchronous();
+    flush_mail();
     mail.barrier->arrive(index_, [this] { serve_while_busy(kParkedPatience); });
     end_busy();
     if (mail.barrier->leader() == index_) node_.barriers().finished();
@@ -404,6 +423,7 @@ void Shard::serve_while_busy(std::chrono::milliseconds patience) {
 // this thread are handed on: unless what came before them is yet to be done, or the disk to be
 // waited for.
 void Shard::answer_mail_while_busy() {
+  for (size_t i = 0; i < outgoing_.size(); ++i) post_forwards(static_cast<ShardIndex>(i));
   const bool waits_for_disk = settings_->appendfsync == config::AppendFsync::kAlways;
   std::vector<std::unique_ptr<Forward>> refused, answers;
   {
