@@ -178,6 +178,9 @@ void Dispatcher::take(Client& client, const Command* command, command::Args args
                            index_.resolve(*command, args) != nullptr;
     client.tracking->begin_command(is_client, client.transaction.open);
   }
+  // The script has just ended, and this thread has yet to leave its turn within a turn.
+  if ((attention_ & kBusy) != 0 && !shard_.busy()) [[unlikely]]
+    return stall(client, args, Waiting::kPause);
   if (command == nullptr) {
     if (looks_like_http(args[0])) {
       spdlog::warn("A client speaks HTTP, perhaps made to by a web page: its connection is closed");

@@ -194,13 +194,32 @@ void Shard::open_mail() {
     opened_.swap(inbox_);
     inbox_scheduled_ = false;
   }
-  for (Mail& mail : opened_) handle(mail);
+  for (size_t i = 0; i < opened_.size(); ++i) {
+    if (opened_[i].barrier) put_back(i + 1);
+    handle(opened_[i]);
+  }
   opened_.clear();
+}
+
+// What comes behind a barrier is looked at again in the inbox if that one's script is slow.
+void Shard::put_back(size_t from) {
+  if (from == opened_.size()) return;
+  const std::lock_guard lock(inbox_mutex_);
+  inbox_.insert(inbox_.begin(),
+                std::make_move_iterator(opened_.begin() + static_cast<std::ptrdiff_t>(from)),
+                std::make_move_iterator(opened_.end()));
+  opened_.resize(from);
+  if (inbox_scheduled_) return;
+  inbox_scheduled_ = true;
+  reactor_.post([this] { open_mail(); });
 }
 
 void Shard::handle(Mail& mail) {
   if (mail.task) return mail.task();
   if (mail.barrier) {
+    // What this turn owes others leaves before the thread parks, perhaps for long.
+    seal_if_synchronous();
+    flush_mail();
     mail.barrier->arrive(index_, [this] { serve_while_busy(kParkedPatience); });
     end_busy();
     if (mail.barrier->leader() == index_) node_.barriers().finished();
@@ -408,8 +427,47 @@ void Shard::on_log_progress(persist::Ticket durable) {
 void Shard::serve_while_busy(std::chrono::milliseconds patience) {
   if (busy_dispatcher_ == nullptr) busy_dispatcher_ = std::make_unique<Dispatcher>(*this, kBusy);
   serving_ = busy_dispatcher_.get();
+  answer_mail_while_busy();
   reactor_.serve_sockets(patience);
   serving_ = &dispatcher_;
+}
+
+// Commands that others had sent before the script was slow are refused, and answers to clients of
+// this thread are handed on: unless what came before them is yet to be done, or the disk to be
+// waited for.
+void Shard::answer_mail_while_busy() {
+  for (size_t i = 0; i < outgoing_.size(); ++i) post_forwards(static_cast<ShardIndex>(i));
+  const bool waits_for_disk = settings_->appendfsync == config::AppendFsync::kAlways;
+  std::vector<std::unique_ptr<Forward>> refused, answers;
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    bool in_order = true;
+    for (Mail& mail : inbox_) {
+      if (mail.task || mail.barrier) in_order = false;
+      std::erase_if(mail.forwards, [&](std::unique_ptr<Forward>& forward) {
+        if (forward->answered) {
+          if (!in_order || (waits_for_disk && forward->ticket != 0)) return false;
+          answers.push_back(std::move(forward));
+          return true;
+        }
+        if (forward->command->spec->route == command::Route::kReceivers) return false;
+        refused.push_back(std::move(forward));
+        return true;
+      });
+    }
+    std::erase_if(inbox_, [](const Mail& mail) {
+      return mail.forwards.empty() && !mail.barrier && !mail.task;
+    });
+  }
+  for (auto& forward : answers) dispatcher().answer(std::move(forward));
+  for (auto& forward : refused) {
+    resp::Writer(forward->reply, forward->protocol).error(kBusyError);
+    forward->answered = true;
+    const ShardIndex origin = forward->origin;
+    std::vector<std::unique_ptr<Forward>> back;
+    back.push_back(std::move(forward));
+    node_.shard(origin).mail(std::move(back));
+  }
 }
 
 void Shard::end_busy() {

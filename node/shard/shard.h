@@ -199,7 +199,9 @@ class Shard {
   };
 
   void deliver(Mail mail);
+  void answer_mail_while_busy();
   void open_mail();
+  void put_back(size_t from);
   void handle(Mail& mail);
   void end_turn();
   persist::RecordSpan span_of(crdt::Stamp from, crdt::Stamp to) const;
