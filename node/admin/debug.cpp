@@ -9,6 +9,7 @@
 #include "node/admin/admin.h"
 #include "node/admin/replies.h"
 #include "node/command/check.h"
+#include "node/command/encoding.h"
 
 namespace atl::admin {
 namespace {
@@ -61,7 +62,8 @@ void debug_set_active_expire(Context& ctx) {
   }
 }
 
-// Bytes of the value in Redis' dump format, compression apart.
+// Bytes of a string in Redis' dump format, compression apart. A collection has none here: what it
+// takes in memory stands for it.
 size_t serialized_length(std::string_view value) {
   const auto integer = crdt::parse_integer(value);
   if (integer && *integer >= INT8_MIN && *integer <= INT8_MAX) return 2;
@@ -72,16 +74,15 @@ size_t serialized_length(std::string_view value) {
 }
 
 void debug_object(Context& ctx) {
-  constexpr size_t kEmbeddedMax = 44;
   const command::Found found = command::peek(ctx, ctx.args[2]);
   if (!found) {
     ctx.out.error(command::kNoSuchKey);
     return;
   }
-  const std::string_view value = found.value();
-  const char* encoding = crdt::parse_integer(value)     ? "int"
-                         : value.size() <= kEmbeddedMax ? "embstr"
-                                                        : "raw";
+  const std::string encoding(command::encoding_name(found));
+  const crdt::Collection* collection = found.collection();
+  const size_t length =
+      collection == nullptr ? serialized_length(found.value()) : collection->bytes();
   const int64_t idle =
       found.store.access_policy().idle_seconds(found.entry->access(), found.store.now());
   constexpr int64_t kLruClockMask = (1 << 24) - 1;
@@ -89,7 +90,7 @@ void debug_object(Context& ctx) {
   std::snprintf(text, sizeof text,
                 "Value at:%p refcount:1 encoding:%s serializedlength:%zu lru:%lld "
                 "lru_seconds_idle:%lld",
-                static_cast<const void*>(found.entry), encoding, serialized_length(value),
+                static_cast<const void*>(found.entry), encoding.c_str(), length,
                 static_cast<long long>((ctx.now / 1000 - idle) & kLruClockMask),
                 static_cast<long long>(idle));
   ctx.out.simple(text);

@@ -1,6 +1,7 @@
 #include "node/admin/explain.h"
 
 #include "node/admin/stamp_text.h"
+#include "node/command/collections.h"
 
 namespace atl::admin {
 namespace {
@@ -27,6 +28,13 @@ std::string_view kind_name(crdt::BaseKind kind) {
 
 std::string total_text(const crdt::Total& total) {
   return total.is_float ? crdt::format_real(total.real) : std::to_string(total.integer);
+}
+
+// Of a collection the value is its type.
+std::string base_value(const crdt::KeyState& state) {
+  if (state.kind != crdt::BaseKind::kCollection) return shown(state.value);
+  const auto type = static_cast<crdt::CollectionType>(state.value.empty() ? 0 : state.value[0]);
+  return std::string(command::type_name(type));
 }
 
 std::string deadline_text(crdt::Millis deadline) {
@@ -68,7 +76,7 @@ class Layout {
     out_.map(4);
     field("kind", kind_name(state.kind));
     field("stamp", state.base);
-    field("value", shown(state.value));
+    field("value", base_value(state));
     field("floor", state.base_floor);
   }
 
@@ -111,7 +119,8 @@ void write_explained(resp::Writer& out, const Explained& explained, const Region
   const crdt::Millis deadline = crdt::deadline_of(state);
   const bool visible = holds_value && deadline > explained.now;
   Layout layout(out, names);
-  out.map(11);
+  const crdt::Collection* collection = explained.collection;
+  out.map(collection == nullptr ? 11 : 13);
   layout.field("key", explained.ref.key);
   out.bulk("db");
   out.integer(explained.ref.db);
@@ -121,10 +130,15 @@ void write_explained(resp::Writer& out, const Explained& explained, const Region
   layout.yes_no("visible", visible);
   layout.yes_no("tombstone", state.kind == crdt::BaseKind::kDeleted && !holds_value);
   out.bulk("value");
-  if (visible) {
+  if (visible && collection == nullptr) {
     out.bulk(shown(crdt::visible_value(state)));
   } else {
     out.null();
+  }
+  if (collection != nullptr) {
+    layout.field("type", command::type_name(collection->type()));
+    out.bulk("elements");
+    out.integer(static_cast<int64_t>(collection->size()));
   }
   layout.field("deadline", deadline_text(deadline));
   layout.base(state);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "crdt/collection.h"
 #include "crdt/store.h"
 #include "node/resp/writer.h"
 
@@ -16,7 +17,8 @@ inline constexpr size_t kExplainValueBytes = 256;
 // All that the reply is made of.
 struct Explained {
   crdt::KeyRef ref;
-  crdt::KeyState state;  // bottom when nothing is known of the key
+  crdt::KeyState state;                          // bottom when nothing is known of the key
+  const crdt::Collection* collection = nullptr;  // that readers see; null: none
   crdt::VersionVector slot_vector;
   crdt::Millis now = 0;
 };
@@ -24,6 +26,8 @@ struct Explained {
 using RegionNames = std::function<std::string(crdt::RegionId)>;
 
 // A map: key, db, slot, slot-vector, visible, tombstone, value, deadline, base, contributions, ttl.
+// A collection has no value but, behind it, type and elements (their number); its base is the write
+// that began it.
 void write_explained(resp::Writer& out, const Explained& explained, const RegionNames& names);
 
 }  // namespace atl::admin

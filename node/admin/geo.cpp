@@ -5,6 +5,7 @@
 #include "node/admin/explain.h"
 #include "node/admin/replies.h"
 #include "node/admin/stamp_text.h"
+#include "node/command/args.h"
 #include "node/command/check.h"
 
 namespace atl::admin {
@@ -54,6 +55,7 @@ void geo_explain(Context& ctx) {
   explained.ref = ctx.ref(ctx.args[2]);
   crdt::Store& store = ctx.store(explained.ref);
   if (!store.state(explained.ref, explained.state)) explained.state = crdt::KeyState{};
+  explained.collection = command::peek(ctx, explained.ref).collection();
   explained.slot_vector = store.coverage(explained.ref.slot);
   explained.now = store.now();
   write_explained(ctx.out, explained,

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <climits>
-#include <cstdio>
+#include <cmath>
+#include <cstdlib>
 
 namespace atl::command {
 
@@ -26,6 +28,19 @@ bool read_integer(Context& ctx, std::string_view text, int64_t& value) {
   }
   value = *parsed;
   return true;
+}
+
+bool parse_float(std::string_view text, long double& value) {
+  constexpr size_t kFloatCharsMax = 5 * 1024;
+  if (text.empty() || text.size() >= kFloatCharsMax) return false;
+  const char first = text.front();
+  if (first == ' ' || (first >= '\t' && first <= '\r')) return false;
+  const std::string copy(text);  // strtold wants a terminator
+  char* end = nullptr;
+  errno = 0;
+  value = std::strtold(copy.c_str(), &end);
+  if (end != copy.c_str() + copy.size() || std::isnan(value)) return false;
+  return !(errno == ERANGE && (std::isinf(value) || std::fpclassify(value) == FP_ZERO));
 }
 
 bool read_db(Context& ctx, std::string_view text, crdt::DbId& db) {

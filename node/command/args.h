@@ -4,6 +4,7 @@
 // handler only returns.
 #pragma once
 
+#include <cassert>
 #include <optional>
 #include <string_view>
 
@@ -27,6 +28,8 @@ bool is_word(std::string_view word, std::string_view lower);
 
 // An int64 as Redis reads it: no blanks, no plus sign, no leading zeros.
 bool read_integer(Context& ctx, std::string_view text, int64_t& value);
+// A float as Redis' string2ld reads it: all of the text, no leading blank, no NaN; infinities pass.
+bool parse_float(std::string_view text, long double& value);
 // A database number that exists.
 bool read_db(Context& ctx, std::string_view text, crdt::DbId& db);
 
@@ -63,7 +66,14 @@ struct Found {
   const crdt::Entry* entry;  // null: not visible
 
   explicit operator bool() const { return entry != nullptr; }
-  std::string_view value() const { return store.value(*entry); }
+  // Null: not visible, or a string.
+  const crdt::Collection* collection() const {
+    return entry == nullptr || entry->is_plain() ? nullptr : entry->collection();
+  }
+  std::string_view value() const {  // Requires: a string
+    assert(collection() == nullptr);
+    return store.value(*entry);
+  }
   crdt::Millis deadline() const { return store.deadline(*entry); }
 };
 
@@ -96,6 +106,24 @@ inline Found counted(Context& ctx, const Found& found) {
 }
 inline Found read(Context& ctx, std::string_view key) {
   return counted(ctx, look_up(ctx, key));
+}
+
+// ---- Strings only ----
+// What was found if it is a string or nothing. Nullopt: a collection, and WRONGTYPE was written.
+inline std::optional<Found> string_only(Context& ctx, const Found& found) {
+  if (found.collection() == nullptr) [[likely]]
+    return found;
+  ctx.out.error(kWrongType);
+  return std::nullopt;
+}
+inline std::optional<Found> look_up_string(Context& ctx, std::string_view key) {
+  return string_only(ctx, look_up(ctx, key));
+}
+inline std::optional<Found> peek_string(Context& ctx, std::string_view key) {
+  return string_only(ctx, peek(ctx, key));
+}
+inline std::optional<Found> read_string(Context& ctx, std::string_view key) {
+  return string_only(ctx, read(ctx, key));
 }
 
 // Sets `key`, as SET does without options.
@@ -148,8 +176,12 @@ enum class SetSyntax : uint8_t { kSet, kGetEx, kMSetEx };
 
 bool read_set_options(Context& ctx, SetSyntax syntax, size_t first, SetOptions& options);
 
+// Whether the value must be read to tell.
+inline bool compares(Condition condition) {
+  return condition >= Condition::kEqual;
+}
 // Whether the condition holds for what was found (which may be nothing).
-// Requires: digests were checked (digest_sound) if the key exists.
+// Requires: a string if it compares; digests were checked (digest_sound) if the key exists.
 bool holds(Condition condition, std::string_view comparand, const Found& found);
 // IFDEQ and IFDNE of an existing key want 16 characters.
 bool digest_sound(Context& ctx, Condition condition, std::string_view comparand);

@@ -42,4 +42,45 @@ void notify_changed(Context& ctx, const FoundCollection& before, crdt::Collectio
   if (before.store.peek(before.ref) == nullptr) ctx.notify(EventClass::kGeneric, "del", before.ref);
 }
 
+// ---- Of any key ----
+
+std::string_view type_name(crdt::CollectionType type) {
+  switch (type) {
+    case crdt::CollectionType::kHash:
+      return "hash";
+    case crdt::CollectionType::kSet:
+      return "set";
+    case crdt::CollectionType::kSortedSet:
+      return "zset";
+    case crdt::CollectionType::kList:
+      break;
+  }
+  return "list";
+}
+
+std::string_view type_name(const Found& found) {
+  const crdt::Collection* c = found.collection();
+  return c == nullptr ? "string" : type_name(c->type());
+}
+
+void copy_collection(const crdt::Collection& from, crdt::Store& store, const crdt::KeyRef& target) {
+  store.del(target);
+  crdt::CollectionEdit edit(store, target, from.type());
+  switch (from.type()) {
+    case crdt::CollectionType::kHash:
+    case crdt::CollectionType::kSet:
+      from.for_each([&](const crdt::Entry& e) { edit.put(e.key(), from.value(e)); });
+      return;
+    case crdt::CollectionType::kSortedSet:
+      from.for_each(
+          [&](const crdt::Entry& e) { edit.put(e.key(), crdt::ScoreBytes(crdt::score_of(e))); });
+      return;
+    case crdt::CollectionType::kList:
+      for (auto at = from.by_position().first(); at; at.next()) {
+        edit.push(crdt::Side::kRight, from.value(**at));
+      }
+      return;
+  }
+}
+
 }  // namespace atl::command

@@ -1,9 +1,10 @@
 // What the commands of hashes, sets, sorted sets and lists share: finding the collection behind a
-// key, with Redis' WRONGTYPE, and telling of what was done to it.
+// key, with Redis' WRONGTYPE, and telling of what was done to it; and what commands of any key need
+// to know of one.
 //
 // A handler reads `FoundCollection::collection` (null: no such key) and writes through a
-// crdt::CollectionEdit on (store, ref): one edit a command and key, finished before anything else is
-// asked of the store, and before notify_changed().
+// crdt::CollectionEdit on (store, ref): one edit a command and key, finished before anything else
+// is asked of the store, and before notify_changed().
 #pragma once
 
 #include <optional>
@@ -37,6 +38,18 @@ EventClass event_class_of(crdt::CollectionType type);
 void notify_changed(Context& ctx, const FoundCollection& before, crdt::CollectionType type,
                     std::string_view event);
 
+// Writes what stands behind an element's name: a field's value, a member's score.
+using ReplyValue = void (*)(Context&, const crdt::Collection&, const crdt::Entry&);
+
+// ---- Of any key ----
+
+// As TYPE prints it: "hash", "set", "zset", "list"; of what is no collection "string".
+std::string_view type_name(crdt::CollectionType type);
+std::string_view type_name(const Found& found);  // Requires: it is visible
+// All elements, as readers see them, under a fresh stamp. Of the target nothing is left, neither
+// what was there nor a deadline. Requires: another key. *Cost*: O(n), and one delta.
+void copy_collection(const crdt::Collection& from, crdt::Store& store, const crdt::KeyRef& target);
+
 // ---- Conflict rules, as the rows state them (the table in README.md) ----
 
 inline constexpr std::string_view kAddWinsRule =
@@ -44,19 +57,24 @@ inline constexpr std::string_view kAddWinsRule =
 inline constexpr std::string_view kRemoveSeenRule =
     "Removes what this region has seen; elements that another region adds meanwhile stay.";
 inline constexpr std::string_view kFieldRule =
-    "Fields merge one by one: the later value of a field wins, a concurrent HDEL does not remove it; "
+    "Fields merge one by one: the later value of a field wins, a concurrent HDEL does not remove "
+    "it; "
     "a value that lost goes to the conflict log.";
 inline constexpr std::string_view kFieldCounterRule =
-    "The sum of all increments of all regions on top of the field's value; HSET and HDEL reset what "
+    "The sum of all increments of all regions on top of the field's value; HSET and HDEL reset "
+    "what "
     "they have seen.";
 inline constexpr std::string_view kScoreRule =
-    "Members merge one by one, add wins; of concurrent scores the later counts, and increments that "
+    "Members merge one by one, add wins; of concurrent scores the later counts, and increments "
+    "that "
     "it had not seen are added.";
 inline constexpr std::string_view kScoreCounterRule =
-    "The sum of all increments of all regions on top of the score; ZADD and ZREM reset what they have "
+    "The sum of all increments of all regions on top of the score; ZADD and ZREM reset what they "
+    "have "
     "seen.";
 inline constexpr std::string_view kPushRule =
-    "Concurrent pushes are all kept, in one order that all regions agree on; what one command pushed "
+    "Concurrent pushes are all kept, in one order that all regions agree on; what one command "
+    "pushed "
     "stays together.";
 inline constexpr std::string_view kPopRule =
     "Removes what this region has seen; an element that two regions pop at once is given to both.";

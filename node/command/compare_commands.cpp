@@ -7,13 +7,14 @@ namespace atl::command {
 namespace {
 
 void digest_command(Context& ctx) {
-  const Found found = read(ctx, ctx.args[1]);
-  if (!found) {
+  const auto found = read_string(ctx, ctx.args[1]);
+  if (!found) return;
+  if (!*found) {
     ctx.out.null();
     return;
   }
   char digest[kDigestChars];
-  digest_hex(found.value(), digest);
+  digest_hex(found->value(), digest);
   ctx.out.bulk({digest, kDigestChars});
 }
 
@@ -43,6 +44,10 @@ void delex_command(Context& ctx) {
   }
   const Found found = peek(ctx, ctx.args[1]);
   if (found && ctx.args.size() == 4) {
+    if (found.collection() != nullptr) {
+      ctx.out.error("ERR Key should be of string type if conditions are specified");
+      return;
+    }
     Condition condition = Condition::kNone;
     if (!read_condition(ctx, ctx.args[2], condition)) return;
     if (!digest_sound(ctx, condition, ctx.args[3])) return;

@@ -1,8 +1,6 @@
 // Counters: increments of all regions add up (see crdt/key_state.h).
-#include <cerrno>
 #include <climits>
 #include <cmath>
-#include <cstdlib>
 #include <string>
 
 #include "node/command/args.h"
@@ -13,12 +11,13 @@ namespace atl::command {
 namespace {
 
 void increment(Context& ctx, int64_t amount) {
-  const crdt::KeyRef ref = ctx.ref(ctx.args[1]);
-  const bool existed = ctx.events != nullptr && peek(ctx, ref);
+  const std::optional<Found> found = peek_string(ctx, ctx.args[1]);
+  if (!found) return;
+  const bool existed = static_cast<bool>(*found);
   int64_t result = 0;
-  switch (ctx.store(ref).add(ref, amount, result)) {
+  switch (found->store.add(found->ref, amount, result)) {
     case crdt::AddResult::kOk:
-      notify_write(ctx, ref, existed, "incrby");
+      notify_write(ctx, found->ref, existed, "incrby");
       ctx.out.integer(result);
       return;
     case crdt::AddResult::kNotANumber:
@@ -52,39 +51,25 @@ void decrby_command(Context& ctx) {
   increment(ctx, -amount);
 }
 
-// What Redis' string2ld takes: all of the text, no leading blank, not NaN; infinities pass.
-bool read_float(std::string_view text, long double& value) {
-  constexpr size_t kFloatCharsMax = 5 * 1024;
-  if (text.empty() || text.size() >= kFloatCharsMax) return false;
-  const char first = text.front();
-  if (first == ' ' || (first >= '\t' && first <= '\r')) return false;
-  const std::string copy(text);  // strtold wants a terminator
-  char* end = nullptr;
-  errno = 0;
-  value = std::strtold(copy.c_str(), &end);
-  if (end != copy.c_str() + copy.size() || std::isnan(value)) return false;
-  return !(errno == ERANGE && (std::isinf(value) || std::fpclassify(value) == FP_ZERO));
-}
-
 void incrbyfloat_command(Context& ctx) {
   constexpr std::string_view kNotFinite = "ERR increment would produce NaN or Infinity";
-  const crdt::KeyRef ref = ctx.ref(ctx.args[1]);
+  const std::optional<Found> found = peek_string(ctx, ctx.args[1]);
+  if (!found) return;
   long double amount = 0;
-  if (!read_float(ctx.args[2], amount)) {
+  if (!parse_float(ctx.args[2], amount)) {
     ctx.out.error(kNotAFloat);
     return;
   }
+  const bool existed = static_cast<bool>(*found);
   if (std::isinf(amount)) {
-    const Found found = peek(ctx, ref);
     long double old = 0;
-    ctx.out.error(found && !read_float(found.value(), old) ? kNotAFloat : kNotFinite);
+    ctx.out.error(existed && !parse_float(found->value(), old) ? kNotAFloat : kNotFinite);
     return;
   }
-  const bool existed = ctx.events != nullptr && peek(ctx, ref);
   std::string result;
-  switch (ctx.store(ref).add_real(ref, amount, result)) {
+  switch (found->store.add_real(found->ref, amount, result)) {
     case crdt::AddResult::kOk:
-      notify_write(ctx, ref, existed, "incrbyfloat");
+      notify_write(ctx, found->ref, existed, "incrbyfloat");
       ctx.out.bulk(result);
       return;
     case crdt::AddResult::kNotANumber:

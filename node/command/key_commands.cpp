@@ -1,8 +1,8 @@
 // Keys whatever they hold: DEL, EXISTS, RENAME, COPY, MOVE, FLUSHALL and the like.
 #include <string>
 
-#include "node/command/args.h"
 #include "node/command/check.h"
+#include "node/command/collections.h"
 #include "node/command/families.h"
 
 namespace atl::command {
@@ -38,16 +38,23 @@ void touch_command(Context& ctx) {
 }
 
 void type_command(Context& ctx) {
-  ctx.out.simple(counted(ctx, peek(ctx, ctx.args[1])) ? "string" : "none");
+  const Found found = counted(ctx, peek(ctx, ctx.args[1]));
+  ctx.out.simple(found ? type_name(found) : "none");
 }
 
 // Writes what `source` holds to `target` as a fresh write. The source's bytes are copied first:
 // a write to the store ends the life of views into it. What was at the target is gone before, as in
 // Redis: it is new there in any case.
 void copy_to(Context& ctx, const Found& source, const crdt::KeyRef& target) {
-  const std::string value(source.value());
   const crdt::Millis deadline = source.deadline();
-  ctx.store(target).set(target, value, deadline);
+  crdt::Store& store = ctx.store(target);
+  if (const crdt::Collection* c = source.collection()) {
+    copy_collection(*c, store, target);
+    if (deadline != crdt::kNoDeadline) store.set_deadline(target, deadline);
+  } else {
+    const std::string value(source.value());
+    store.set(target, value, deadline);
+  }
   ctx.notify(EventClass::kNew, "new", target);
 }
 

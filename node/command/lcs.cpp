@@ -128,15 +128,17 @@ void reply_matches(Context& ctx, const Subsequence& found, const LcsOptions& opt
 }  // namespace
 
 void longest_common_subsequence(Context& ctx) {
+  const Found first = read(ctx, ctx.args[1]);
+  const Found second = read(ctx, ctx.args[2]);
+  if (first.collection() != nullptr || second.collection() != nullptr) {
+    ctx.out.error("ERR The specified keys must contain string values");
+    return;
+  }
   LcsOptions options;
   if (!read_lcs_options(ctx, options)) return;
   // Copies: value() is good only until the next call into the store.
-  const auto value_of = [&](std::string_view key) {
-    const Found found = read(ctx, key);
-    return found ? std::string(found.value()) : std::string();
-  };
-  const std::string a = value_of(ctx.args[1]);
-  const std::string b = value_of(ctx.args[2]);
+  const std::string a(first ? first.value() : std::string_view());
+  const std::string b(second ? second.value() : std::string_view());
   const unsigned __int128 bytes =
       static_cast<unsigned __int128>(a.size() + 1) * (b.size() + 1) * sizeof(uint32_t);
   if (bytes > ctx.value_bytes_max) {

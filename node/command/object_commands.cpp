@@ -1,8 +1,8 @@
 // Looking into keys and memory: OBJECT and MEMORY.
 #include <string>
 
-#include "node/command/args.h"
 #include "node/command/check.h"
+#include "node/command/encoding.h"
 #include "node/command/families.h"
 #include "node/command/node_services.h"
 
@@ -21,13 +21,6 @@ void reply_lines(Context& ctx, std::span<const std::string_view> lines) {
   for (const std::string_view line : lines) ctx.out.simple(line);
 }
 
-// Redis' names for how it would store the value.
-std::string_view encoding_of(std::string_view value) {
-  constexpr size_t kEmbeddedMax = 44;
-  if (crdt::parse_integer(value)) return "int";
-  return value.size() <= kEmbeddedMax ? "embstr" : "raw";
-}
-
 // The key of OBJECT x key, or null: then the reply has been written. No miss for who listens to
 // keyspace events: nobody wanted the value.
 Found inspect(Context& ctx) {
@@ -38,7 +31,7 @@ Found inspect(Context& ctx) {
 }
 
 void object_encoding_command(Context& ctx) {
-  if (const Found found = inspect(ctx)) ctx.out.bulk(encoding_of(found.value()));
+  if (const Found found = inspect(ctx)) ctx.out.bulk(encoding_name(found));
 }
 
 void object_refcount_command(Context& ctx) {
@@ -90,6 +83,7 @@ void object_help_command(Context& ctx) {
 
 // ---- MEMORY ----
 
+// SAMPLES is read and not needed: the bytes of a collection are counted as it changes.
 void memory_usage_command(Context& ctx) {
   for (OptionScanner scan(ctx.args, 3); !scan.done();) {
     std::string_view text;

@@ -19,32 +19,43 @@ void reply_value(Context& ctx, const Found& found) {
 }
 
 void get_command(Context& ctx) {
-  reply_value(ctx, read(ctx, ctx.args[1]));
+  if (const auto found = read_string(ctx, ctx.args[1])) reply_value(ctx, *found);
 }
 
 void mget_command(Context& ctx) {
   ctx.out.array(static_cast<int64_t>(ctx.args.size()) - 1);
-  for (const std::string_view key : ctx.args.subspan(1)) reply_value(ctx, read(ctx, key));
+  for (const std::string_view key : ctx.args.subspan(1)) {
+    const Found found = read(ctx, key);
+    if (found.collection() != nullptr) {
+      ctx.out.null();
+    } else {
+      reply_value(ctx, found);
+    }
+  }
 }
 
 void getdel_command(Context& ctx) {
-  const Found found = read(ctx, ctx.args[1]);
-  reply_value(ctx, found);
+  const auto found = read_string(ctx, ctx.args[1]);
   if (!found) return;
-  found.store.del(found.ref);
-  ctx.notify(EventClass::kGeneric, "del", found.ref);
+  reply_value(ctx, *found);
+  if (!*found) return;
+  found->store.del(found->ref);
+  ctx.notify(EventClass::kGeneric, "del", found->ref);
 }
 
 void getset_command(Context& ctx) {
-  const Found found = read(ctx, ctx.args[1]);
-  reply_value(ctx, found);
-  set_value(ctx, found.ref, ctx.args[2]);
+  const auto found = read_string(ctx, ctx.args[1]);
+  if (!found) return;
+  reply_value(ctx, *found);
+  set_value(ctx, found->ref, ctx.args[2]);
 }
 
 void getex_command(Context& ctx) {
   SetOptions options;
   if (!read_set_options(ctx, SetSyntax::kGetEx, 2, options)) return;
-  const Found found = read(ctx, ctx.args[1]);
+  const auto string = read_string(ctx, ctx.args[1]);
+  if (!string) return;
+  const Found& found = *string;
   if (!found) {
     ctx.out.null();
     return;
@@ -73,6 +84,7 @@ void set_command(Context& ctx) {
   if (options.expiry && !read_deadline(ctx, *options.expiry, deadline)) return;
 
   const Found found = options.get ? counted(ctx, look_up(ctx, ref)) : peek(ctx, ref);
+  if ((options.get || compares(options.condition)) && !string_only(ctx, found)) return;
   if (found && !digest_sound(ctx, options.condition, options.comparand)) return;
   const bool writes = holds(options.condition, options.comparand, found);
   if (options.get) {

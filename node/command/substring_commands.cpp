@@ -20,7 +20,9 @@ bool length_allowed(Context& ctx, uint64_t offset, uint64_t length) {
 }
 
 void append_command(Context& ctx) {
-  const Found found = look_up(ctx, ctx.args[1]);
+  const auto string = look_up_string(ctx, ctx.args[1]);
+  if (!string) return;
+  const Found& found = *string;
   const std::string_view tail = ctx.args[2];
   if (!found) {
     found.store.set(found.ref, tail, crdt::kNoDeadline);
@@ -39,8 +41,8 @@ void append_command(Context& ctx) {
 }
 
 void strlen_command(Context& ctx) {
-  const Found found = read(ctx, ctx.args[1]);
-  ctx.out.integer(found ? static_cast<int64_t>(found.value().size()) : 0);
+  const auto found = read_string(ctx, ctx.args[1]);
+  if (found) ctx.out.integer(*found ? static_cast<int64_t>(found->value().size()) : 0);
 }
 
 void setrange_command(Context& ctx) {
@@ -50,7 +52,9 @@ void setrange_command(Context& ctx) {
     ctx.out.error("ERR offset is out of range");
     return;
   }
-  const Found found = look_up(ctx, ctx.args[1]);
+  const auto string = look_up_string(ctx, ctx.args[1]);
+  if (!string) return;
+  const Found& found = *string;
   const std::string_view old = found ? found.value() : std::string_view{};
   const std::string_view patch = ctx.args[3];
   if (patch.empty()) {
@@ -82,8 +86,8 @@ std::string_view substring(std::string_view value, int64_t start, int64_t end) {
 void getrange_command(Context& ctx) {
   int64_t start = 0, end = 0;
   if (!read_integer(ctx, ctx.args[2], start) || !read_integer(ctx, ctx.args[3], end)) return;
-  const Found found = read(ctx, ctx.args[1]);
-  ctx.out.bulk(found ? substring(found.value(), start, end) : std::string_view{});
+  const auto found = read_string(ctx, ctx.args[1]);
+  if (found) ctx.out.bulk(*found ? substring(found->value(), start, end) : std::string_view{});
 }
 
 void lcs_command(Context& ctx) {

@@ -39,8 +39,9 @@ class Index {
   Index() {
     registrations().closed = true;
     for (const auto family : {string_commands(), substring_commands(), compare_commands(),
-                              counter_commands(), list_commands(), key_commands(), expire_commands(),
-                              scan_commands(), object_commands(), command_commands()}) {
+                              counter_commands(), list_commands(), key_commands(),
+                              expire_commands(), hash_commands(), scan_commands(),
+                              object_commands(), command_commands()}) {
       add(family);
     }
     for (const auto family : registrations().families) add(family);

@@ -1,6 +1,7 @@
 // What the commands ask of the node and change in the session.
 #include <gtest/gtest.h>
 
+#include "crdt/collection_edit.h"
 #include "fake_node.h"
 #include "node/admin/client_text.h"
 #include "node/admin/explain.h"
@@ -290,6 +291,25 @@ bool has(const std::string& text, const std::string& name, const std::string& va
     return "$" + std::to_string(s.size()) + "\r\n" + s + "\r\n";
   };
   return text.find(bulk(name) + bulk(value)) != std::string::npos;
+}
+
+// Aim: of a collection its type and size are told, its value is none, and its base says what began
+// it.
+TEST(Explain, ACollection) {
+  crdt::Store store(crdt::Store::Options{});
+  const crdt::KeyRef ref = crdt::make_ref(0, "k");
+  crdt::CollectionEdit(store, ref, crdt::CollectionType::kHash).put("f", "v");
+  Explained explained;
+  explained.ref = ref;
+  ASSERT_TRUE(store.state(ref, explained.state));
+  explained.collection = store.peek(ref)->collection();
+  const std::string text = explained_text(explained);
+  EXPECT_TRUE(has(text, "type", "hash"));
+  EXPECT_TRUE(has(text, "kind", "collection"));
+  EXPECT_TRUE(has(text, "value", "hash")) << "the base's";
+  EXPECT_NE(text.find("$8\r\nelements\r\n:1\r\n"), std::string::npos);
+  EXPECT_NE(text.find("$5\r\nvalue\r\n_\r\n"), std::string::npos);
+  EXPECT_NE(text.find("$7\r\nvisible\r\n#t\r\n"), std::string::npos);
 }
 
 // Aim: base plus what the base had not seen is what a reader gets, and each part is shown.
