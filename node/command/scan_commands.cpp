@@ -8,13 +8,13 @@
 // number stays below 2^53, which clients in JavaScript need. A walk goes through the slots in
 // order, out of one store into the next; 0 begins and ends it.
 #include <algorithm>
-#include <charconv>
 #include <climits>
 
 #include "node/command/args.h"
 #include "node/command/check.h"
 #include "node/command/families.h"
 #include "node/command/glob.h"
+#include "node/command/scan_options.h"
 
 namespace atl::command {
 
@@ -27,41 +27,6 @@ static_assert(crdt::kSlotCount == 1u << kSlotBits);
 // What one SCAN call may look at beyond the keys that it was asked for. Empty slots cost a few
 // nanoseconds each; slots with entries of other databases only, or expired ones, cost more.
 constexpr size_t kBusySlotsPerScan = 1024;
-
-// Digits only; nothing at all is 0, as strtoul and so Redis have it.
-bool read_cursor(std::string_view text, uint64_t& cursor) {
-  cursor = 0;
-  if (text.empty()) return true;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cursor);
-  return error == std::errc() && end == text.data() + text.size();
-}
-
-struct ScanOptions {
-  std::string_view pattern = "*";
-  size_t count = 10;
-  bool type_matches = true;
-};
-
-bool read_scan_options(Context& ctx, ScanOptions& options) {
-  for (OptionScanner scan(ctx.args, 2); !scan.done();) {
-    std::string_view text;
-    if (scan.take("count", text)) {
-      int64_t count = 0;
-      if (!read_integer(ctx, text, count)) return false;
-      if (count < 1) {
-        ctx.out.error(kSyntaxError);
-        return false;
-      }
-      options.count = static_cast<size_t>(count);
-    } else if (scan.take("type", text)) {
-      options.type_matches = is_word(text, "string");
-    } else if (!scan.take("match", options.pattern)) {
-      ctx.out.error(kSyntaxError);
-      return false;
-    }
-  }
-  return true;
-}
 
 void keys_command(Context& ctx) {
   const std::string_view pattern = ctx.args[1];
@@ -79,12 +44,11 @@ void keys_command(Context& ctx) {
 
 void scan_command(Context& ctx) {
   uint64_t cursor = 0;
-  if (!read_cursor(ctx.args[1], cursor)) {
-    ctx.out.error("ERR invalid cursor");
-    return;
-  }
+  if (!read_cursor(ctx, ctx.args[1], cursor)) return;
   ScanOptions options;
-  if (!read_scan_options(ctx, options)) return;
+  std::string_view type = "string";
+  if (!read_scan_options(ctx, 2, options, &type)) return;
+  const bool type_matches = is_word(type, "string");
 
   auto slot = static_cast<uint32_t>(cursor & kSlotMask);
   uint64_t place = (cursor >> kSlotBits) & UINT32_MAX;
@@ -99,7 +63,7 @@ void scan_command(Context& ctx) {
       place = store.scan(id, ctx.session.db, place, options.count - visited,
                          [&](const crdt::Entry& entry) {
                            ++visited;
-                           if (options.type_matches && glob_match(options.pattern, entry.key())) {
+                           if (type_matches && glob_match(options.pattern, entry.key())) {
                              keys.push_back(entry.key());
                            }
                          });
@@ -166,7 +130,7 @@ static_assert(rows_sound(kScanCommands));
 
 crdt::SlotId scan_cursor_slot(std::string_view cursor) {
   uint64_t value = 0;
-  if (!read_cursor(cursor, value)) return 0;
+  if (!parse_cursor(cursor, value)) return 0;
   return static_cast<crdt::SlotId>(value & kSlotMask);
 }
 
