@@ -43,6 +43,22 @@ bool parse_float(std::string_view text, long double& value) {
   return !(errno == ERANGE && (std::isinf(value) || std::fpclassify(value) == FP_ZERO));
 }
 
+bool read_integer_within(Context& ctx, std::string_view text, int64_t min, int64_t max,
+                         std::string_view error, int64_t& value) {
+  const std::optional<int64_t> parsed = crdt::parse_integer(text);
+  if (!parsed || *parsed < min || *parsed > max) {
+    ctx.out.error(error);
+    return false;
+  }
+  value = *parsed;
+  return true;
+}
+
+bool read_count(Context& ctx, std::string_view text, int64_t& count) {
+  return read_integer_within(ctx, text, 0, INT64_MAX, "ERR value is out of range, must be positive",
+                             count);
+}
+
 bool read_db(Context& ctx, std::string_view text, crdt::DbId& db) {
   int64_t number = 0;
   if (!read_integer(ctx, text, number)) return false;

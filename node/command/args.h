@@ -30,6 +30,11 @@ bool is_word(std::string_view word, std::string_view lower);
 bool read_integer(Context& ctx, std::string_view text, int64_t& value);
 // A float as Redis' string2ld reads it: all of the text, no leading blank, no NaN; infinities pass.
 bool parse_float(std::string_view text, long double& value);
+// One within [min, max]; whatever else is there, the error is this one.
+bool read_integer_within(Context& ctx, std::string_view text, int64_t min, int64_t max,
+                         std::string_view error, int64_t& value);
+// How many elements are wanted, 0 or more.
+bool read_count(Context& ctx, std::string_view text, int64_t& count);
 // A database number that exists.
 bool read_db(Context& ctx, std::string_view text, crdt::DbId& db);
 

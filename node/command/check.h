@@ -11,9 +11,11 @@
 //  (5) no row both writes and is read-only; what writes says what two regions' writes mean;
 //  (6) the arity leaves room for the first key, and for the whole key spec if it is fixed;
 //  (7) kKeys, kSum and kGather route by keys; the other routes have none;
-//  (8) a spec with a key count is movable, and only such a spec is;
-//  (9) what becomes of keys is said only where there are keys, of the last one only where it stands
-//      at a fixed place behind the first, and never as a write by a row that does not write.
+//  (8) a spec with a key count is movable, and only such a spec is; one key at most stands before
+//      the count;
+//  (9) what becomes of keys is said only where there are keys, of the first one only where others
+//      follow, of the last one only where it stands at a fixed place behind the first, and never as
+//      a write by a row that does not write.
 // A row's handler must be defined in the row's own file: with a sanitizer, GCC 12 does not take
 // the address of a function elsewhere for a constant that differs from null.
 #pragma once
@@ -45,16 +47,22 @@ constexpr bool keys_sound(const CommandSpec& row) {
   if (!calls && writes != ((row.flags & kWrite) != 0)) return false;
   if (row.keys.step < 1 || movable != (row.keys.count_at != 0)) return false;
   const int argc_min = row.arity < 0 ? -row.arity : row.arity;
-  if (row.keys.count_at != 0) return row.keys.first == 0 && row.keys.count_at < argc_min;
+  if (row.keys.count_at != 0) {
+    return row.keys.first == row.keys.last && row.keys.first >= 0 &&
+           row.keys.first < row.keys.count_at && row.keys.count_at < argc_min;
+  }
   if (row.keys.last > 0 && row.keys.last < row.keys.first) return false;
   return row.keys.first < argc_min && row.keys.last < argc_min;
 }
 
 constexpr bool key_use_sound(const CommandSpec& row) {
-  if (!has_keys(row)) return row.key_use == 0 && row.last_key_use == 0 && !row.key_use_of;
+  const unsigned ends = row.first_key_use | row.last_key_use;
+  if (!has_keys(row)) return (row.key_use | ends) == 0 && !row.key_use_of;
+  const bool others = row.keys.count_at != 0 || row.keys.last != row.keys.first;
+  if (row.first_key_use != 0 && (row.keys.first == 0 || !others)) return false;
   if (row.last_key_use != 0 && row.keys.last <= row.keys.first) return false;
   constexpr unsigned kWrites = kKeyInserts | kKeyUpdates | kKeyDeletes;
-  const bool says_writes = ((row.key_use | row.last_key_use) & kWrites) != 0;
+  const bool says_writes = ((row.key_use | ends) & kWrites) != 0;
   return !says_writes || (row.flags & kWrite) != 0;
 }
 

@@ -42,6 +42,18 @@ void notify_changed(Context& ctx, const FoundCollection& before, crdt::Collectio
   if (before.store.peek(before.ref) == nullptr) ctx.notify(EventClass::kGeneric, "del", before.ref);
 }
 
+void notify_stored(Context& ctx, const Found& before, crdt::CollectionType type,
+                   std::string_view event) {
+  if (ctx.events == nullptr) [[likely]]
+    return;
+  if (before.store.peek(before.ref) != nullptr) {
+    if (!before) ctx.notify(EventClass::kNew, "new", before.ref);
+    ctx.notify(event_class_of(type), event, before.ref);
+  } else if (before) {
+    ctx.notify(EventClass::kGeneric, "del", before.ref);
+  }
+}
+
 // ---- Of any key ----
 
 std::string_view type_name(crdt::CollectionType type) {

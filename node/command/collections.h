@@ -49,6 +49,23 @@ std::string_view type_name(const Found& found);  // Requires: it is visible
 // All elements, as readers see them, under a fresh stamp. Of the target nothing is left, neither
 // what was there nor a deadline. Requires: another key. *Cost*: O(n), and one delta.
 void copy_collection(const crdt::Collection& from, crdt::Store& store, const crdt::KeyRef& target);
+// After a fresh collection was put in place of whatever was at the key: the event, or "del" if
+// nothing was put.
+void notify_stored(Context& ctx, const Found& before, crdt::CollectionType type,
+                   std::string_view event);
+// Puts one there, as SINTERSTORE does: `fill` puts the elements into the edit that it is given.
+// *Requires*: what it puts does not lie in the store.
+template <class Fill>
+void store_members(Context& ctx, std::string_view key, crdt::CollectionType type,
+                   std::string_view event, Fill&& fill) {
+  const Found before = peek(ctx, key);
+  if (before) before.store.del(before.ref);
+  {
+    crdt::CollectionEdit edit(before.store, before.ref, type);
+    fill(edit);
+  }
+  notify_stored(ctx, before, type, event);
+}
 
 // ---- Conflict rules, as the rows state them (the table in README.md) ----
 
@@ -78,6 +95,9 @@ inline constexpr std::string_view kPushRule =
     "stays together.";
 inline constexpr std::string_view kPopRule =
     "Removes what this region has seen; an element that two regions pop at once is given to both.";
+inline constexpr std::string_view kStoreRule =
+    "The result is a fresh write over what this region has seen; elements that another region adds "
+    "to the destination meanwhile stay.";
 inline constexpr std::string_view kItemRule = "The later value of the element wins.";
 
 }  // namespace atl::command

@@ -80,7 +80,8 @@ struct KeySpec {
   int first = 0;
   int last = 0;
   int step = 1;
-  // Argument that holds the number of keys, which then follow it (first/last unused). 0: none.
+  // Argument that holds the number of keys, which then follow it. 0: none. With it, first and last
+  // are unused, or name one key that stands before: ZUNIONSTORE's destination.
   int count_at = 0;
 };
 
@@ -134,6 +135,7 @@ struct CommandSpec {
   KeySpec not_keys{};  // what a cluster routes by though it is no key: shard channels
   Access access = Access::kNone;
   uint8_t key_use = 0;                    // KeyUse bits; 0: what follows from `access`
+  uint8_t first_key_use = 0;              // of the first key, if it differs: SINTERSTORE
   uint8_t last_key_use = 0;               // of the last key, if it differs: COPY, RENAME
   uint8_t (*key_use_of)(Args) = nullptr;  // if it depends on options: SET ... GET
   ChannelSpec channels{};

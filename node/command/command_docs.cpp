@@ -75,10 +75,10 @@ const KeySpec& shown_keys(const CommandSpec& spec) {
   return spec.not_keys.first != 0 ? spec.not_keys : spec.keys;
 }
 
-// Keys from argument `first` to `last`, or behind their number.
+// Keys from argument `first` to `last`, or behind their number if that is where `first` stands.
 void reply_key_spec(Context& ctx, const CommandSpec& spec, int first, int last, uint8_t use) {
   const KeySpec& keys = shown_keys(spec);
-  const bool counted = keys.count_at != 0;
+  const bool counted = keys.count_at != 0 && first == keys.count_at;
   std::vector<std::string_view> flags{"not_key"};
   if (has_keys(spec)) flags = key_flags(spec, use, first == keys.first);
   const bool varies = spec.key_use_of != nullptr;
@@ -92,7 +92,7 @@ void reply_key_spec(Context& ctx, const CommandSpec& spec, int first, int last, 
   ctx.out.bulk("index");
   ctx.out.bulk("spec");
   ctx.out.map(1);
-  reply_field(ctx, "index", counted ? keys.count_at : first);
+  reply_field(ctx, "index", first);
   ctx.out.bulk("find_keys");
   ctx.out.map(2);
   ctx.out.bulk("type");
@@ -118,9 +118,16 @@ void reply_key_specs(Context& ctx, const CommandSpec& spec) {
   }
   // With every option that there is, as Redis' table has it.
   const uint8_t use = spec.key_use_of ? kKeyReads | kKeyUpdates : key_use(spec, {}, 0);
+  const int first = keys.count_at != 0 ? keys.count_at : keys.first;
+  if (spec.first_key_use != 0) {
+    ctx.out.set(2);
+    reply_key_spec(ctx, spec, keys.first, keys.first, spec.first_key_use);
+    reply_key_spec(ctx, spec, first == keys.first ? first + keys.step : first, keys.last, use);
+    return;
+  }
   if (spec.last_key_use == 0) {
     ctx.out.set(1);
-    reply_key_spec(ctx, spec, keys.first, keys.last, use);
+    reply_key_spec(ctx, spec, first, keys.last, use);
     return;
   }
   ctx.out.set(2);

@@ -25,7 +25,7 @@ bool read_cursor(Context& ctx, std::string_view text, uint64_t& cursor) {
 
 namespace {
 
-bool read_count(Context& ctx, std::string_view text, size_t& count) {
+bool read_scan_count(Context& ctx, std::string_view text, size_t& count) {
   int64_t number = 0;
   if (!read_integer(ctx, text, number)) return false;
   if (number < 1) {
@@ -42,7 +42,7 @@ bool read_scan_options(Context& ctx, ScanOf of, size_t first, ScanOptions& optio
   for (OptionScanner scan(ctx.args, first); !scan.done();) {
     std::string_view text;
     if (scan.take("count", text)) {
-      if (!read_count(ctx, text, options.count)) return false;
+      if (!read_scan_count(ctx, text, options.count)) return false;
     } else if (of == ScanOf::kKeys && scan.take("type", text)) {
       options.type = text;
     } else if (scan.take("novalues")) {

@@ -38,10 +38,12 @@ class Index {
  public:
   Index() {
     registrations().closed = true;
-    for (const auto family : {string_commands(), substring_commands(), compare_commands(),
-                              counter_commands(), list_commands(), key_commands(),
-                              expire_commands(), hash_commands(), scan_commands(),
-                              object_commands(), command_commands()}) {
+    for (const auto family :
+         {string_commands(), substring_commands(), compare_commands(), counter_commands(),
+          hash_commands(), list_commands(), set_commands(), set_algebra_commands(),
+          sorted_set_commands(), sorted_set_range_commands(), sorted_set_pop_commands(),
+          sorted_set_algebra_commands(), key_commands(), expire_commands(), scan_commands(),
+          object_commands(), command_commands()}) {
       add(family);
     }
     for (const auto family : registrations().families) add(family);
@@ -165,13 +167,16 @@ bool for_each_key(const CommandSpec& spec, Args args, const std::function<void(s
     last += argc;
   }
   if (first >= argc || last >= argc || last < first) return false;
+  if (keys.count_at != 0 && keys.first != 0) visit(static_cast<size_t>(keys.first));
   for (int64_t at = first; at <= last; at += step) visit(static_cast<size_t>(at));
   return true;
 }
 
 uint8_t key_use(const CommandSpec& spec, Args args, size_t at) {
   if (spec.key_use_of != nullptr) return spec.key_use_of(args);
+  const bool is_first = at == static_cast<size_t>(spec.keys.first);
   const bool is_last = at == static_cast<size_t>(spec.keys.last);
+  if (spec.first_key_use != 0 && is_first) return spec.first_key_use;
   if (spec.last_key_use != 0 && is_last) return spec.last_key_use;
   if (spec.key_use != 0) return spec.key_use;
   switch (spec.access) {

@@ -85,6 +85,10 @@ TEST(Rows, ThatContradictThemselvesAreCaught) {
   EXPECT_TRUE(broken([](CommandSpec& r) { r.route = Route::kEveryShard; }));
   EXPECT_TRUE(broken([](CommandSpec& r) { r.subcommands = {&kSoundRow, 1}; }));
   EXPECT_TRUE(broken([](CommandSpec& r) { r.keys.last = 1, r.last_key_use = kKeyUpdates; }));
+  EXPECT_TRUE(broken([](CommandSpec& r) { r.keys.last = 1, r.first_key_use = kKeyUpdates; }));
+  EXPECT_TRUE(broken([](CommandSpec& r) {
+    r.keys = {.first = 1, .last = 1, .count_at = 1}, r.flags |= kMovableKeys;
+  }));
   EXPECT_TRUE(broken([](CommandSpec& r) {
     r.flags = kReadOnly, r.access = Access::kRead, r.key_use = kKeyDeletes;
   }));
