@@ -125,8 +125,8 @@ void increment(Context& ctx, const AddOptions& options, std::string_view amount_
   if ((options.only_new && !is_new) || (options.only_existing && is_new)) return ctx.out.null();
   const double after = before + amount;
   if (!std::isnan(after) && !permitted(options, seen, after)) return ctx.out.null();
-  const crdt::AddResult status =
-      crdt::CollectionEdit(found->store, found->ref, kSortedSetType).add_score(member, amount, score);
+  const crdt::AddResult status = crdt::CollectionEdit(found->store, found->ref, kSortedSetType)
+                                     .add_score(member, amount, score);
   if (status != crdt::AddResult::kOk) return ctx.out.error(kNotANumber);
   if (is_new || score != before) notify_changed(ctx, *found, kSortedSetType, "zincr");
   ctx.out.dbl(score);

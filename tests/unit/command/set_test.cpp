@@ -149,12 +149,26 @@ TEST(Sets, AnotherTypeIsAnError) {
   const std::string error = "-WRONGTYPE Operation against a key holding the wrong kind of value";
   client.run("SET text v");
   client.run("SADD s a");
-  for (const char* line :
-       {"SADD text a", "SREM text a", "SCARD text", "SMEMBERS text", "SISMEMBER text a",
-        "SMISMEMBER text a", "SPOP text", "SPOP text 0", "SRANDMEMBER text", "SRANDMEMBER text 0",
-        "SSCAN text 0", "SMOVE text s a", "SMOVE s text a", "SINTER none text", "SUNION s text",
-        "SDIFF none text", "SINTERSTORE s none text", "SINTERCARD 2 none text", "ZADD s 1 a",
-        "ZUNION 2 none text"}) {
+  for (const char* line : {"SADD text a",
+                           "SREM text a",
+                           "SCARD text",
+                           "SMEMBERS text",
+                           "SISMEMBER text a",
+                           "SMISMEMBER text a",
+                           "SPOP text",
+                           "SPOP text 0",
+                           "SRANDMEMBER text",
+                           "SRANDMEMBER text 0",
+                           "SSCAN text 0",
+                           "SMOVE text s a",
+                           "SMOVE s text a",
+                           "SINTER none text",
+                           "SUNION s text",
+                           "SDIFF none text",
+                           "SINTERSTORE s none text",
+                           "SINTERCARD 2 none text",
+                           "ZADD s 1 a",
+                           "ZUNION 2 none text"}) {
     EXPECT_EQ(client.run(line), error) << line;
   }
   EXPECT_EQ(client.run("SMOVE none text a"), ":0");
@@ -165,7 +179,8 @@ TEST(Sets, AnswerInSetsWhereTheProtocolHasThem) {
   Client client;
   client.use_resp3();
   client.run("SADD s a");
-  for (const char* line : {"SMEMBERS s", "SINTER s s", "SUNION s none", "SDIFF s none", "SPOP s 1"}) {
+  for (const char* line :
+       {"SMEMBERS s", "SINTER s s", "SUNION s none", "SDIFF s none", "SPOP s 1"}) {
     EXPECT_EQ(client.run(line), "~[\"a\"]") << line;
   }
   EXPECT_EQ(client.run("SMEMBERS s"), "~[]");

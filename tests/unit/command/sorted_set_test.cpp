@@ -29,8 +29,7 @@ TEST(SortedSets, AnAddOfTheSameScoreTravels) {
 
 TEST(SortedSets, TheOptionsOfZaddExcludeEachOther) {
   Client client;
-  const std::string compare =
-      "-ERR GT, LT, and/or NX options at the same time are not compatible";
+  const std::string compare = "-ERR GT, LT, and/or NX options at the same time are not compatible";
   EXPECT_EQ(client.run("ZADD z NX XX 1 a"),
             "-ERR XX and NX options at the same time are not compatible");
   EXPECT_EQ(client.run("ZADD z GT LT 1 a"), compare);
@@ -191,10 +190,10 @@ TEST_F(Ranges, ByScoreWithExcludedBoundsAndLimits) {
     EXPECT_EQ(client_.run({"ZCOUNT", "z", from, to}),
               std::string(":").append(std::to_string(expected.size())));
     if (falls) std::reverse(expected.begin(), expected.end());
-    EXPECT_EQ(client_.run({falls ? "ZREVRANGEBYSCORE" : "ZRANGEBYSCORE", "z", falls ? to : from,
-                           falls ? from : to, "LIMIT", std::to_string(offset),
-                           std::to_string(limit)}),
-              shown(limited(expected, offset, limit)));
+    EXPECT_EQ(
+        client_.run({falls ? "ZREVRANGEBYSCORE" : "ZRANGEBYSCORE", "z", falls ? to : from,
+                     falls ? from : to, "LIMIT", std::to_string(offset), std::to_string(limit)}),
+        shown(limited(expected, offset, limit)));
   }
 }
 
@@ -205,7 +204,8 @@ TEST_F(Ranges, ByRankFromEitherEnd) {
     const bool falls = even();
     Reference order = members_, expected;
     if (falls) std::reverse(order.begin(), order.end());
-    for (int i = std::max(first < 0 ? first + n : first, 0); i <= (last < 0 ? last + n : last); ++i) {
+    for (int i = std::max(first < 0 ? first + n : first, 0); i <= (last < 0 ? last + n : last);
+         ++i) {
       if (i < n) expected.push_back(order[static_cast<size_t>(i)]);
     }
     EXPECT_EQ(client_.run({falls ? "ZREVRANGE" : "ZRANGE", "z", std::to_string(first),
@@ -253,7 +253,8 @@ TEST(SortedSets, LexRanges) {
 
 // Routing hands out what the keys need: the destination in front of the number too.
 TEST(SortedSets, TheDestinationIsAKey) {
-  const std::vector<std::string_view> args = {"ZUNIONSTORE", "d", "2", "a", "b", "WEIGHTS", "1", "2"};
+  const std::vector<std::string_view> args = {"ZUNIONSTORE", "d",       "2", "a",
+                                              "b",           "WEIGHTS", "1", "2"};
   const CommandSpec* spec = find_command(args[0]);
   std::vector<size_t> places;
   EXPECT_TRUE(for_each_key(*spec, args, [&](size_t at) { places.push_back(at); }));
