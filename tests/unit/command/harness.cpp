@@ -64,6 +64,11 @@ class FakeNode : public NodeServices {
   std::string wait_regions(Context&, int64_t, crdt::Millis, std::function<void(int64_t)>) override {
     return {};
   }
+  const TrackingMode* tracking(Context&) override { return nullptr; }
+  void track(Context&, TrackingMode) override {}
+  void stop_tracking(Context&) override {}
+  bool client_exists(uint64_t) override { return false; }
+  void set_caching(Context&) override {}
 };
 
 std::string quote(std::string_view bytes) {

@@ -240,7 +240,9 @@ TEST(WrongType, EveryStringCommand) {
     const auto other = others.find(row->name);
     EXPECT_EQ(client.run(words), other == others.end() ? kWrongTypeReply : other->second)
         << row->name;
-    if (other == others.end()) EXPECT_EQ(client.run("HGETALL h"), "[\"f\", \"v\"]") << row->name;
+    if (other == others.end()) {
+      EXPECT_EQ(client.run("HGETALL h"), "[\"f\", \"v\"]") << row->name;
+    }
     ++checked;
   }
   EXPECT_GT(checked, 20u);
