@@ -40,8 +40,10 @@ class ElementTable {
   void replace(uint64_t hash, Entry* old, Entry* entry);   // Requires: of one name
   void erase(uint64_t hash, const Entry* entry);           // Requires: it is there
 
-  // Guarantees of SCAN (see Store::scan); 0 begins and ends. The high half of a cursor is the
-  // bucket's bits of the hash, reversed, so that it stays good when the directory doubles.
+  // Guarantees of SCAN (see Store::scan); 0 begins and ends. A cursor has 47 bits, for clients that
+  // take it for a double: the bucket's bits of the hash, reversed, so that it stays good when the
+  // directory doubles, and 16 bits of the place in the bucket, which is as fine as a Table of that
+  // size has them.
   template <class Visit>
   uint64_t scan(uint64_t cursor, size_t count, Visit&& visit) const;
   template <class Visit>
@@ -89,16 +91,17 @@ class ElementTable {
 
 template <class Visit>
 uint64_t ElementTable::scan(uint64_t cursor, size_t count, Visit&& visit) const {
-  uint64_t prefix = cursor & 0xffffffff;
-  if (directory_.empty()) return only_.scan(prefix, count, visit);
-  auto at = static_cast<uint32_t>(cursor >> 32);
+  const uint64_t place = cursor & 0xffff;
+  auto at = static_cast<uint32_t>(cursor >> 16);
+  const Table& t = directory_.empty() ? only_ : table(reversed(at));
+  const uint64_t next_place = t.scan(place << 16, count, visit) >> 16;
+  if (next_place > place) return static_cast<uint64_t>(at) << 16 | next_place;
+  if (directory_.empty()) return 0;
   const Bucket& bucket = *directory_[reversed(at) & (directory_.size() - 1)];
-  prefix = bucket.table.scan(prefix, count, visit);
-  if (prefix != 0) return static_cast<uint64_t>(at) << 32 | prefix;
   // The next bucket: all that begins with these bits is done.
   const uint64_t step = uint64_t{1} << (32 - bucket.depth);
   const uint64_t next = (at & ~(step - 1)) + step;
-  return next > UINT32_MAX ? 0 : next << 32;
+  return next > UINT32_MAX ? 0 : next << 16;
 }
 
 template <class Visit>

@@ -45,11 +45,7 @@ bool read_scan_options(Context& ctx, ScanOf of, size_t first, ScanOptions& optio
       if (!read_scan_count(ctx, text, options.count)) return false;
     } else if (of == ScanOf::kKeys && scan.take("type", text)) {
       options.type = text;
-    } else if (scan.take("novalues")) {
-      if (of != ScanOf::kFields) {
-        ctx.out.error("ERR NOVALUES option can only be used in HSCAN");
-        return false;
-      }
+    } else if (of == ScanOf::kFields && scan.take("novalues")) {
       options.values = false;
     } else if (!scan.take("match", options.pattern)) {
       ctx.out.error(kSyntaxError);

@@ -181,12 +181,12 @@ TEST(Load, ErrorsCarryFileLineAndReason) {
 // A redis.conf has dozens of lines for what Atoll does not have: one start names them all.
 TEST(Load, AllUnknownOptionsAreNamedAtOnce) {
   const ScratchDir dir;
-  const auto file = dir.write("a.conf", "port 1\nrdbcompression yes\nhz 10\nlua-time-limit 5\n");
+  const auto file = dir.write("a.conf", "port 1\nrdbcompression yes\nhz 10\nio-threads 5\n");
   Config config;
   const auto error = config.load({file, "--qqqqq", "1"});
   ASSERT_TRUE(error);
   EXPECT_EQ(error->line, 2);
-  EXPECT_TRUE(error->reason.ends_with("\nUnknown too: lua-time-limit (line 4), qqqqq"))
+  EXPECT_TRUE(error->reason.ends_with("\nUnknown too: io-threads (line 4), qqqqq"))
       << error->reason;
 }
 

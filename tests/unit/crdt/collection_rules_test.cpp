@@ -73,11 +73,22 @@ class World {
       stable.upto = Stamp::before(now_);
       stable.wall = now_;
       for (size_t i = 1; i <= size(); ++i) stable.members.push_back(static_cast<RegionId>(i));
-      store->seal();
       store->set_stability(stable);
       for (int i = 0; i < 4; ++i) store->collect_step(SIZE_MAX);
-      EXPECT_EQ(store->guarded(), 0u);
       EXPECT_EQ(store->tombstones(), 0u);
+      const Entry* e = store->peek(key());
+      if (e == nullptr) {
+        EXPECT_EQ(store->guarded(), 0u);
+      } else if (const Collection* c = e->collection()) {
+        EXPECT_EQ(c->guards(), nullptr);
+        EXPECT_EQ(c->entries(), c->size());
+        c->for_each_entry([](const Entry& element) {
+          InlineParts parts;
+          for (const Contribution& k : element.view(parts).contributions) {
+            EXPECT_FALSE(k.fully_seen());
+          }
+        });
+      }
     }
   }
 
