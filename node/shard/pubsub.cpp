@@ -134,7 +134,7 @@ void PubSub::post_letters(ShardIndex target) {
     return;
   }
   under_way += letters.bytes;
-  to->post(
+  to->post_letters(
       [to, ticket = shard_.owed_ticket(), bytes = letters.bytes,
        items = std::make_shared<const std::vector<geo::Publication>>(std::move(letters.items))] {
         PubSub& there = to->pubsub();

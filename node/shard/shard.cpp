@@ -170,6 +170,9 @@ void Shard::for_each_client(const std::function<void(Client&)>& visit) {
 void Shard::post(std::function<void()> task) {
   deliver({{}, nullptr, std::move(task)});
 }
+void Shard::post_letters(std::function<void()> task) {
+  deliver({{}, nullptr, std::move(task), true});
+}
 void Shard::mail(std::vector<std::unique_ptr<Forward>> forwards) {
   deliver({std::move(forwards), nullptr, nullptr});
 }
@@ -433,8 +436,7 @@ void Shard::serve_while_busy(std::chrono::milliseconds patience) {
 }
 
 // Commands that others had sent before the script was slow are refused, and answers to clients of
-// this thread are handed on: unless what came before them is yet to be done, or the disk to be
-// waited for.
+// this thread are handed on: unless letters came before them, or the disk is to be waited for.
 void Shard::answer_mail_while_busy() {
   for (size_t i = 0; i < outgoing_.size(); ++i) post_forwards(static_cast<ShardIndex>(i));
   const bool waits_for_disk = settings_->appendfsync == config::AppendFsync::kAlways;
@@ -443,7 +445,7 @@ void Shard::answer_mail_while_busy() {
     const std::lock_guard lock(inbox_mutex_);
     bool in_order = true;
     for (Mail& mail : inbox_) {
-      if (mail.task || mail.barrier) in_order = false;
+      if (mail.letters) in_order = false;
       std::erase_if(mail.forwards, [&](std::unique_ptr<Forward>& forward) {
         if (forward->answered) {
           if (!in_order || (waits_for_disk && forward->ticket != 0)) return false;

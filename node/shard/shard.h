@@ -68,6 +68,8 @@ class Shard {
 
   // ---- Mail: any thread ----
   void post(std::function<void()> task);
+  // A task that no answer to a command may overtake.
+  void post_letters(std::function<void()> task);
   bool is_this_thread() const;
   void mail(std::vector<std::unique_ptr<Forward>> forwards);
   void mail(std::shared_ptr<Barrier> barrier);
@@ -196,6 +198,7 @@ class Shard {
     std::vector<std::unique_ptr<Forward>> forwards;
     std::shared_ptr<Barrier> barrier;
     std::function<void()> task;
+    bool letters = false;
   };
 
   void deliver(Mail mail);

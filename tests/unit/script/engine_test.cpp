@@ -91,6 +91,10 @@ TEST_F(EngineTest, NoScriptPoisonsAnother) {
   const std::string before_calls = run("return {string.format('%d', 5), ('x'):upper(), #table}");
   for (const char* attempt : {
            "x = 1",
+           "string.format = function() return 'poison' end",
+           "rawset(string, 'format', function() return 'poison' end)",
+           "rawset(_G, 'redis', {})",
+           "table.insert(redis, 'poison')",
            "_G.x = 1",
            "rawset(_G, 'x', 1)",
            "rawset(string, 'format', nil)",
@@ -127,6 +131,11 @@ TEST_F(EngineTest, NoScriptPoisonsAnother) {
                 "tostring(k) .. type(v) end end table.sort(t) return t"),
             before);
   EXPECT_EQ(run("return {string.format('%d', 5), ('x'):upper(), #table}"), before_calls);
+  EXPECT_NE(run("return x").find("nonexistent global variable 'x'"), std::string::npos);
+  EXPECT_NE(run("return y").find("nonexistent global variable 'y'"), std::string::npos);
+  EXPECT_EQ(run("return {redis[1], redis.sha1hex('') ~= nil}"), "*0\r\n");
+  EXPECT_EQ(run("return redis.sha1hex('')"),
+            "$40\r\nda39a3ee5e6b4b0d3255bfef95601890afd80709\r\n");
   EXPECT_EQ(run("return rawget(_G, 'x') == nil and rawget(_G, 'y') == nil"), ":1\r\n");
 }
 
