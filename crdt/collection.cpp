@@ -134,8 +134,8 @@ void Collection::put_entry(uint64_t hash, Entry* old, Entry* fresh) {
   ++changes_;
 }
 
-void Collection::put_value(uint64_t hash, Entry* old, std::string_view name,
-                           std::string_view value, Stamp dot) {
+void Collection::put_value(uint64_t hash, Entry* old, std::string_view name, std::string_view value,
+                           Stamp dot) {
   note_stamp(dot);
   const bool plain = old != nullptr && old->is_plain() && old->kind() == BaseKind::kValue;
   if (!plain) {

@@ -101,8 +101,8 @@ class Collection {
       if (e.exists()) visit(e);
     });
   }
-  const Entry* random(uint64_t random) const;  // null: empty
-  const ByScore& by_score() const { return *by_score_; }  // of a sorted set
+  const Entry* random(uint64_t random) const;                      // null: empty
+  const ByScore& by_score() const { return *by_score_; }           // of a sorted set
   const ByPosition& by_position() const { return *by_position_; }  // of a list
 
   // ---- For the store ----

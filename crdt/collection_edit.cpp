@@ -34,8 +34,8 @@ Collection& CollectionEdit::open() {
     store_.elements_.begin(type_, false, nullptr, stamp_);
   }
   entry_ = slot_.table.at(slot_.table.find(ref_.hash, ref_.db, ref_.key));
-  entry_->set_access(store_.access_policy_.touched(entry_->access(), store_.now_,
-                                                   store_.next_random()));
+  entry_->set_access(
+      store_.access_policy_.touched(entry_->access(), store_.now_, store_.next_random()));
   store_.count(slot_, *entry_, false);
   open_ = store_.find_collection(slot_, ref_, type_);
   assert(open_ != nullptr);
@@ -159,8 +159,7 @@ AddResult CollectionEdit::add(std::string_view name, int64_t amount, int64_t& re
   return status;
 }
 
-AddResult CollectionEdit::add_real(std::string_view name, long double amount,
-                                   std::string& result) {
+AddResult CollectionEdit::add_real(std::string_view name, long double amount, std::string& result) {
   Total t;
   t.is_float = true;
   t.real = amount;
@@ -177,8 +176,8 @@ bool is_exact(double value) {
 
 }  // namespace
 
-// Redis adds to the score it has, as doubles. What is added here is the difference which that makes,
-// so that one region alone sees the same digits as there.
+// Redis adds to the score it has, as doubles. What is added here is the difference which that
+// makes, so that one region alone sees the same digits as there.
 AddResult CollectionEdit::add_score(std::string_view name, double amount, double& result) {
   const uint64_t hash = ElementTable::hash(name);
   const Collection* now = collection();

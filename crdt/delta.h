@@ -38,11 +38,11 @@ namespace atl::crdt {
 inline constexpr uint8_t kBatchVersion = 5;
 
 enum class DeltaKind : uint8_t {
-  kSet = 1,     // a base that observed no contribution
-  kDelete = 2,  // a deletion that observed no contribution
-  kState = 3,   // the whole state of a key
-  kTtl = 4,     // TTL marks for a base
-  kFlush = 5,   // observed remove of everything in the slot (or in one database of it)
+  kSet = 1,       // a base that observed no contribution
+  kDelete = 2,    // a deletion that observed no contribution
+  kState = 3,     // the whole state of a key
+  kTtl = 4,       // TTL marks for a base
+  kFlush = 5,     // observed remove of everything in the slot (or in one database of it)
   kElements = 6,  // what changed in a collection (elements_delta.h)
 };
 inline constexpr DbId kEveryDb = 0xff;
@@ -158,8 +158,8 @@ class BatchWriter {
   void set(const Head& head, Stamp replaced, Millis deadline, std::string_view key,
            std::string_view value);
   void del(const Head& head, Stamp replaced, std::string_view key);
-  // kState, kTtl (a KeyState that has only marks), kElements, and kFlush (see encode_seen; the key is
-  // empty).
+  // kState, kTtl (a KeyState that has only marks), kElements, and kFlush (see encode_seen; the key
+  // is empty).
   void body(const Head& head, std::string_view key, std::string_view body);
 
   // Says that a key written earlier in this batch was written again. Where many were, seal() keeps

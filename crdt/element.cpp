@@ -20,9 +20,8 @@ void promote(KeyState& state) {
 }
 
 void put_sibling(KeyState& state, Stamp dot, std::string_view value) {
-  const auto at =
-      std::lower_bound(state.siblings.begin(), state.siblings.end(), dot,
-                       [](const Sibling& d, Stamp stamp) { return d.stamp < stamp; });
+  const auto at = std::lower_bound(state.siblings.begin(), state.siblings.end(), dot,
+                                   [](const Sibling& d, Stamp stamp) { return d.stamp < stamp; });
   state.siblings.insert(at, Sibling{dot, std::string(value)});
 }
 

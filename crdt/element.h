@@ -30,7 +30,9 @@
 
 namespace atl::crdt {
 
-inline bool has_dots(const StateView& state) { return state.kind == BaseKind::kValue; }
+inline bool has_dots(const StateView& state) {
+  return state.kind == BaseKind::kValue;
+}
 bool has_dot(const StateView& state, Stamp dot);
 template <class Visit>
 void for_each_dot(const StateView& state, Visit&& visit) {

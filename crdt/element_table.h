@@ -36,9 +36,9 @@ class ElementTable {
     return i == Table::kNone ? nullptr : t.at(i);
   }
   void prefetch(uint64_t hash) const { table(hash).prefetch(hash); }
-  void insert(uint64_t hash, Entry* entry);                // Requires: no such name
-  void replace(uint64_t hash, Entry* old, Entry* entry);   // Requires: of one name
-  void erase(uint64_t hash, const Entry* entry);           // Requires: it is there
+  void insert(uint64_t hash, Entry* entry);               // Requires: no such name
+  void replace(uint64_t hash, Entry* old, Entry* entry);  // Requires: of one name
+  void erase(uint64_t hash, const Entry* entry);          // Requires: it is there
 
   // Guarantees of SCAN (see Store::scan); 0 begins and ends. A cursor has 47 bits, for clients that
   // take it for a double: the bucket's bits of the hash, reversed, so that it stays good when the

@@ -127,12 +127,11 @@ bool ElementsReader::validate(std::string_view body, Stamp stamp) {
   ElementsReader reader(body, stamp);
   ElementChange change;
   while (reader.next(change)) {
-    const bool sound = change.op == ElementOp::kPut
-                           ? sound_name(reader.type(), change.name) &&
-                                 sound_value(reader.type(), change.value)
-                       : change.op == ElementOp::kState
-                           ? sound_element(reader.type(), change.name, change.state)
-                           : sound_name(reader.type(), change.name);
+    const bool sound =
+        change.op == ElementOp::kPut
+            ? sound_name(reader.type(), change.name) && sound_value(reader.type(), change.value)
+        : change.op == ElementOp::kState ? sound_element(reader.type(), change.name, change.state)
+                                         : sound_name(reader.type(), change.name);
     if (!sound) return false;
   }
   return reader.ok();

@@ -1,7 +1,5 @@
 #include "crdt/entry.h"
 
-#include "crdt/collection.h"
-
 #include <malloc.h>
 
 #include <algorithm>
@@ -9,6 +7,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+
+#include "crdt/collection.h"
 
 namespace atl::crdt {
 

@@ -78,9 +78,7 @@ class Entry {
     access_and_flags_ = (access_and_flags_ & ~kAccessMask) | (a & kAccessMask);
   }
   // A base and perhaps its TTL, and nothing that counts on top of it or lies beside it.
-  bool is_plain() const {
-    return !has(kIsWide | kIsCounter) && kind() != BaseKind::kCollection;
-  }
+  bool is_plain() const { return !has(kIsWide | kIsCounter) && kind() != BaseKind::kCollection; }
 
   std::string_view key() const { return {tail() + head_bytes(), key_size()}; }
   // The base's value bytes, contributions apart.

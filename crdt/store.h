@@ -287,7 +287,8 @@ class Store {
   uint64_t pending() const { return pending_; }        // TTL marks that wait for their base
   // Whether collect_step() may have something to do.
   bool needs_collection() const {
-    return garbage_ + tombstones_ + released_.size() != 0 || (ahead_slots_ != 0 && now_ >= ahead_due_);
+    return garbage_ + tombstones_ + released_.size() != 0 ||
+           (ahead_slots_ != 0 && now_ >= ahead_due_);
   }
   uint64_t guarded() const { return garbage_; }  // entries with metadata to collect
   StoreStats& stats() { return stats_; }

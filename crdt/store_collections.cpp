@@ -89,8 +89,8 @@ Collection* Store::prune(Slot& s, Entry& e) {
 
 // ---- What is gone is freed in steps ----
 
+// It counts as memory no more: eviction would go on until it is freed.
 void Store::release(Collection* c) {
-  memory_bytes_ += c->bytes();
   released_.push_back(c);
 }
 
@@ -102,17 +102,10 @@ void Store::release_all(Entry& e) {
   }
 }
 
-// Until it has, they count as memory.
 void Store::release_step(size_t budget) {
-  if (released_.empty()) return;
-  Collection* c = released_.back();
-  memory_bytes_ -= c->bytes();
-  if (c->release(budget)) {
-    released_.pop_back();
-    delete c;
-  } else {
-    memory_bytes_ += c->bytes();
-  }
+  if (released_.empty() || !released_.back()->release(budget)) return;
+  delete released_.back();
+  released_.pop_back();
 }
 
 // ---- Local writes ----
@@ -321,10 +314,10 @@ void Store::apply_put(Slot& s, const KeyRef& ref, const Delta& d, Collection& c,
   const uint64_t hash = ElementTable::hash(change.name);
   Entry* old = c.lookup(hash, change.name);
   const bool dead = is_dead(s, ref.db, c, change.name, d.stamp);
-  const bool plain = old == nullptr || (old->is_plain() && old->kind() == BaseKind::kValue &&
-                                        !old->has(Entry::kHasDeadline) &&
-                                        change.observed.size() == 1 &&
-                                        change.observed[0] == old->stamp());
+  const bool plain =
+      old == nullptr ||
+      (old->is_plain() && old->kind() == BaseKind::kValue && !old->has(Entry::kHasDeadline) &&
+       change.observed.size() == 1 && change.observed[0] == old->stamp());
   for (const Stamp dot : change.observed) removed(d.slot, c, change.name, dot, d.stamp);
   if (plain && !dead) {
     c.put_value(hash, old, change.name, change.value, d.stamp);
@@ -369,8 +362,8 @@ void Store::clear_elements(SlotId id, Collection& c, const VersionVector& seen) 
   }
 }
 
-// Somebody who had seen this much has removed all of it. What of that has not come here is gone when
-// it does.
+// Somebody who had seen this much has removed all of it. What of that has not come here is gone
+// when it does.
 void Store::clear_seen(SlotId id, Collection& c, const VersionVector& seen, Stamp upto) {
   clear_elements(id, c, seen);
   VersionVector own = coverage(id);

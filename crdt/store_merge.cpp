@@ -579,9 +579,8 @@ void Store::apply_flush(Slot& s, const FlushMark& mark) {
     const bool in_db = e != nullptr && (mark.db == kEveryDb || e->db() == mark.db);
     any |= in_db && e->collections() != nullptr;
     if (in_db) clear_flushed(s, id, *e, mark.seen);
-    const bool hit =
-        in_db && mark.seen.covers(e->stamp()) &&
-        (e->kind() == BaseKind::kValue || e->kind() == BaseKind::kCollection);
+    const bool hit = in_db && mark.seen.covers(e->stamp()) &&
+                     (e->kind() == BaseKind::kValue || e->kind() == BaseKind::kCollection);
     any |= hit;
     if (!hit) {
       ++i;

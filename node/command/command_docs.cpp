@@ -42,7 +42,7 @@ std::vector<std::string_view> key_flags(const CommandSpec& spec, uint8_t use, bo
   std::vector<std::string_view> flags;
   if ((use & kWrites) == 0) {
     flags.push_back("RO");
-  } else if (use == kKeyDeletes) {
+  } else if (use == kKeyDeletes && !changes) {  // the key, and not a part of its value
     flags.push_back("RM");
   } else {
     flags.push_back(changes ? "RW" : "OW");

@@ -68,8 +68,8 @@ std::vector<Taken> outermost(const crdt::Collection& list, Side side, size_t cou
   return taken;
 }
 
-void remove_and_notify(Context& ctx, const FoundCollection& list,
-                       const std::vector<Taken>& items, std::string_view event) {
+void remove_and_notify(Context& ctx, const FoundCollection& list, const std::vector<Taken>& items,
+                       std::string_view event) {
   CollectionEdit edit(list.store, list.ref, kType);
   for (const Taken& i : items) edit.remove(i.position);
   edit.finish();
@@ -121,8 +121,7 @@ void pop(Context& ctx, Side side) {
   if (!list) return;
   if (!*list) return many ? ctx.out.null_array() : ctx.out.null();
   if (count == 0) return ctx.out.array(0);
-  const std::vector<Taken> items =
-      outermost(*list->collection, side, static_cast<size_t>(count));
+  const std::vector<Taken> items = outermost(*list->collection, side, static_cast<size_t>(count));
   if (many) ctx.out.array(static_cast<int64_t>(items.size()));
   for (const Taken& i : items) ctx.out.bulk(i.value);
   remove_and_notify(ctx, *list, items, pop_event(side));
@@ -190,8 +189,7 @@ void lmpop_command(Context& ctx) {
     const auto list = read_collection(ctx, key, kType);
     if (!list) return;
     if (!*list) continue;
-    const std::vector<Taken> items =
-        outermost(*list->collection, side, static_cast<size_t>(count));
+    const std::vector<Taken> items = outermost(*list->collection, side, static_cast<size_t>(count));
     ctx.out.array(2);
     ctx.out.bulk(key);
     ctx.out.array(static_cast<int64_t>(items.size()));
@@ -460,9 +458,10 @@ constexpr CommandSpec kListCommands[] = {
      .categories = kCatList,
      .group = "list",
      .since = "2.2.0",
-     .complexity = "O(N) where N is the number of elements to traverse before seeing the value "
-                   "pivot. This means that inserting somewhere on the left end on the list (head) "
-                   "can be considered O(1) and inserting somewhere on the right end (tail) is O(N).",
+     .complexity =
+         "O(N) where N is the number of elements to traverse before seeing the value "
+         "pivot. This means that inserting somewhere on the left end on the list (head) "
+         "can be considered O(1) and inserting somewhere on the right end (tail) is O(N).",
      .summary = "Insert an element before or after another element in a list",
      .conflict = kPushRule,
      .args = kLinsertArgs,

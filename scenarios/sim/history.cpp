@@ -357,7 +357,8 @@ std::string History::judge_elements(size_t key, const Seen& end) const {
         if (surely && !w->sure()) return false;
         if (removed(*w, *add, only)) return true;
         return !surely && may_have_seen(*w, *add) &&
-               std::binary_search(w->observed.elements.begin(), w->observed.elements.end(), element);
+               std::binary_search(w->observed.elements.begin(), w->observed.elements.end(),
+                                  element);
       });
     };
     // An add takes the place of those of the element that its writer had seen.

@@ -45,9 +45,9 @@ inline constexpr size_t kCollectionKeys = 12;
 // What a reader saw, decoded.
 struct Seen {
   bool present = false;
-  bool foreign = false;     // does not decode: nobody wrote that
-  uint32_t base = 0;        // operation number of the SET; 0: none
-  uint64_t increments = 0;  // bit n: the n-th increment of the key counts
+  bool foreign = false;            // does not decode: nobody wrote that
+  uint32_t base = 0;               // operation number of the SET; 0: none
+  uint64_t increments = 0;         // bit n: the n-th increment of the key counts
   std::vector<uint32_t> elements;  // of kElements: the operations that added them first
 };
 Seen decode(const Key& key, const std::string* value);

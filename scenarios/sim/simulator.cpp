@@ -281,11 +281,12 @@ class Simulator {
     const Key& key = all_keys()[op.key];
     if (!tracing || kTracedKey == nullptr || key.name != kTracedKey) return;
     static constexpr const char* kNames[] = {"SET", "DEL", "INCR", "TTL", "FLUSH", "ADD", "REMOVE"};
-    std::fprintf(stderr, "%6ld  region %d %s #%u bit %d at %ld.%u, saw base #%u increments %lx, element %u\n",
-                 static_cast<long>(now_), op.region, kNames[static_cast<size_t>(op.kind)], op.id,
-                 op.bit, static_cast<long>(op.stamp.ms() % 10'000'000), op.stamp.logical(),
-                 op.observed.base, static_cast<unsigned long>(op.observed.increments),
-                 op.element);
+    std::fprintf(
+        stderr,
+        "%6ld  region %d %s #%u bit %d at %ld.%u, saw base #%u increments %lx, element %u\n",
+        static_cast<long>(now_), op.region, kNames[static_cast<size_t>(op.kind)], op.id, op.bit,
+        static_cast<long>(op.stamp.ms() % 10'000'000), op.stamp.logical(), op.observed.base,
+        static_cast<unsigned long>(op.observed.increments), op.element);
     for (const uint32_t id : op.observed.elements) std::fprintf(stderr, "        saw %u\n", id);
   }
 

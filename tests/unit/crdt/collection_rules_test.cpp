@@ -36,7 +36,8 @@ class World {
     for (const auto& store : stores_) {
       for (size_t i = 1; i <= regions; ++i) {
         const auto other = static_cast<RegionId>(i);
-        if (other != store->region()) store->register_producer(other, other, store->options().slots);
+        if (other != store->region())
+          store->register_producer(other, other, store->options().slots);
       }
     }
     tick();
@@ -166,8 +167,8 @@ void drop(Store& s, size_t n) {
 }
 
 using Step = std::function<void(Store&)>;
-// `before` happens in A and is seen by all; then A and B do theirs at once; a third region, if there
-// is one, only listens. All must answer `want`, whatever arrived first.
+// `before` happens in A and is seen by all; then A and B do theirs at once; a third region, if
+// there is one, only listens. All must answer `want`, whatever arrived first.
 void expect_rule(const Step& before, const Step& a, const Step& b, const std::string& want) {
   for (const size_t regions : {2u, 3u}) {
     for (unsigned order = 0; order < (1u << regions); ++order) {

@@ -10,8 +10,8 @@
 #include <functional>
 #include <sstream>
 
-#include "crdt/delta.h"
 #include "crdt/collection_edit.h"
+#include "crdt/delta.h"
 #include "crdt/store.h"
 
 namespace atl::crdt {

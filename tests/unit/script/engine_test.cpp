@@ -134,8 +134,7 @@ TEST_F(EngineTest, NoScriptPoisonsAnother) {
   EXPECT_NE(run("return x").find("nonexistent global variable 'x'"), std::string::npos);
   EXPECT_NE(run("return y").find("nonexistent global variable 'y'"), std::string::npos);
   EXPECT_EQ(run("return {redis[1], redis.sha1hex('') ~= nil}"), "*0\r\n");
-  EXPECT_EQ(run("return redis.sha1hex('')"),
-            "$40\r\nda39a3ee5e6b4b0d3255bfef95601890afd80709\r\n");
+  EXPECT_EQ(run("return redis.sha1hex('')"), "$40\r\nda39a3ee5e6b4b0d3255bfef95601890afd80709\r\n");
   EXPECT_EQ(run("return rawget(_G, 'x') == nil and rawget(_G, 'y') == nil"), ":1\r\n");
 }
 
