@@ -446,7 +446,8 @@ bool Store::add_in_place(Entry& entry, const KeyRef& ref, int64_t amount, AddRes
                          int64_t& result) {
   if (entry.has(Entry::kIsCounter)) return add_to_counter(entry, ref, amount, status, result);
   Wide* w = entry.wide();
-  if (w == nullptr || w->contributions.empty() || entry.deadline() <= now_) return false;
+  if (w == nullptr || w->contributions.empty() || w->collections != nullptr) return false;
+  if (entry.deadline() <= now_) return false;
   __int128 sum = 0;
   if (entry.kind() == BaseKind::kValue) {
     const auto base = parse_integer(entry.base_value());
@@ -504,6 +505,9 @@ AddResult Store::add_real(const KeyRef& ref, long double amount, std::string& re
 
 AddResult Store::add_total(const KeyRef& ref, const Total& amount, std::string& result) {
   Slot& s = slot(ref.slot);
+  if (const Entry* e = peek(ref); e != nullptr && e->collection() != nullptr) {
+    return AddResult::kWrongType;
+  }
   KeyState& state = scratch_state_;
   const uint32_t index = open_state(ref, state);
   const std::string before = exists(state) ? visible_value(state) : "0";

@@ -69,7 +69,7 @@ struct SlotRange {
 enum class EvictionPool : uint8_t { kAllKeys, kVolatile };
 enum class EvictionOrder : uint8_t { kLru, kLfu, kRandom, kTtl };
 
-enum class AddResult : uint8_t { kOk, kNotANumber, kOverflow };
+enum class AddResult : uint8_t { kOk, kNotANumber, kOverflow, kWrongType };
 // Why a key that was visible no longer is, where no write took it away.
 enum class Loss : uint8_t { kExpired, kEvicted };
 // What whoever keeps a copy of values, or waits for one, must hear of.

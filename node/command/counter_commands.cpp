@@ -11,13 +11,15 @@ namespace atl::command {
 namespace {
 
 void increment(Context& ctx, int64_t amount) {
-  const std::optional<Found> found = peek_string(ctx, ctx.args[1]);
-  if (!found) return;
-  const bool existed = static_cast<bool>(*found);
+  const crdt::KeyRef ref = ctx.ref(ctx.args[1]);
+  const bool existed = ctx.events != nullptr && peek(ctx, ref);
   int64_t result = 0;
-  switch (found->store.add(found->ref, amount, result)) {
+  switch (ctx.store(ref).add(ref, amount, result)) {
+    case crdt::AddResult::kWrongType:
+      ctx.out.error(kWrongType);
+      return;
     case crdt::AddResult::kOk:
-      notify_write(ctx, found->ref, existed, "incrby");
+      notify_write(ctx, ref, existed, "incrby");
       ctx.out.integer(result);
       return;
     case crdt::AddResult::kNotANumber:
@@ -72,6 +74,7 @@ void incrbyfloat_command(Context& ctx) {
       notify_write(ctx, found->ref, existed, "incrbyfloat");
       ctx.out.bulk(result);
       return;
+    case crdt::AddResult::kWrongType:  // told already
     case crdt::AddResult::kNotANumber:
       ctx.out.error(kNotAFloat);
       return;

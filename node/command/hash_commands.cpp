@@ -119,6 +119,7 @@ void hincrby_command(Context& ctx) {
       notify_changed(ctx, *found, kHash, "hincrby");
       ctx.out.integer(result);
       return;
+    case crdt::AddResult::kWrongType:  // told already
     case crdt::AddResult::kNotANumber:
       ctx.out.error("ERR hash value is not an integer");
       return;

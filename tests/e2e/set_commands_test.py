@@ -304,6 +304,8 @@ class BesideRedis(OneNodeTest):
                 self.check_random(dice, ours, theirs)
                 continue
             words = generator.command()
+            if words[0].upper() in ("ZRANK", "ZREVRANK") and len(words) != 3:
+                continue  # WITHSCORE is younger than the server beside
             expected, found = (comparable(words[0], each.call(*encoded(words)))
                                for each in (theirs, ours))
             errors += expected[0] == "-"

@@ -185,7 +185,7 @@ class NearCache(threading.Thread):
         for frame in self._connection.frames:
             dropped = invalidated(frame)
             if dropped is False:
-                self.copies[self._asked.pop(0)] = frame[1]
+                self.copies[self._asked.pop(0)] = None if frame[0] == "_" else frame[1]
             elif dropped is None:
                 self.copies.clear()
             else:
