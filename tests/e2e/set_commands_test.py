@@ -195,7 +195,8 @@ def plain(frame):
     """Scores as numbers: 7.0 and 7.2 differ in how they print 1e20."""
     if frame[0] in ",$" and frame[1]:
         try:
-            return (frame[0], float(frame[1]))
+            number = float(frame[1])
+            return (frame[0], frame[1] if number != number else number)
         except ValueError:
             return frame
     if frame[0] in "*~%>":

@@ -194,9 +194,11 @@ class NearCache(threading.Thread):
                     self.copies.pop(key.decode(), None)
         self._connection.frames.clear()
 
-    def calm(self):
+    def stop_reading(self):
         self._over.set()
         self.join()
+
+    def calm(self):
         while self._connection.wait(1, QUIET_S):
             self.listen()
 
@@ -275,6 +277,11 @@ class Consistency(unittest.TestCase):
             for writer in writers:
                 writer.join()
             clients = {region: cluster.client(region) for region in REGIONS}
+            for each in caches.values():
+                for cache in each:
+                    cache.stop_reading()
+            for key in keys[::2]:
+                clients["us"].set(key, "the last value")
             digest = {}
 
             def converged():
