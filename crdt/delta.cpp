@@ -117,6 +117,7 @@ const char* check_body(const Delta& d) {
     Reader in(d.body);
     KeyState s;
     if (!decode_state(in, s) || !in.done()) return "malformed key state";
+    if (!s.siblings.empty() || s.observed) return "a key with parts that only elements have";
     if (d.kind == DeltaKind::kTtl && (s.kind != BaseKind::kNone || !s.contributions.empty())) {
       return "TTL delta with a value";
     }

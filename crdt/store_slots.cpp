@@ -144,7 +144,9 @@ bool Store::parse_slot(std::string_view bytes, SlotImage& image, std::string* er
     item.db = in.u8();
     item.key = in.bytes();
     if (!decode_state(in, item.state)) break;
-    if (slot_of(item.key) != image.slot || item.db == kEveryDb || item.state.is_bottom()) in.fail();
+    const bool of_element = !item.state.siblings.empty() || item.state.observed;
+    if (slot_of(item.key) != image.slot || item.db == kEveryDb) in.fail();
+    if (item.state.is_bottom() || of_element) in.fail();
     image.items.push_back(std::move(item));
   }
   const uint64_t collections = in.varint();

@@ -80,6 +80,9 @@ TEST_F(NetTest, ServesOthersWhileOneStaysInItsHandler) {
     Client stays(port_), second(port_), third(port_), fourth(port_);
     second.send("a\n");
     EXPECT_EQ(second.receive(2), "a\n");
+    // Both are there: one that came in the turn of the other would be flushed at its end.
+    third.send("b\n");
+    EXPECT_EQ(third.receive(2), "b\n");
     on_thread([&](Reactor&) {  // so that all of it is one turn's
       stays.send("before\nlinger\nafter\n");
       third.send("c\n");
