@@ -229,7 +229,7 @@ std::vector<std::string> category_names(const CommandSpec& spec) {
   } kAll[] = {
       // in Redis' order
       {(spec.categories & kCatKeyspace) != 0, "@keyspace"},
-      {(spec.flags & kReadOnly) != 0, "@read"},
+      {(spec.flags & kReadOnly) != 0 && (spec.categories & kCatScripting) == 0, "@read"},
       {(spec.flags & kWrite) != 0, "@write"},
       {(spec.categories & kCatString) != 0, "@string"},
       {(spec.categories & kCatHash) != 0, "@hash"},

@@ -331,7 +331,11 @@ class SideBySide(OneNodeTest):
             for arguments in ((b"a",), (b"a", b"1"), (b"a", b"1", b"v")):
                 ours, theirs = (c.call("COMMAND", "GETKEYSANDFLAGS", *words, *arguments)
                                 for c in (self.ours, self.theirs))
-                if not isinstance(theirs, list) or name in (b"move", b"debug"):
+                # The target of a move between collections is RW there and OW here, as RENAME's.
+                if name in (b"move", b"debug", b"smove", b"rpoplpush"):
+                    continue
+                # Redis finds no keys in a call of a script that names fewer than it announces.
+                if not theirs or not isinstance(theirs, list):
                     continue
                 with self.subTest(name=name):
                     self.assertEqual(ours, theirs)
