@@ -572,6 +572,19 @@ class Simulator {
     return out;
   }
 
+  // Two adds of an element that had not seen each other stay until it is written again.
+  static bool has_siblings(const crdt::Store& store, const Key& key) {
+    const crdt::Entry* entry = store.peek(key.ref());
+    const crdt::Collection* c = entry == nullptr ? nullptr : entry->collection();
+    bool any = false;
+    if (c == nullptr) return any;
+    c->for_each_entry([&](const crdt::Entry& e) {
+      crdt::InlineParts parts;
+      any |= !e.view(parts).siblings.empty();
+    });
+    return any;
+  }
+
   // What a live counter or a live TTL needs stays; nothing else does.
   static std::string metadata(const crdt::Store& store) {
     uint64_t needed = 0;
@@ -584,7 +597,8 @@ class Simulator {
       if (!crdt::exists(state)) return "key " + key.name + " is only metadata";
       // Elements that outlived a deletion of the key stand beside it.
       const bool beside = state.populated && state.kind != crdt::BaseKind::kCollection;
-      if (beside || !state.contributions.empty() || !state.ttl.empty()) ++needed;
+      if (beside || has_siblings(store, key) || !state.contributions.empty() || !state.ttl.empty())
+        ++needed;
     }
     if (store.guarded() <= needed) return {};
     return std::to_string(store.guarded()) + " entries to collect, " + std::to_string(needed) +
