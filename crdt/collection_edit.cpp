@@ -24,20 +24,22 @@ Stamp CollectionEdit::stamp() {
 Collection& CollectionEdit::open() {
   if (open_ != nullptr) return *open_;
   const uint32_t index = slot_.table.find(ref_.hash, ref_.db, ref_.key);
-  Entry* e = index == Table::kNone ? nullptr : slot_.table.at(index);
-  const bool ready = e != nullptr && e->kind() == BaseKind::kCollection && store_.visible(*e) &&
-                     e->collection()->type() == type_ && e->collections()->next() == nullptr;
-  if (!ready) {
-    store_.open_collection(slot_, ref_, type_, stamp_);
-  } else {
+  entry_ = index == Table::kNone ? nullptr : slot_.table.at(index);
+  const bool ready = entry_ != nullptr && entry_->kind() == BaseKind::kCollection &&
+                     store_.visible(*entry_) && entry_->collection()->type() == type_ &&
+                     entry_->collections()->next() == nullptr;
+  if (ready) {
+    open_ = entry_->collections();
     stamp_ = store_.clock_.next(store_.now_);
     store_.elements_.begin(type_, false, nullptr, stamp_);
+  } else {
+    store_.open_collection(slot_, ref_, type_, stamp_);
+    entry_ = slot_.table.at(slot_.table.find(ref_.hash, ref_.db, ref_.key));
+    open_ = store_.find_collection(slot_, ref_, type_);
   }
-  entry_ = slot_.table.at(slot_.table.find(ref_.hash, ref_.db, ref_.key));
   entry_->set_access(
       store_.access_policy_.touched(entry_->access(), store_.now_, store_.next_random()));
   store_.count(slot_, *entry_, false);
-  open_ = store_.find_collection(slot_, ref_, type_);
   assert(open_ != nullptr);
   return *open_;
 }
