@@ -174,6 +174,11 @@ void Connection::release_output(std::uint64_t position) {
   touch();
 }
 
+void Connection::uncork() {
+  corked_ = false;
+  touch();
+}
+
 void Connection::close_after_reply() {
   close_after_reply_ = true;
   touch();
@@ -388,7 +393,7 @@ bool Connection::over_output_limit() {
 
 void Connection::flush() {
   touched_ = false;
-  if (close_reason_ != CloseReason::kNone || over_output_limit()) {
+  if (corked_ || close_reason_ != CloseReason::kNone || over_output_limit()) {
     return;
   }
   std::size_t allowed = out_.size();

@@ -173,6 +173,10 @@ class Connection final : public EventSource {
   // Releases the replies before `position` only; the hold ends once nothing is left behind it.
   void release_output(std::uint64_t position);
   bool holding_output() const { return may_leave_ != kNoHold; }
+  // Nothing leaves, whatever is released, until uncork(): a command is in the middle of its reply.
+  void cork() { corked_ = true; }
+  void uncork();
+  bool corked() const { return corked_; }
   // Bytes appended since the connection began.
   std::uint64_t output_position() const { return bytes_out_ + out_.size(); }
 
@@ -262,6 +266,7 @@ class Connection final : public EventSource {
   bool suspended_ = false;
   bool unserved_ = false;  // own input that the handler has not seen since it last stopped
   bool touched_ = false;
+  bool corked_ = false;
   bool scheduled_ = false;
   bool close_after_reply_ = false;
   bool idle_exempt_ = false;

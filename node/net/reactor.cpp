@@ -134,10 +134,7 @@ void Reactor::serve_sockets(std::chrono::milliseconds patience) {
   if (!inner_) {
     inner_ = std::make_unique<Inner>();
   }
-  // What the outer turn reads, and whom it is to flush, stays as it is.
-  scratch_.swap(inner_->scratch);
-  std::vector<Connection*> outer;
-  outer.swap(touched_);
+  scratch_.swap(inner_->scratch);  // what the outer turn reads stays as it is
   adopt_arrivals();
   serve_working();
   serve_events();
@@ -152,12 +149,11 @@ void Reactor::serve_sockets(std::chrono::milliseconds patience) {
       static_cast<EventSource*>(event.data.ptr)->on_events(event.events);
     }
   }
-  std::vector<Connection*> inner;
-  inner.swap(touched_);
-  for (Connection* connection : inner) {
+  std::vector<Connection*> touched;
+  touched.swap(touched_);
+  for (Connection* connection : touched) {
     connection->flush();
   }
-  touched_.insert(touched_.end(), outer.begin(), outer.end());
   scratch_.swap(inner_->scratch);
 }
 

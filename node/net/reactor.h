@@ -126,9 +126,10 @@ class Reactor {
   // Has the thread adopt the socket, in this turn or the next. From any thread.
   void hand_over(AcceptedSocket socket);
 
-  // A turn within a turn, for who stays long in a handler: serves sockets, and no more. Replies of
-  // connections that the outer turn has touched leave at its end (invariant 2), and connections
-  // that close go then (1). The handler whose call this is must have suspended its connection.
+  // A turn within a turn, for who stays long in a handler: serves sockets, sends what has been
+  // replied, the outer turn's replies included, and no more; connections that close go at the end
+  // of the outer one (invariant 1). The handler whose call this is must have suspended and corked
+  // its connection, and corked what else is not to leave yet: the turn-end hook does not run.
   // Waits for events up to `patience`.
   void serve_sockets(std::chrono::milliseconds patience);
 

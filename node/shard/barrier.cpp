@@ -5,8 +5,12 @@
 
 namespace atl::shard {
 
-Barrier::Barrier(std::vector<ShardIndex> shards, ShardIndex leader, std::function<void()> run)
-    : shards_(std::move(shards)), leader_(leader), run_(std::move(run)) {
+Barrier::Barrier(std::vector<ShardIndex> shards, ShardIndex leader, std::function<void()> run,
+                 std::function<void()> on_refused)
+    : shards_(std::move(shards)),
+      leader_(leader),
+      run_(std::move(run)),
+      on_refused_(std::move(on_refused)) {
   assert(std::binary_search(shards_.begin(), shards_.end(), leader_));
 }
 
@@ -25,7 +29,9 @@ void Barrier::arrive(ShardIndex shard, const std::function<void()>& serve) {
   }
   changed_.notify_all();
   const bool leads = shard == leader_;
-  const auto ready = [&] { return leads ? arrived_ == shards_.size() : done_.load(); };
+  const auto ready = [&] {
+    return refused_.load() || (leads ? arrived_ == shards_.size() : done_.load());
+  };
   for (int i = 0; i < kSpins && !ready(); ++i) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -35,8 +41,9 @@ void Barrier::arrive(ShardIndex shard, const std::function<void()>& serve) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return ready() || (!leads && slow_); });
   }
-  while (!leads && !done_) serve();
+  while (!leads && !done_ && !refused_) serve();
   if (!leads) return;
+  if (refused_) return on_refused_();
   run_();
   {
     const std::lock_guard lock(mutex_);
@@ -45,40 +52,51 @@ void Barrier::arrive(ShardIndex shard, const std::function<void()>& serve) {
   changed_.notify_all();
 }
 
-void BarrierQueue::submit(std::shared_ptr<Barrier> barrier) {
+void Barrier::refuse() {
   {
     const std::lock_guard lock(mutex_);
-    waiting_.push_back(barrier);
-    if (waiting_.size() > 1) return;
+    refused_ = true;
   }
-  for (const ShardIndex shard : barrier->shards()) post_(shard, barrier);
+  changed_.notify_all();
 }
 
+bool BarrierQueue::submit(std::shared_ptr<Barrier> barrier) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!waiting_.empty() && waiting_.front()->slow()) return false;
+    waiting_.push_back(barrier);
+    if (waiting_.size() > 1) return true;
+  }
+  for (const ShardIndex shard : barrier->shards()) post_(shard, barrier);
+  return true;
+}
+
+// Of those behind it the leaders alone hear.
 void BarrierQueue::tell_slow() {
-  std::shared_ptr<Barrier> running;
+  std::vector<std::shared_ptr<Barrier>> behind;
   {
     const std::lock_guard lock(mutex_);
     assert(!waiting_.empty());
-    running = waiting_.front();
+    waiting_.front()->tell_slow();
+    behind.assign(waiting_.begin() + 1, waiting_.end());
+    waiting_.resize(1);
   }
-  running->tell_slow();
+  for (const auto& barrier : behind) {
+    barrier->refuse();
+    post_(barrier->leader(), barrier);
+  }
 }
 
-void BarrierQueue::finished() {
+void BarrierQueue::finished(const Barrier& barrier) {
   std::shared_ptr<Barrier> next;
   {
     const std::lock_guard lock(mutex_);
-    assert(!waiting_.empty());
+    if (waiting_.empty() || waiting_.front().get() != &barrier) return;  // it was never its turn
     waiting_.pop_front();
     if (waiting_.empty()) return;
     next = waiting_.front();
   }
   for (const ShardIndex shard : next->shards()) post_(shard, next);
-}
-
-bool BarrierQueue::slow() const {
-  const std::lock_guard lock(mutex_);
-  return !waiting_.empty() && waiting_.front()->slow();
 }
 
 size_t BarrierQueue::waiting() const {

@@ -16,6 +16,10 @@
 // the message; (3) the closure neither waits nor submits-and-waits. Parking lasts as long as the
 // slowest arrival, that is one turn of one loop, plus the closure.
 //
+// A slow script (scripting.h) holds its threads for as long as it likes, and nobody is to wait for
+// it: a barrier that needs such a thread is refused, by that thread when it sees the message, and
+// those that wait behind a barrier whose closure is slow are refused when it tells so.
+//
 // Memory order: arrive() and release go through the barrier's mutex, so the leader sees all that
 // the parked shards wrote, and they see all that the closure wrote.
 #pragma once
@@ -35,16 +39,21 @@ using ShardIndex = uint16_t;
 
 class Barrier {
  public:
-  // `shards` is sorted, without duplicates, and holds `leader`. `run` runs on the leader's thread.
-  Barrier(std::vector<ShardIndex> shards, ShardIndex leader, std::function<void()> run);
+  // `shards` is sorted, without duplicates, and holds `leader`. One of the two runs, on the
+  // leader's thread: `run`, or `on_refused` with no shard parked.
+  Barrier(std::vector<ShardIndex> shards, ShardIndex leader, std::function<void()> run,
+          std::function<void()> on_refused);
 
   const std::vector<ShardIndex>& shards() const { return shards_; }
   ShardIndex leader() const { return leader_; }
 
-  // Parks the calling shard until the closure has run. On the leader's thread it runs it. A parked
-  // one calls `serve` again and again once the closure has told that it is slow; that may sleep for
-  // a moment, and must touch nothing that the leader may touch.
+  // Parks the calling shard until the closure has run, or the barrier is refused. On the leader's
+  // thread it runs the closure. A parked one calls `serve` again and again once the closure has
+  // told that it is slow; that may sleep for a moment, and must touch nothing that the leader may
+  // touch.
   void arrive(ShardIndex shard, const std::function<void()>& serve);
+  // Before all have arrived: nobody waits for the others, or need come, any more.
+  void refuse();
   // From within the closure.
   void tell_slow();
   bool slow() const { return slow_; }
@@ -55,11 +64,13 @@ class Barrier {
   const std::vector<ShardIndex> shards_;
   const ShardIndex leader_;
   const std::function<void()> run_;
+  const std::function<void()> on_refused_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::atomic<size_t> arrived_{0};
   std::atomic<bool> done_{false};
   std::atomic<bool> slow_{false};
+  std::atomic<bool> refused_{false};
 };
 
 // The node's barriers, in the order in which they were submitted.
@@ -72,12 +83,11 @@ class BarrierQueue {
   // finished().
   explicit BarrierQueue(Post post) : post_(std::move(post)) {}
 
-  void submit(std::shared_ptr<Barrier> barrier);
-  void finished();
+  // False: it would wait for a closure that is slow, and neither of its own will be called.
+  [[nodiscard]] bool submit(std::shared_ptr<Barrier> barrier);
+  void finished(const Barrier& barrier);
   // From within the closure that runs.
   void tell_slow();
-  // Whether the one that runs has told so: others wait for it.
-  bool slow() const;
   size_t waiting() const;
 
  private:

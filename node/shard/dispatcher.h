@@ -150,6 +150,7 @@ class Dispatcher {
                     std::vector<ShardIndex> shards);
   void inside_barrier(uint64_t client_id, const Command& command, const OwnedArgs& args,
                       const std::vector<ShardIndex>& shards);
+  void refuse_barrier(uint64_t client_id, const Command& command);
   // Whose command changes these shards' keys.
   void set_acting(const std::vector<ShardIndex>& shards, uint64_t client);
   void add_owners(const Command& command, command::Args args,

@@ -238,19 +238,28 @@ void Dispatcher::route_exec(Client& client, const Command& command, command::Arg
 
 void Dispatcher::with_barrier(Client& client, const Command& command, command::Args args,
                               std::vector<ShardIndex> shards) {
-  if ((attention_ & kScriptSlow) != 0 && shard_.node().barriers().slow()) [[unlikely]]
-    return refuse(client, &command, kBusyError);
   if (!client.replies.empty()) return stall(client, args, Waiting::kDrain);
   const auto at = std::lower_bound(shards.begin(), shards.end(), shard_.index());
   if (at == shards.end() || *at != shard_.index()) shards.insert(at, shard_.index());
-  wait(client, Waiting::kBarrier);
-  ++shard_.stats().barriers;
   auto copy = std::make_shared<OwnedArgs>(args);
   auto involved = std::make_shared<const std::vector<ShardIndex>>(shards);
-  shard_.node().barriers().submit(std::make_shared<Barrier>(
-      std::move(shards), shard_.index(), [this, id = client.session.id, &command, copy, involved] {
-        inside_barrier(id, command, *copy, *involved);
-      }));
+  const uint64_t id = client.session.id;
+  const bool queued = shard_.node().barriers().submit(std::make_shared<Barrier>(
+      std::move(shards), shard_.index(),
+      [this, id, &command, copy, involved] { inside_barrier(id, command, *copy, *involved); },
+      [this, id, &command] { refuse_barrier(id, command); }));
+  if (!queued) return refuse(client, &command, kBusyError);
+  wait(client, Waiting::kBarrier);
+  ++shard_.stats().barriers;
+}
+
+// A slow script has a thread that it needs.
+void Dispatcher::refuse_barrier(uint64_t client_id, const Command& command) {
+  Client* client = shard_.find_client(client_id);
+  if (client == nullptr) return;
+  client->waiting = Waiting::kNothing;
+  refuse(*client, &command, kBusyError);
+  shard_.dispatcher().resume(*client);
 }
 
 void Dispatcher::inside_barrier(uint64_t client_id, const Command& command, const OwnedArgs& args,
@@ -287,9 +296,7 @@ void Dispatcher::inside_barrier(uint64_t client_id, const Command& command, cons
     if (i != shard_.index()) tracking.take_over(node.shard(i).tracking());
   }
   if (tracking.has_news()) tracking.deliver();
-  shard_.post([this, client_id] {
-    if (Client* resumed = shard_.find_client(client_id)) resume(*resumed);
-  });
+  if (Client* resumed = shard_.find_client(client_id)) resume(*resumed);
 }
 
 void Dispatcher::set_acting(const std::vector<ShardIndex>& shards, uint64_t client) {

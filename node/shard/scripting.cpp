@@ -158,6 +158,7 @@ void Scripting::run(command::Context& ctx, Named named, Effects effects) {
   session_ = ctx.session;
   read_only_ = effects == Effects::kReadOnly || (script->flags & script::kNoWrites) != 0;
   may_exceed_memory_ = (script->flags & script::kAllowOom) != 0;
+  in_transaction_ = ctx.in_transaction;
   const int64_t limit_ms = shard_.settings().busy_reply_threshold.count();
   const double limit_cycles = static_cast<double>(limit_ms) * 1000 * cycles_per_us();
   slow_at_ = limit_ms > 0 ? cycles_now() + static_cast<uint64_t>(limit_cycles) : kNever;
@@ -278,10 +279,12 @@ void Scripting::become_slow() {
       "the script using the SCRIPT KILL command.",
       shard_.settings().busy_reply_threshold.count());
   running_.tell_slow();
-  // Its client's next request must not be read while this one is under way.
+  // Its client's next request must not be read while this one is under way, nor half a reply leave.
   was_suspended_ = client_->connection().suspended();
   if (!was_suspended_) client_->connection().suspend();
+  client_->connection().cork();
   mark_threads(true);
+  shard_.begin_busy(!in_transaction_ && !running_.written());
   shard_.node().set_attention(kScriptSlow, true);
   if (keyspace_->stores().size() > 1) shard_.node().barriers().tell_slow();
 }
@@ -304,6 +307,7 @@ void Scripting::end_slow() {
     if (other) node.set_attention(kScriptSlow, true);
   }
   if (!was_suspended_) client_->connection().resume();
+  client_->connection().uncork();
   shard_.end_busy();
 }
 

@@ -11,7 +11,9 @@
 // stopped: every request is answered with BUSY but those that the command table allows then. Other
 // threads go on, and answer BUSY to what would need one of these. Two
 // other ways were rejected: a coroutine that yields to the loop, because Lua 5.1 cannot yield
-// through pcall; a thread for scripts, because a store belongs to one thread.
+// through pcall; a thread for scripts, because a store belongs to one thread. What the turn has
+// replied before leaves at once, but under `appendfsync always` what was written in the turn before
+// a script that writes, or before one within a transaction: no batch may end there.
 //
 // Invariant: nothing that is served meanwhile touches a store, a batch, or what a turn has under
 // way. Neither posts nor timers run: what comes from other regions and threads waits, beacons rest
@@ -86,6 +88,7 @@ class Scripting final : public script::Host {
   command::Session session_;
   bool read_only_ = false;
   bool may_exceed_memory_ = false;
+  bool in_transaction_ = false;
   bool over_memory_ = false;  // when it began
   bool was_suspended_ = false;
   uint64_t slow_at_ = 0;       // cycles; UINT64_MAX: never

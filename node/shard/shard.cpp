@@ -197,21 +197,29 @@ void Shard::open_mail() {
     opened_.swap(inbox_);
     inbox_scheduled_ = false;
   }
-  for (size_t i = 0; i < opened_.size(); ++i) {
-    if (opened_[i].barrier) put_back(i + 1);
-    handle(opened_[i]);
-  }
+  for (next_mail_ = 0; next_mail_ < opened_.size();) handle(opened_[next_mail_++]);
   opened_.clear();
 }
 
-// What comes behind a barrier is looked at again in the inbox if that one's script is slow.
-void Shard::put_back(size_t from) {
-  if (from == opened_.size()) return;
+// What is not handled yet is looked at again in the inbox, by this turn's turns within or a later
+// one.
+void Shard::put_back() {
+  std::vector<Mail> rest;
+  if (next_mail_ > 0 && next_mail_ <= opened_.size()) {
+    auto& forwards = opened_[next_mail_ - 1].forwards;
+    if (next_forward_ < forwards.size()) {
+      const auto from = forwards.begin() + static_cast<std::ptrdiff_t>(next_forward_);
+      rest.emplace_back().forwards.assign(std::make_move_iterator(from),
+                                          std::make_move_iterator(forwards.end()));
+      forwards.resize(next_forward_);
+    }
+  }
+  for (size_t i = next_mail_; i < opened_.size(); ++i) rest.push_back(std::move(opened_[i]));
+  if (rest.empty()) return;
+  opened_.resize(std::min(next_mail_, opened_.size()));
   const std::lock_guard lock(inbox_mutex_);
-  inbox_.insert(inbox_.begin(),
-                std::make_move_iterator(opened_.begin() + static_cast<std::ptrdiff_t>(from)),
-                std::make_move_iterator(opened_.end()));
-  opened_.resize(from);
+  inbox_.insert(inbox_.begin(), std::make_move_iterator(rest.begin()),
+                std::make_move_iterator(rest.end()));
   if (inbox_scheduled_) return;
   inbox_scheduled_ = true;
   reactor_.post([this] { open_mail(); });
@@ -220,16 +228,13 @@ void Shard::put_back(size_t from) {
 void Shard::handle(Mail& mail) {
   if (mail.task) return mail.task();
   if (mail.barrier) {
-    // What this turn owes others leaves before the thread parks, perhaps for long.
-    seal_if_synchronous();
-    flush_mail();
-    mail.barrier->arrive(index_, [this] { serve_while_busy(kParkedPatience); });
-    end_busy();
-    if (mail.barrier->leader() == index_) node_.barriers().finished();
-    return;
+    begin_busy(true);  // before the thread parks, perhaps for long
+    arrive(*mail.barrier);
+    return end_busy();
   }
   if (!mail.forwards.empty()) dispatcher_.start_timing();
-  for (auto& forward : mail.forwards) {
+  for (next_forward_ = 0; next_forward_ < mail.forwards.size();) {
+    std::unique_ptr<Forward> forward = std::move(mail.forwards[next_forward_++]);
     if (forward->answered) {
       dispatcher_.answer(std::move(forward));
     } else {
@@ -238,6 +243,11 @@ void Shard::handle(Mail& mail) {
       answered_.push_back(std::move(forward));
     }
   }
+}
+
+void Shard::arrive(Barrier& barrier) {
+  barrier.arrive(index_, [this] { serve_while_busy(kParkedPatience); });
+  if (barrier.leader() == index_) node_.barriers().finished(barrier);
 }
 
 void Shard::send(ShardIndex target, std::unique_ptr<Forward> forward) {
@@ -372,10 +382,12 @@ void Shard::store_positions(const std::vector<crdt::Store::Position>& positions)
 }
 
 void Shard::settle_replies() {
-  for (const uint64_t id : touched_) {
-    if (Client* client = find_client(id)) hold_until_durable(*client);
-  }
-  touched_.clear();
+  std::erase_if(touched_, [this](uint64_t id) {
+    Client* client = find_client(id);
+    if (client != nullptr && client->connection().corked()) return false;
+    if (client != nullptr) hold_until_durable(*client);
+    return true;
+  });
 }
 
 void Shard::hold_until_durable(Client& client) {
@@ -427,28 +439,47 @@ void Shard::on_log_progress(persist::Ticket durable) {
 
 // ---- While a script is slow ----
 
+void Shard::begin_busy(bool batch_may_end) {
+  if (batch_may_end) seal_if_synchronous();
+  if (batch_may_end || settings_->appendfsync != config::AppendFsync::kAlways) {
+    flush_mail();
+  } else {
+    for (const uint64_t id : touched_) {
+      Client* client = find_client(id);
+      if (client == nullptr || client->connection().corked()) continue;
+      client->connection().cork();
+      corked_.push_back(id);
+    }
+  }
+  settle_replies();
+  put_back();
+}
+
 void Shard::serve_while_busy(std::chrono::milliseconds patience) {
   if (busy_dispatcher_ == nullptr) busy_dispatcher_ = std::make_unique<Dispatcher>(*this, kBusy);
   serving_ = busy_dispatcher_.get();
   answer_mail_while_busy();
+  settle_replies();
+  if (!holding_.empty()) on_log_progress(node_.storage()->durable_ticket());
   reactor_.serve_sockets(patience);
   serving_ = &dispatcher_;
 }
 
 // Commands that others had sent before the script was slow are refused, and answers to clients of
-// this thread are handed on: unless letters came before them, or the disk is to be waited for.
+// this thread are handed on, unless letters came before them.
 void Shard::answer_mail_while_busy() {
   for (size_t i = 0; i < outgoing_.size(); ++i) post_forwards(static_cast<ShardIndex>(i));
-  const bool waits_for_disk = settings_->appendfsync == config::AppendFsync::kAlways;
   std::vector<std::unique_ptr<Forward>> refused, answers;
+  std::vector<std::shared_ptr<Barrier>> barriers;
   {
     const std::lock_guard lock(inbox_mutex_);
     bool in_order = true;
     for (Mail& mail : inbox_) {
       if (mail.letters) in_order = false;
+      if (mail.barrier) barriers.push_back(std::move(mail.barrier));
       std::erase_if(mail.forwards, [&](std::unique_ptr<Forward>& forward) {
         if (forward->answered) {
-          if (!in_order || (waits_for_disk && forward->ticket != 0)) return false;
+          if (!in_order) return false;
           answers.push_back(std::move(forward));
           return true;
         }
@@ -470,9 +501,16 @@ void Shard::answer_mail_while_busy() {
     back.push_back(std::move(forward));
     node_.shard(origin).mail(std::move(back));
   }
+  for (const auto& barrier : barriers) {
+    barrier->refuse();
+    arrive(*barrier);
+  }
 }
 
 void Shard::end_busy() {
+  for (const uint64_t id : std::exchange(corked_, {})) {
+    if (Client* client = find_client(id)) client->connection().uncork();
+  }
   if (busy_dispatcher_ == nullptr) return;
   dispatcher_.take_over(*busy_dispatcher_);
   busy_dispatcher_.reset();

@@ -139,13 +139,16 @@ class Shard {
   void store_positions(const std::vector<crdt::Store::Position>& positions);
 
   // ---- While a script is slow (scripting.h) ----
+  // The command that this thread is in the middle of will take long: what the turn owes others
+  // leaves, but what cannot be made durable yet because the batch may not end here.
+  void begin_busy(bool batch_may_end);
   // Serves the sockets of this thread for a turn within a turn: every request is answered with BUSY
   // but the few that may run. Waits for one up to `patience`.
   void serve_while_busy(std::chrono::milliseconds patience);
   // Whether a slow script has this thread: what others send it would wait. Any thread.
   bool busy() const { return busy_.load(std::memory_order_relaxed); }
   void set_busy(bool busy) { busy_.store(busy, std::memory_order_relaxed); }
-  // It is over: clients that could not be answered meanwhile go on.
+  // It is over: clients that could not be answered meanwhile go on. Without begin_busy() as well.
   void end_busy();
 
   // ---- Memory ----
@@ -204,8 +207,9 @@ class Shard {
   void deliver(Mail mail);
   void answer_mail_while_busy();
   void open_mail();
-  void put_back(size_t from);
+  void put_back();
   void handle(Mail& mail);
+  void arrive(Barrier& barrier);
   void end_turn();
   persist::RecordSpan span_of(crdt::Stamp from, crdt::Stamp to) const;
   bool seal_is_due();
@@ -261,10 +265,13 @@ class Shard {
   std::mutex inbox_mutex_;
   std::vector<Mail> inbox_;
   bool inbox_scheduled_ = false;
-  std::vector<Mail> opened_;
+  std::vector<Mail> opened_;  // what this turn is at, [next_mail_ - 1] and in it the forwards
+  size_t next_mail_ = 0;      // before [next_forward_]; what comes behind goes back if that takes
+  size_t next_forward_ = 0;   // long
   std::vector<std::vector<std::unique_ptr<Forward>>> outgoing_;  // by target
   std::vector<std::unique_ptr<Forward>> answered_;               // wait for this turn's ticket
   std::vector<uint64_t> touched_;
+  std::vector<uint64_t> corked_;  // clients, for as long as this thread is busy
   std::vector<uint64_t> holding_;
   std::vector<crdt::SharedBatch> sealed_;  // not yet handed to the link
   persist::Ticket ticket_ = 0;

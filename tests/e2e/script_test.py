@@ -1,5 +1,4 @@
 """Scripts: replies beside redis-server's, clients' libraries that rest on scripts, slow ones."""
-import os
 import threading
 import unittest
 
@@ -179,6 +178,26 @@ class SlowScripts:
         self.assertIn(b"killed", caller.frames[1][1])
         self.assertEqual(caller.frames[2:], [(":", b"2"), ("$", b"2"), (":", b"3")])
 
+    def test_what_comes_before_it_is_slow_hears_of_it_too(self):
+        """Requests that a thread of the script has answered or taken when it stops, and commands
+        over several threads that wait for such a one."""
+        for round in range(20):
+            caller, others = self.connect(), [self.connect() for _ in range(8)]
+            for other in others:
+                other.call("SELECT", 0)
+                other.frames.clear()
+            for n, other in enumerate(others):
+                if n == 4:
+                    caller.send("EVAL", ENDLESS["bare"], round % 2, *["k"] * (round % 2))
+                for words in (("GET", "k"), ("DBSIZE",), ("MGET", "a", "b", "k"), ("GET", "k")):
+                    other.send(*words)
+            for other in others:
+                self.assertTrue(other.wait(4), f"round {round}: {other.frames}")
+                for frame, usual in zip(other.frames, "$:*$"):
+                    self.assertIn(frame[0], ("-", usual))
+            wait_until(lambda: others[0].call("SCRIPT", "KILL")[0] == "+", 10, "it is killed")
+            self.assertTrue(caller.wait(1))
+
     def test_in_a_transaction(self):
         caller = self.connect()
         for words in (("MULTI",), ("INCR", "n"), ("EVAL", ENDLESS["bare"], 0), ("INCR", "n")):
@@ -212,7 +231,6 @@ class SlowOnOneThread(SlowScripts, OneNodeTest):
     options = {"threads": 1, "appendonly": "yes", "appendfsync": "always"}
 
 
-@unittest.skipUnless(os.environ.get("ATOLL_KNOWN_TO_FAIL"), "see ARCHITECTURE.md, Known to fail")
 class SlowOnThreeThreads(SlowScripts, OneNodeTest):
     options = {"threads": 3, "appendonly": "yes", "appendfsync": "everysec"}
 

@@ -277,6 +277,7 @@ class Consistency(unittest.TestCase):
             for writer in writers:
                 writer.join()
             clients = {region: cluster.client(region) for region in REGIONS}
+            time.sleep(1)  # a late FLUSHALL may have left them nothing
             for each in caches.values():
                 for cache in each:
                     cache.stop_reading()

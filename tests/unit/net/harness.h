@@ -91,11 +91,13 @@ class LineHandler : public ConnectionHandler {
   // Stays in the handler until another connection's line has ended that.
   void linger(Connection& connection) {
     connection.suspend();
+    connection.cork();
     journal_.lingering = true;
     while (journal_.lingering) {
       connection.reactor().serve_sockets(1ms);
     }
     connection.resume();
+    connection.uncork();
     connection.output().append("lingered\n");
   }
 
