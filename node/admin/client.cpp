@@ -14,8 +14,6 @@ namespace {
 using command::ClientFilter;
 using command::ClientInfo;
 
-constexpr std::string_view kNoUnblock = "ERR CLIENT UNBLOCK is not supported yet by Atoll";
-
 // Redis' names of client types; "slave" is replica's old one.
 bool read_type(Context& ctx, std::string_view word, std::string& type) {
   type = lower_case(word);
@@ -243,8 +241,19 @@ void client_unpause(Context& ctx) {
   ctx.out.ok();
 }
 
-void client_unsupported(Context& ctx) {
-  ctx.out.error(kNoUnblock);
+void client_unblock(Context& ctx) {
+  if (ctx.args.size() > 4) return ctx.out.error(command::arity_error(ctx.spec));
+  const bool error = ctx.args.size() == 4 && is_word(ctx.args[3], "error");
+  if (ctx.args.size() == 4 && !error && !is_word(ctx.args[3], "timeout")) {
+    return ctx.out.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+  }
+  int64_t id = 0;
+  if (!read_integer(ctx, ctx.args[2], id)) return;
+  using Unblock = NodeServices::Unblock;
+  NodeServices::Done done = ctx.node.defer(ctx);
+  ctx.node.unblock_client(
+      static_cast<uint64_t>(id), error ? Unblock::kError : Unblock::kTimeout,
+      [done](bool waited) { done([waited](resp::Writer& out) { out.integer(waited ? 1 : 0); }); });
 }
 
 void client_help(Context& ctx) {
@@ -283,6 +292,8 @@ void client_help(Context& ctx) {
       "      Return clients of specified type.",
       "    * ID <client-id> [<client-id> ...]",
       "      Return clients of specified IDs only.",
+      "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+      "    Unblock the specified blocked client.",
       "UNPAUSE",
       "    Stop the current client pause, resuming traffic.",
       "PAUSE <timeout> [WRITE|ALL]",
@@ -361,6 +372,13 @@ constexpr Arg kKillForms[] = {
     {.name = "new-format", .type = ArgType::kOneOf, .multiple = true, .args = kKillFilters}};
 constexpr Arg kKillArgs[] = {{.name = "filter", .type = ArgType::kOneOf, .args = kKillForms}};
 
+constexpr Arg kUnblockWords[] = {
+    {.name = "timeout", .type = ArgType::kPureToken, .token = "TIMEOUT"},
+    {.name = "error", .type = ArgType::kPureToken, .token = "ERROR"}};
+constexpr Arg kUnblockArgs[] = {
+    {.name = "client-id", .type = ArgType::kInteger},
+    {.name = "unblock-type", .type = ArgType::kOneOf, .optional = true, .args = kUnblockWords}};
+
 constexpr Arg kCachingWords[] = {{.name = "yes", .type = ArgType::kPureToken, .token = "YES"},
                                  {.name = "no", .type = ArgType::kPureToken, .token = "NO"}};
 constexpr Arg kCachingArgs[] = {{.name = "mode", .type = ArgType::kOneOf, .args = kCachingWords}};
@@ -392,7 +410,8 @@ constexpr CommandSpec row(std::string_view name, int arity, uint32_t flags, std:
           .handler = handler};
 }
 
-constexpr std::string_view kLater = "Not supported yet.";
+constexpr std::string_view kUnblockDifferences =
+    "Not within MULTI. Of WAITREGIONS and GEO AWAIT the time is over, with ERROR as well.";
 constexpr std::string_view kTrackingDifferences =
     "Clients also hear of what other regions write. On several threads a client may hear of a "
     "change "
@@ -438,9 +457,9 @@ constexpr CommandSpec kClientSubcommands[] = {
     row("client|trackinginfo", 2, kPlain, "6.2.0",
         "Returns information about server-assisted client-side caching for the connection.",
         client_trackinginfo),
-    row("client|unblock", -3, kOperator, "5.0.0",
+    row("client|unblock", -3, kAsks, "5.0.0",
         "Unblocks a client blocked by a blocking command from a different connection.",
-        client_unsupported, {}, kLater),
+        client_unblock, kUnblockArgs, kUnblockDifferences),
     row("client|unpause", 2, kOperator, "6.2.0", "Resumes processing commands from paused clients.",
         client_unpause),
 };

@@ -54,6 +54,26 @@ bool read_integer_within(Context& ctx, std::string_view text, int64_t min, int64
   return true;
 }
 
+bool read_wait_seconds(Context& ctx, std::string_view text, crdt::Millis& timeout) {
+  long double seconds = 0;
+  if (!parse_float(text, seconds)) {
+    ctx.out.error("ERR timeout is not a float or out of range");
+    return false;
+  }
+  const long double millis = std::ceil(seconds * 1000);
+  if (millis < 0) {
+    ctx.out.error("ERR timeout is negative");
+    return false;
+  }
+  // What is left of the clock's range from now on.
+  if (millis > static_cast<long double>(INT64_MAX - ctx.now)) {
+    ctx.out.error("ERR timeout is out of range");
+    return false;
+  }
+  timeout = static_cast<crdt::Millis>(millis);
+  return true;
+}
+
 bool read_count(Context& ctx, std::string_view text, int64_t& count) {
   return read_integer_within(ctx, text, 0, INT64_MAX, "ERR value is out of range, must be positive",
                              count);

@@ -33,6 +33,8 @@ bool parse_float(std::string_view text, long double& value);
 // One within [min, max]; whatever else is there, the error is this one.
 bool read_integer_within(Context& ctx, std::string_view text, int64_t min, int64_t max,
                          std::string_view error, int64_t& value);
+// Seconds to wait, with a fraction, as milliseconds rounded up. 0: without end.
+bool read_wait_seconds(Context& ctx, std::string_view text, crdt::Millis& timeout);
 // How many elements are wanted, 0 or more.
 bool read_count(Context& ctx, std::string_view text, int64_t& count);
 // A database number that exists.

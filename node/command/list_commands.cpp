@@ -1,4 +1,4 @@
-// Lists: pushes, pops, ranges and places in between. What blocks is not here yet.
+// Lists: pushes, ranges and places in between.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -6,23 +6,19 @@
 #include "node/command/check.h"
 #include "node/command/collections.h"
 #include "node/command/families.h"
+#include "node/command/list.h"
 
 namespace atl::command {
 namespace {
 
 using crdt::CollectionEdit;
 using crdt::Side;
-constexpr auto kType = crdt::CollectionType::kList;
+constexpr auto kType = kListType;
 
 constexpr std::string_view kIndexOutOfRange = "ERR index out of range";
-constexpr std::string_view kMustBePositive = "ERR value is out of range, must be positive";
 
 size_t length_of(const FoundCollection& list) {
   return list ? list.collection->size() : 0;
-}
-
-std::string_view item(const crdt::Entry* entry) {
-  return entry->base_value();
 }
 
 // Where -1 is the last item. False: outside.
@@ -43,40 +39,7 @@ void range_of(int64_t start, int64_t stop, size_t length, size_t& first, size_t&
   end = to < from ? first : static_cast<size_t>(to + 1);
 }
 
-bool read_side(std::string_view word, Side& side) {
-  side = is_word(word, "left") ? Side::kLeft : Side::kRight;
-  return side == Side::kLeft || is_word(word, "right");
-}
-
-std::string_view push_event(Side side) {
-  return side == Side::kLeft ? "lpush" : "rpush";
-}
-std::string_view pop_event(Side side) {
-  return side == Side::kLeft ? "lpop" : "rpop";
-}
-
-// Names and values of up to `count` items from that side. *Lifetime*: their own.
-struct Taken {
-  std::string position, value;
-};
-std::vector<Taken> outermost(const crdt::Collection& list, Side side, size_t count) {
-  std::vector<Taken> taken;
-  auto at = side == Side::kLeft ? list.by_position().first() : list.by_position().last();
-  for (; at && taken.size() < count; side == Side::kLeft ? at.next() : at.prev()) {
-    taken.push_back({std::string((*at)->key()), std::string(item(*at))});
-  }
-  return taken;
-}
-
-void remove_and_notify(Context& ctx, const FoundCollection& list, const std::vector<Taken>& items,
-                       std::string_view event) {
-  CollectionEdit edit(list.store, list.ref, kType);
-  for (const Taken& i : items) edit.remove(i.position);
-  edit.finish();
-  notify_changed(ctx, list, kType, event);
-}
-
-// ---- Push and pop ----
+// ---- Push ----
 
 void push(Context& ctx, Side side) {
   const auto list = find_collection(ctx, ctx.args[1], kType);
@@ -106,97 +69,6 @@ void lpushx_command(Context& ctx) {
 }
 void rpushx_command(Context& ctx) {
   push_if_exists(ctx, Side::kRight);
-}
-
-void pop(Context& ctx, Side side) {
-  int64_t count = 1;
-  const bool many = ctx.args.size() == 3;
-  if (ctx.args.size() > 3) return ctx.out.error(arity_error(ctx.spec));
-  if (many) {
-    const auto number = crdt::parse_integer(ctx.args[2]);
-    if (!number || *number < 0) return ctx.out.error(kMustBePositive);
-    count = *number;
-  }
-  const auto list = read_collection(ctx, ctx.args[1], kType);
-  if (!list) return;
-  if (!*list) return many ? ctx.out.null_array() : ctx.out.null();
-  if (count == 0) return ctx.out.array(0);
-  const std::vector<Taken> items = outermost(*list->collection, side, static_cast<size_t>(count));
-  if (many) ctx.out.array(static_cast<int64_t>(items.size()));
-  for (const Taken& i : items) ctx.out.bulk(i.value);
-  remove_and_notify(ctx, *list, items, pop_event(side));
-}
-
-void lpop_command(Context& ctx) {
-  pop(ctx, Side::kLeft);
-}
-void rpop_command(Context& ctx) {
-  pop(ctx, Side::kRight);
-}
-
-// Redis tells of the push first.
-void move(Context& ctx, Side from, Side to) {
-  const auto source = read_collection(ctx, ctx.args[1], kType);
-  if (!source) return;
-  if (!*source) return ctx.out.null();
-  const auto target = find_collection(ctx, ctx.args[2], kType);
-  if (!target) return;
-  const std::vector<Taken> taken = outermost(*source->collection, from, 1);
-  ctx.out.bulk(taken[0].value);
-  if (ctx.args[1] == ctx.args[2]) {
-    CollectionEdit edit(source->store, source->ref, kType);
-    edit.remove(taken[0].position);
-    edit.push(to, taken[0].value);
-    edit.finish();
-    notify_changed(ctx, *source, kType, push_event(to));
-    notify_changed(ctx, *source, kType, pop_event(from));
-    return;
-  }
-  CollectionEdit(target->store, target->ref, kType).push(to, taken[0].value);
-  notify_changed(ctx, *target, kType, push_event(to));
-  remove_and_notify(ctx, *source, taken, pop_event(from));
-}
-
-void lmove_command(Context& ctx) {
-  Side from{}, to{};
-  if (!read_side(ctx.args[3], from) || !read_side(ctx.args[4], to)) {
-    return ctx.out.error(kSyntaxError);
-  }
-  move(ctx, from, to);
-}
-
-void rpoplpush_command(Context& ctx) {
-  move(ctx, Side::kRight, Side::kLeft);
-}
-
-void lmpop_command(Context& ctx) {
-  const auto keys = crdt::parse_integer(ctx.args[1]);
-  if (!keys || *keys < 1) return ctx.out.error("ERR numkeys should be greater than 0");
-  const auto where = static_cast<size_t>(std::min<int64_t>(*keys, INT32_MAX)) + 2;
-  Side side{};
-  if (where >= ctx.args.size() || !read_side(ctx.args[where], side)) {
-    return ctx.out.error(kSyntaxError);
-  }
-  int64_t count = 1;
-  OptionScanner scan(ctx.args, where + 1);
-  if (std::string_view text; !scan.done()) {
-    if (!scan.take("count", text) || !scan.done()) return ctx.out.error(kSyntaxError);
-    const auto number = crdt::parse_integer(text);
-    if (!number || *number < 1) return ctx.out.error("ERR count should be greater than 0");
-    count = *number;
-  }
-  for (const std::string_view key : ctx.args.subspan(2, where - 2)) {
-    const auto list = read_collection(ctx, key, kType);
-    if (!list) return;
-    if (!*list) continue;
-    const std::vector<Taken> items = outermost(*list->collection, side, static_cast<size_t>(count));
-    ctx.out.array(2);
-    ctx.out.bulk(key);
-    ctx.out.array(static_cast<int64_t>(items.size()));
-    for (const Taken& i : items) ctx.out.bulk(i.value);
-    return remove_and_notify(ctx, *list, items, pop_event(side));
-  }
-  ctx.out.null_array();
 }
 
 // ---- By index ----
@@ -255,8 +127,8 @@ void ltrim_command(Context& ctx) {
   const size_t length = length_of(*list);
   range_of(start, stop, length, first, end);
   if (first == end) first = end = length;  // nothing is left
-  std::vector<Taken> gone = outermost(*list->collection, Side::kLeft, first);
-  std::vector<Taken> right = outermost(*list->collection, Side::kRight, length - end);
+  std::vector<TakenItem> gone = outermost(*list->collection, Side::kLeft, first);
+  std::vector<TakenItem> right = outermost(*list->collection, Side::kRight, length - end);
   gone.insert(gone.end(), right.begin(), right.end());
   remove_and_notify(ctx, *list, gone, "ltrim");
 }
@@ -278,7 +150,7 @@ void lrem_command(Context& ctx) {
   if (!read_integer(ctx, ctx.args[2], count)) return;
   const auto list = find_collection(ctx, ctx.args[1], kType);
   if (!list) return;
-  std::vector<Taken> gone;
+  std::vector<TakenItem> gone;
   const uint64_t most = count == 0  ? UINT64_MAX
                         : count < 0 ? 0 - static_cast<uint64_t>(count)
                                     : static_cast<uint64_t>(count);
@@ -389,8 +261,6 @@ void lpos_command(Context& ctx) {
 
 constexpr Arg kPushArgs[] = {{.name = "key", .type = ArgType::kKey},
                              {.name = "element", .multiple = true}};
-constexpr Arg kPopArgs[] = {{.name = "key", .type = ArgType::kKey},
-                            {.name = "count", .type = ArgType::kInteger, .optional = true}};
 constexpr Arg kKeyArgs[] = {{.name = "key", .type = ArgType::kKey}};
 constexpr Arg kLindexArgs[] = {{.name = "key", .type = ArgType::kKey},
                                {.name = "index", .type = ArgType::kInteger}};
@@ -400,17 +270,6 @@ constexpr Arg kLinsertArgs[] = {{.name = "key", .type = ArgType::kKey},
                                 {.name = "where", .type = ArgType::kOneOf, .args = kWhereArgs},
                                 {.name = "pivot"},
                                 {.name = "element"}};
-constexpr Arg kSides[] = {{.name = "left", .type = ArgType::kPureToken, .token = "LEFT"},
-                          {.name = "right", .type = ArgType::kPureToken, .token = "RIGHT"}};
-constexpr Arg kLmoveArgs[] = {{.name = "source", .type = ArgType::kKey},
-                              {.name = "destination", .type = ArgType::kKey},
-                              {.name = "wherefrom", .type = ArgType::kOneOf, .args = kSides},
-                              {.name = "whereto", .type = ArgType::kOneOf, .args = kSides}};
-constexpr Arg kLmpopArgs[] = {
-    {.name = "numkeys", .type = ArgType::kInteger},
-    {.name = "key", .type = ArgType::kKey, .multiple = true},
-    {.name = "where", .type = ArgType::kOneOf, .args = kSides},
-    {.name = "count", .type = ArgType::kInteger, .token = "COUNT", .optional = true}};
 constexpr Arg kLposArgs[] = {
     {.name = "key", .type = ArgType::kKey},
     {.name = "element"},
@@ -426,15 +285,10 @@ constexpr Arg kLremArgs[] = {{.name = "key", .type = ArgType::kKey},
 constexpr Arg kLsetArgs[] = {{.name = "key", .type = ArgType::kKey},
                              {.name = "index", .type = ArgType::kInteger},
                              {.name = "element"}};
-constexpr Arg kRpoplpushArgs[] = {{.name = "source", .type = ArgType::kKey},
-                                  {.name = "destination", .type = ArgType::kKey}};
 constexpr KeySpec kOneKey{.first = 1, .last = 1, .step = 1};
-constexpr KeySpec kTwoKeys{.first = 1, .last = 2, .step = 1};
 constexpr std::string_view kPushCost =
     "O(1) for each element added, so O(N) to add N elements when the command is called with "
     "multiple arguments.";
-constexpr std::string_view kPopCost = "O(N) where N is the number of elements returned";
-
 constexpr CommandSpec kListCommands[] = {
     {.name = "lindex",
      .arity = 3,
@@ -479,50 +333,6 @@ constexpr CommandSpec kListCommands[] = {
      .summary = "Get the length of a list",
      .args = kKeyArgs,
      .handler = llen_command},
-    {.name = "lmove",
-     .arity = 5,
-     .keys = kTwoKeys,
-     .access = Access::kReadWrite,
-     .key_use = kKeyReads | kKeyDeletes,
-     .last_key_use = kKeyInserts,
-     .flags = kWrite | kDenyOom,
-     .categories = kCatList,
-     .group = "list",
-     .since = "6.2.0",
-     .complexity = "O(1)",
-     .summary = "Pop an element from a list, push it to another list and return it",
-     .conflict = kPopRule,
-     .args = kLmoveArgs,
-     .handler = lmove_command},
-    {.name = "lmpop",
-     .arity = -4,
-     .keys = {.count_at = 1},
-     .access = Access::kReadWrite,
-     .key_use = kKeyReads | kKeyDeletes,
-     .flags = kWrite | kMovableKeys,
-     .categories = kCatList,
-     .group = "list",
-     .since = "7.0.0",
-     .complexity = "O(N+M) where N is the number of provided keys and M is the number of elements "
-                   "returned.",
-     .summary = "Pop elements from a list",
-     .conflict = kPopRule,
-     .args = kLmpopArgs,
-     .handler = lmpop_command},
-    {.name = "lpop",
-     .arity = -2,
-     .keys = kOneKey,
-     .access = Access::kReadWrite,
-     .key_use = kKeyReads | kKeyDeletes,
-     .flags = kWrite | kFast,
-     .categories = kCatList,
-     .group = "list",
-     .since = "1.0.0",
-     .complexity = kPopCost,
-     .summary = "Remove and get the first elements in a list",
-     .conflict = kPopRule,
-     .args = kPopArgs,
-     .handler = lpop_command},
     {.name = "lpos",
      .arity = -3,
      .keys = kOneKey,
@@ -623,35 +433,6 @@ constexpr CommandSpec kListCommands[] = {
      .conflict = kRemoveSeenRule,
      .args = kRangeArgs,
      .handler = ltrim_command},
-    {.name = "rpop",
-     .arity = -2,
-     .keys = kOneKey,
-     .access = Access::kReadWrite,
-     .key_use = kKeyReads | kKeyDeletes,
-     .flags = kWrite | kFast,
-     .categories = kCatList,
-     .group = "list",
-     .since = "1.0.0",
-     .complexity = kPopCost,
-     .summary = "Remove and get the last elements in a list",
-     .conflict = kPopRule,
-     .args = kPopArgs,
-     .handler = rpop_command},
-    {.name = "rpoplpush",
-     .arity = 3,
-     .keys = kTwoKeys,
-     .access = Access::kReadWrite,
-     .key_use = kKeyReads | kKeyDeletes,
-     .last_key_use = kKeyInserts,
-     .flags = kWrite | kDenyOom,
-     .categories = kCatList,
-     .group = "list",
-     .since = "1.2.0",
-     .complexity = "O(1)",
-     .summary = "Remove the last element in a list, prepend it to another list and return it",
-     .conflict = kPopRule,
-     .args = kRpoplpushArgs,
-     .handler = rpoplpush_command},
     {.name = "rpush",
      .arity = -3,
      .keys = kOneKey,

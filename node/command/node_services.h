@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "crdt/collection.h"
 #include "node/command/command.h"
 
 namespace atl::acl {
@@ -96,6 +97,15 @@ class NodeServices {
   // delivers its reply. May be called from any thread. The connection may be gone by then.
   // Requires: not inside a transaction (Context::in_transaction).
   virtual Done defer(Context& ctx) = 0;
+
+  // ---- Commands that wait for keys (BLPOP and its kin) ----
+  // The command has found nothing to take. Outside of a transaction and a script it runs again when
+  // one of its keys is a collection of this type, before later commands do; what it has replied now
+  // is dropped. When `timeout` is over (0: never) the reply is a null array.
+  virtual void wait_for_keys(Context& ctx, crdt::CollectionType type, crdt::Millis timeout) = 0;
+  // CLIENT UNBLOCK: done(whether that client waited, for whatever it is).
+  enum class Unblock : uint8_t { kTimeout, kError };
+  virtual void unblock_client(uint64_t id, Unblock how, std::function<void(bool)> done) = 0;
 
   // ---- Configuration ----
   virtual std::vector<std::pair<std::string, std::string>> config_get(

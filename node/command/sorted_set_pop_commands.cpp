@@ -1,6 +1,7 @@
-// Sorted sets: members taken from an end, and random ones.
+// Sorted sets: members taken from an end, or waited for, and random ones.
 #include "node/command/check.h"
 #include "node/command/families.h"
+#include "node/command/node_services.h"
 #include "node/command/sample.h"
 #include "node/command/sorted_set.h"
 
@@ -33,15 +34,55 @@ void zpopmax_command(Context& ctx) {
   pop_generic(ctx, End::kMax);
 }
 
+// Takes from the first set that is there. False: none is, and nothing has been replied.
+bool pop_first(Context& ctx, const MultiPop& query) {
+  for (const std::string_view key : query.keys) {
+    const auto found = find_collection(ctx, key, kSortedSetType);
+    if (!found) return true;
+    if (!*found) continue;
+    reply_popped(ctx, key, pop(ctx, *found, query.end, query.count));
+    return true;
+  }
+  return false;
+}
+
 void zmpop_command(Context& ctx) {
   MultiPop query;
   if (!read_multi_pop(ctx, 1, query)) return;
-  for (const std::string_view key : query.keys) {
+  if (!pop_first(ctx, query)) ctx.out.null_array();
+}
+
+void blocking_pop(Context& ctx, End end) {
+  crdt::Millis timeout = 0;
+  if (!read_wait_seconds(ctx, ctx.args.back(), timeout)) return;
+  for (const std::string_view key : ctx.args.subspan(1, ctx.args.size() - 2)) {
     const auto found = find_collection(ctx, key, kSortedSetType);
     if (!found) return;
-    if (*found) return reply_popped(ctx, key, pop(ctx, *found, query.end, query.count));
+    if (!*found) continue;
+    const std::vector<ScoredName> popped = pop(ctx, *found, end, 1);
+    ctx.out.array(3);
+    ctx.out.bulk(key);
+    ctx.out.bulk(popped[0].name);
+    return ctx.out.dbl(popped[0].score);
   }
   ctx.out.null_array();
+  ctx.node.wait_for_keys(ctx, kSortedSetType, timeout);
+}
+
+void bzpopmin_command(Context& ctx) {
+  blocking_pop(ctx, End::kMin);
+}
+void bzpopmax_command(Context& ctx) {
+  blocking_pop(ctx, End::kMax);
+}
+
+void bzmpop_command(Context& ctx) {
+  crdt::Millis timeout = 0;
+  MultiPop query;
+  if (!read_wait_seconds(ctx, ctx.args[1], timeout) || !read_multi_pop(ctx, 2, query)) return;
+  if (pop_first(ctx, query)) return;
+  ctx.out.null_array();
+  ctx.node.wait_for_keys(ctx, kSortedSetType, timeout);
 }
 
 // Redis halves the range of counts with scores, for it doubles the reply.
@@ -112,7 +153,72 @@ constexpr Arg kZrandmemberArgs[] = {
     {.name = "options", .type = ArgType::kBlock, .optional = true, .args = kZrandmemberArgsOptions},
 };
 
+constexpr Arg kTimeoutArg{.name = "timeout", .type = ArgType::kDouble};
+
+constexpr Arg kBzpopArgs[] = {{.name = "key", .type = ArgType::kKey, .multiple = true},
+                              kTimeoutArg};
+
+constexpr Arg kBzmpopArgs[] = {
+    kTimeoutArg,
+    {.name = "numkeys", .type = ArgType::kInteger},
+    {.name = "key", .type = ArgType::kKey, .multiple = true},
+    {.name = "where", .type = ArgType::kOneOf, .args = kZmpopArgsWhere},
+    {.name = "count", .type = ArgType::kInteger, .token = "COUNT", .optional = true},
+};
+
+constexpr std::string_view kBzpopCost =
+    "O(log(N)) with N being the number of elements in the sorted set.";
+
 constexpr CommandSpec kSortedSetPopCommands[] = {
+    {.name = "bzmpop",
+     .arity = -5,
+     .keys = {.count_at = 2},
+     .access = Access::kReadWrite,
+     .key_use = kKeyReads | kKeyDeletes,
+     .route = Route::kKeys,
+     .flags = kWrite | kBlocking | kMovableKeys,
+     .categories = kCatSortedSet,
+     .group = "sorted-set",
+     .since = "7.0.0",
+     .complexity = "O(K) + O(M*log(N)) where K is the number of provided keys, N being the number "
+                   "of elements in the sorted set, and M being the number of elements popped.",
+     .summary = "Remove and return members with scores in a sorted set or block until one is "
+                "available",
+     .conflict = kPopRule,
+     .args = kBzmpopArgs,
+     .handler = bzmpop_command},
+    {.name = "bzpopmax",
+     .arity = -3,
+     .keys = {.first = 1, .last = -2, .step = 1},
+     .access = Access::kReadWrite,
+     .key_use = kKeyReads | kKeyDeletes,
+     .route = Route::kKeys,
+     .flags = kWrite | kNoScript | kFast | kBlocking,
+     .categories = kCatSortedSet,
+     .group = "sorted-set",
+     .since = "5.0.0",
+     .complexity = kBzpopCost,
+     .summary = "Remove and return the member with the highest score from one or more sorted sets, "
+                "or block until one is available",
+     .conflict = kPopRule,
+     .args = kBzpopArgs,
+     .handler = bzpopmax_command},
+    {.name = "bzpopmin",
+     .arity = -3,
+     .keys = {.first = 1, .last = -2, .step = 1},
+     .access = Access::kReadWrite,
+     .key_use = kKeyReads | kKeyDeletes,
+     .route = Route::kKeys,
+     .flags = kWrite | kNoScript | kFast | kBlocking,
+     .categories = kCatSortedSet,
+     .group = "sorted-set",
+     .since = "5.0.0",
+     .complexity = kBzpopCost,
+     .summary = "Remove and return the member with the lowest score from one or more sorted sets, "
+                "or block until one is available",
+     .conflict = kPopRule,
+     .args = kBzpopArgs,
+     .handler = bzpopmin_command},
     {.name = "zmpop",
      .arity = -4,
      .keys = {.count_at = 1},

@@ -27,6 +27,9 @@ void Client::on_peer_closed(net::Connection& connection) {
 void Client::on_close(net::Connection&, net::CloseReason reason) {
   // Unless all threads end, and the others may have.
   if (reason != net::CloseReason::kShutdown) shard_.tracking().leave(*this);
+  if (waiting == Waiting::kKeys && reason != net::CloseReason::kShutdown) {
+    shard_.at_keeper(*this, [id = session.id](KeyWaits& waits) { waits.forget(id); });
+  }
   shard_.pubsub().subscriptions().remove_all(*this);
   if (monitoring) shard_.node().add_monitors(-1);
   monitoring = false;
@@ -85,6 +88,7 @@ void Client::limit_parser() {
 }
 
 bool Client::blocked() const {
+  if (waiting == Waiting::kKeys) return true;
   return waiting == Waiting::kAnswer && (last_command->spec->flags & command::kBlocking) != 0;
 }
 

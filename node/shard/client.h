@@ -50,6 +50,7 @@ enum class Waiting : uint8_t {
   kBarrier,  // for several shards to stop
   kAnswer,   // for an asynchronous command
   kPause,    // CLIENT PAUSE, or the log cannot keep up
+  kKeys,     // for a key to hold something (key_waits.h), or to hear whether it does
 };
 
 // What a client may do, weighed whenever its user changes, so that a command asks one byte.
@@ -67,7 +68,8 @@ class Client final : public net::ConnectionHandler {
 
   net::InputProgress on_input(net::Connection& connection, std::span<char> input) override;
   void on_peer_closed(net::Connection& connection) override;
-  bool owes_replies() const override { return !replies.empty(); }
+  // What it waits for may never come: who closes it need not wait for that.
+  bool owes_replies() const override { return !replies.empty() && waiting != Waiting::kKeys; }
   size_t owed_bytes() const override { return replies.bytes(); }
   void on_close(net::Connection& connection, net::CloseReason reason) override;
 
@@ -85,7 +87,7 @@ class Client final : public net::ConnectionHandler {
   bool discards() const { return reply_mode == command::ReplyMode::kOff || skip_this; }
   command::ClientInfo info() const;
   bool matches(const command::ClientFilter& filter, uint64_t caller) const;
-  // A command that may wait without end, as WAITREGIONS.
+  // A command that may wait without end, as BLPOP and WAITREGIONS.
   bool blocked() const;
   // It has logged in, or need not (any more).
   bool may_command() const { return rights_ != Rights::kNone; }
@@ -107,6 +109,7 @@ class Client final : public net::ConnectionHandler {
   std::vector<Watch> watches;
   ReplyQueue replies;
   Waiting waiting = Waiting::kNothing;
+  ShardIndex keeper = 0;               // of its wait for keys
   std::unique_ptr<OwnedArgs> stalled;  // the request that must be tried again after waiting
   command::ReplyMode reply_mode = command::ReplyMode::kOn;
   bool skip_next = false;  // CLIENT REPLY SKIP

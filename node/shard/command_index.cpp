@@ -105,7 +105,8 @@ void CommandIndex::add(const command::CommandSpec& spec, std::string_view contai
   }
   const bool by_key = spec.route == command::Route::kKeys || spec.route == command::Route::kSum ||
                       spec.route == command::Route::kGather;
-  command->plain = by_key && names_keys(spec) && (spec.flags & command::kBlocking) == 0;
+  command->waits_for_keys = by_key && names_keys(spec) && (spec.flags & command::kBlocking) != 0;
+  command->plain = by_key && names_keys(spec) && !command->waits_for_keys;
   if (container.empty()) command->special = special_of(spec.name);
   command->immediate = command->special != Special::kNone;
   if (command->special != Special::kNone) command->plain = false;

@@ -15,8 +15,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "node/acl/denial_log.h"
@@ -25,6 +27,7 @@
 #include "node/resp/parser.h"
 #include "node/shard/client.h"
 #include "node/shard/command_index.h"
+#include "node/shard/key_waits.h"
 
 namespace atl::shard {
 
@@ -65,7 +68,16 @@ class Dispatcher {
   // The commands that follow are timed from here on.
   void start_timing();
   // A command of another shard's client; its answer is put into the forward.
-  void execute(Forward& forward);
+  void execute(Forward& forward) { execute(forward, own_); }
+  // What the last one executed waits for (key_waits.h): it has no answer yet. Once.
+  std::optional<KeyWait> take_wait() { return std::exchange(wait_, {}); }
+  // One that has waited. False: it must wait on.
+  bool execute_again(Forward& forward);
+  // On the stores of these shards, which a barrier has stopped. What it waits for, as above.
+  std::optional<KeyWait> execute_on(const std::vector<ShardIndex>& shards, Forward& forward,
+                                    bool again);
+  // For Services: the command at hand has found nothing.
+  void wait_for_keys(KeyWait wait) { wait_ = wait; }
   // An answer to a command of one of this shard's clients.
   void answer(std::unique_ptr<Forward> forward);
 
@@ -138,6 +150,7 @@ class Dispatcher {
   void route(Client& client, const Command& command, command::Args args, const crdt::KeyRef* ref);
   void route_keys(Client& client, const Command& command, command::Args args);
   void route_exec(Client& client, const Command& command, command::Args args);
+  void route_waiting(Client& client, const Command& command, command::Args args);
   void route_publish(Client& client, const Command& command, command::Args args);
   void forward(Client& client, const Command& command, command::Args args, ShardIndex target);
   void scatter(Client& client, const Command& command, command::Args args,
@@ -150,6 +163,9 @@ class Dispatcher {
                     std::vector<ShardIndex> shards);
   void inside_barrier(uint64_t client_id, const Command& command, const OwnedArgs& args,
                       const std::vector<ShardIndex>& shards);
+  // Runs `task` on the stores of stopped shards, as a command of this client. What it depends on.
+  persist::Ticket on_stopped(const std::vector<ShardIndex>& shards, const Command& command,
+                             uint64_t acting, const std::function<void(ReachableStores&)>& task);
   void refuse_barrier(uint64_t client_id, const Command& command);
   // Whose command changes these shards' keys.
   void set_acting(const std::vector<ShardIndex>& shards, uint64_t client);
@@ -161,6 +177,7 @@ class Dispatcher {
   std::vector<ShardIndex> all_shards() const;
 
   // execution.cpp: running it here
+  void execute(Forward& forward, command::Keyspace& keyspace);
   void run_at_once(Client& client, const Command& command, command::Args args,
                    const crdt::KeyRef& ref);
   void run(Client& client, const Command& command, command::Args args, command::Keyspace& keyspace,
@@ -187,7 +204,8 @@ class Dispatcher {
   Client* current_ = nullptr;
   TrackedKeys::Reader reader_;  // whose command runs, if it tracks
   const Command* current_command_ = nullptr;
-  bool further_part_ = false;        // of a command over several shards, which counts once
+  bool further_part_ = false;  // of a command that has been counted
+  std::optional<KeyWait> wait_;
   std::vector<crdt::Stamp> before_;  // the last writes of the stores when a command begins
   resp::OutBuffer discarded_;
   resp::OutBuffer pushes_;

@@ -146,7 +146,7 @@ void Dispatcher::call(const Command& command, command::Args args, command::Sessi
       session.last_write = std::max(session.last_write, store.last_write());
       shard_.count_change();
     }
-    if (!in_transaction) shard_.seal_if_large();
+    if (!in_transaction) shard_.after_write();
   } else if ((spec.flags & command::kWrite) != 0) {
     // Store by store: their clocks differ, and the latest stamp of all may be an earlier write's.
     const std::span<crdt::Store* const> stores = keyspace.stores();
@@ -161,7 +161,7 @@ void Dispatcher::call(const Command& command, command::Args args, command::Sessi
       changed = true;
     }
     if (changed) shard_.count_change();
-    if (!in_transaction) shard_.seal_if_large();
+    if (!in_transaction) shard_.after_write();
   } else {
     spec.handler(context);
   }

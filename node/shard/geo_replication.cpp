@@ -464,6 +464,12 @@ void GeoReplication::forget_waiter(uint64_t client) {
   waiting_ = static_cast<int>(waiters_.size());
 }
 
+void GeoReplication::end_wait(uint64_t client) {
+  const std::lock_guard lock(mutex_);
+  const auto found = waiters_.find(client);
+  if (found != waiters_.end()) found->second.until = 0;
+}
+
 void GeoReplication::settle_waiters() {
   std::vector<std::function<void()>> settled;
   {

@@ -51,6 +51,7 @@ class GeoReplication : public Replication {
   std::string wait_regions(const command::Session& session, int64_t n, crdt::Millis timeout,
                            std::function<void(int64_t)> done) override;
   void forget_waiter(uint64_t client) override;
+  void end_wait(uint64_t client) override;
   std::string region_name(crdt::RegionId region) const override;
   std::vector<std::pair<std::string, std::string>> info() override;
 

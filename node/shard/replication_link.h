@@ -96,6 +96,8 @@ class Replication {
                                    std::function<void(int64_t)> done) = 0;
   // The client is gone: what it waits for is of no interest any more.
   virtual void forget_waiter(uint64_t client) = 0;
+  // Its time is over. Any thread, as above.
+  virtual void end_wait(uint64_t client) = 0;
   virtual std::string region_name(crdt::RegionId region) const = 0;  // "" when unknown
   // Lines "name:value" of INFO's geo section.
   virtual std::vector<std::pair<std::string, std::string>> info() = 0;

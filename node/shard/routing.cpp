@@ -44,6 +44,7 @@ void Dispatcher::route(Client& client, const Command& command, command::Args arg
                        const crdt::KeyRef* ref) {
   if (command.special == Special::kExec) return route_exec(client, command, args);
   if (command.asks_writes && !client.replies.empty()) return stall(client, args, Waiting::kDrain);
+  if (command.waits_for_keys) return route_waiting(client, command, args);
   const command::Route route = command.spec->route;
   const bool alone = shard_.node().shard_count() == 1;
   if (route == command::Route::kReceivers && !alone) return route_publish(client, command, args);
@@ -124,6 +125,32 @@ void Dispatcher::route_publish(Client& client, const Command& command, command::
     message->args.assign(args);
     run_part(std::move(message), targets[part], sequence, part);
   }
+}
+
+// Behind everything that the client is owed, and nothing behind it: it may take long.
+void Dispatcher::route_waiting(Client& client, const Command& command, command::Args args) {
+  std::vector<ShardIndex> owners;
+  const bool sound = command::for_each_key(*command.spec, args,
+                                           [&](size_t i) { owners.push_back(owner(args[i])); });
+  if (!sound || owners.empty()) return run(client, command, args, own_, nullptr);
+  if (!client.replies.empty()) return stall(client, args, Waiting::kDrain);
+  std::sort(owners.begin(), owners.end());
+  owners.erase(std::unique(owners.begin(), owners.end()), owners.end());
+  show_monitors(client, command, args);
+  auto message = make_forward(client, command);
+  message->args.assign(args);
+  message->sequence = client.replies.expect_one(client.discards());
+  client.keeper = owners.size() == 1 ? owners[0] : shard_.index();
+  if (owners.size() == 1 && owners[0] == shard_.index()) {
+    execute(*message);
+    const std::optional<KeyWait> wants = take_wait();
+    if (!wants) return answer(std::move(message));
+    wait(client, Waiting::kKeys);
+    return shard_.key_waits().park(std::move(message), *wants);
+  }
+  wait(client, Waiting::kKeys);
+  if (owners.size() == 1) return shard_.send(owners[0], std::move(message));
+  shard_.key_waits().park_spread(std::move(message), std::move(owners));
 }
 
 std::unique_ptr<Forward> Dispatcher::make_forward(Client& client, const Command& command) {
@@ -267,6 +294,17 @@ void Dispatcher::inside_barrier(uint64_t client_id, const Command& command, cons
   shard_.refresh_users();
   Client* client = shard_.find_client(client_id);
   if (client == nullptr) return;  // it left before its command ran
+  client->waiting = Waiting::kNothing;
+  const persist::Ticket ticket = on_stopped(
+      shards, command, client->tracking ? client_id : 0,
+      [&](ReachableStores& reach) { run(*client, command, args.view(), reach, nullptr); });
+  client->ticket = std::max(client->ticket, ticket);
+  resume(*client);
+}
+
+persist::Ticket Dispatcher::on_stopped(const std::vector<ShardIndex>& shards,
+                                       const Command& command, uint64_t acting,
+                                       const std::function<void(ReachableStores&)>& task) {
   Node& node = shard_.node();
   std::vector<crdt::Store*> stores;
   crdt::Millis now = 0;
@@ -279,15 +317,15 @@ void Dispatcher::inside_barrier(uint64_t client_id, const Command& command, cons
     for (const ShardIndex i : shards) node.shard(i).make_room();
   }
   ReachableStores reach(std::move(stores));
-  client->waiting = Waiting::kNothing;
   start_timing();
   shard_.pubsub().set_stopped(&shards);
-  set_acting(shards, client->tracking ? client_id : 0);
-  run(*client, command, args.view(), reach, nullptr);
+  set_acting(shards, acting);
+  task(reach);
   set_acting(shards, 0);
   shard_.pubsub().set_stopped(nullptr);
+  persist::Ticket ticket = 0;
   for (const ShardIndex i : shards) {
-    client->ticket = std::max(client->ticket, node.shard(i).seal_if_synchronous());
+    ticket = std::max(ticket, node.shard(i).seal_if_synchronous());
   }
   // Before the others go on, and tell of what they do then to the same keys.
   shard_.pubsub().post_letters();
@@ -296,37 +334,61 @@ void Dispatcher::inside_barrier(uint64_t client_id, const Command& command, cons
     if (i != shard_.index()) tracking.take_over(node.shard(i).tracking());
   }
   if (tracking.has_news()) tracking.deliver();
-  if (Client* resumed = shard_.find_client(client_id)) resume(*resumed);
+  return ticket;
 }
 
 void Dispatcher::set_acting(const std::vector<ShardIndex>& shards, uint64_t client) {
   for (const ShardIndex i : shards) shard_.node().shard(i).tracking().set_acting(client);
 }
 
-void Dispatcher::execute(Forward& forward) {
+void Dispatcher::execute(Forward& forward, command::Keyspace& keyspace) {
+  wait_.reset();
   const command::Args args = forward.args.view();
   const uint16_t key_at = forward.command->key_at;
   crdt::KeyRef ref;
   const bool hashed = key_at != 0 && key_at < args.size();
   if (hashed) ref = crdt::make_ref(forward.session.db, args[key_at]);
   resp::Writer out(forward.reply, forward.protocol);
-  if ((forward.command->spec->flags & command::kDenyOom) != 0 && shard_.over_memory() &&
-      !shard_.make_room()) {
+  const bool needs_room = (forward.command->spec->flags & command::kDenyOom) != 0 && !further_part_;
+  if (needs_room && shard_.over_memory() && !shard_.make_room()) {
     ++shard_.stats().commands[forward.command->id].rejected;
     return out.error(kOomError);
   }
-  further_part_ = forward.part != 0;
+  further_part_ |= forward.part != 0;
   if (forward.tracks) [[unlikely]] {
     shard_.tracking().set_acting(forward.client);
     if (forward.remembers) reader_ = {forward.client, forward.origin};
   }
-  call(*forward.command, args, forward.session, out, own_, hashed ? &ref : nullptr, false,
+  call(*forward.command, args, forward.session, out, keyspace, hashed ? &ref : nullptr, false,
        forward.address);
   further_part_ = false;
+  if (wait_) [[unlikely]]
+    forward.reply.clear();
   if (!forward.tracks) [[likely]]
     return;
   shard_.tracking().set_acting(0);
   if (reader_.client != 0) remember_reads(*forward.command, args);
+}
+
+// Within another command, behind what that has done to the store: what is the other one's is kept.
+bool Dispatcher::execute_again(Forward& forward) {
+  Tracking& tracking = shard_.tracking();
+  const uint64_t acting = tracking.set_acting(0);
+  const TrackedKeys::Reader reader = std::exchange(reader_, {});
+  const bool further = std::exchange(further_part_, true);
+  execute(forward, own_);
+  further_part_ = further;
+  reader_ = reader;
+  tracking.set_acting(acting);
+  return !take_wait();
+}
+
+std::optional<KeyWait> Dispatcher::execute_on(const std::vector<ShardIndex>& shards,
+                                              Forward& forward, bool again) {
+  further_part_ = again;
+  forward.ticket = on_stopped(shards, *forward.command, 0,
+                              [&](ReachableStores& reach) { execute(forward, reach); });
+  return take_wait();
 }
 
 void Dispatcher::answer(std::unique_ptr<Forward> forward) {
@@ -335,7 +397,8 @@ void Dispatcher::answer(std::unique_ptr<Forward> forward) {
   client->session.last_write = std::max(client->session.last_write, forward->session.last_write);
   shard_.touch(*client);
   client->replies.answer(std::move(forward), client->connection().output(), client->ticket, spare_);
-  if (client->waiting == Waiting::kDrain && client->replies.empty()) {
+  const bool waited = client->waiting == Waiting::kDrain || client->waiting == Waiting::kKeys;
+  if (waited && client->replies.empty()) {
     client->waiting = Waiting::kNothing;
     resume(*client);
   }

@@ -49,6 +49,28 @@ command::NodeServices::Done Services::defer_current() {
   };
 }
 
+void Services::wait_for_keys(command::Context&, crdt::CollectionType type, crdt::Millis timeout) {
+  shard_.dispatcher().wait_for_keys({type, timeout});
+}
+
+void Services::unblock_client(uint64_t id, Unblock how, std::function<void(bool)> done) {
+  node().gather<bool>(
+      shard_,
+      [id, how](Shard& shard) {
+        Client* client = shard.find_client(id);
+        if (client == nullptr || !client->blocked()) return false;
+        if (client->waiting == Waiting::kKeys) {
+          shard.at_keeper(*client, [id, how](KeyWaits& waits) { waits.unblock(id, how); });
+        } else {
+          shard.node().replication()->end_wait(id);
+        }
+        return true;
+      },
+      [done = std::move(done)](const std::vector<bool>& found) {
+        done(std::find(found.begin(), found.end(), true) != found.end());
+      });
+}
+
 // ---- Configuration ----
 
 std::vector<std::pair<std::string, std::string>> Services::config_get(

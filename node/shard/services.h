@@ -29,6 +29,9 @@ class Services final : public command::NodeServices {
   Shard& shard() { return shard_; }
 
   Done defer(command::Context& ctx) override;
+  void wait_for_keys(command::Context& ctx, crdt::CollectionType type,
+                     crdt::Millis timeout) override;
+  void unblock_client(uint64_t id, Unblock how, std::function<void(bool)> done) override;
 
   std::vector<std::pair<std::string, std::string>> config_get(
       const std::vector<std::string_view>& patterns) override;

@@ -53,6 +53,7 @@ Shard::Shard(Node& node, ShardIndex index, crdt::SlotRange slots,
       dispatcher_(*this),
       scripting_(std::make_unique<Scripting>(*this)),
       key_events_(*this),
+      key_waits_(*this),
       ticker_(io_),
       snapshot_timer_(io_),
       seal_timer_(io_) {
@@ -108,9 +109,10 @@ void Shard::apply_settings(std::shared_ptr<const config::Settings> settings) {
 void Shard::follow_listeners() {
   const bool tracking = tracking_.wants_changes();
   expires_named_keys_ = tracking || events() != nullptr;
-  if (!tracking) return store_.on_change({});
-  store_.on_change([this](crdt::Change change, crdt::DbId, std::string_view key) {
-    tracking_.on_change(change, key);
+  if (!tracking && !key_waits_.wants_changes()) return store_.on_change({});
+  store_.on_change([this](crdt::Change change, crdt::DbId db, std::string_view key) {
+    if (tracking_.wants_changes()) tracking_.on_change(change, key);
+    if (change == crdt::Change::kKey) key_waits_.on_change(db, key);
   });
 }
 
@@ -239,8 +241,12 @@ void Shard::handle(Mail& mail) {
       dispatcher_.answer(std::move(forward));
     } else {
       dispatcher_.execute(*forward);
-      forward->answered = true;
-      answered_.push_back(std::move(forward));
+      if (const auto wait = dispatcher_.take_wait()) [[unlikely]] {
+        key_waits_.park(std::move(forward), *wait);
+      } else {
+        forward->answered = true;
+        answered_.push_back(std::move(forward));
+      }
     }
   }
 }
@@ -262,6 +268,18 @@ void Shard::post_forwards(ShardIndex target) {
   if (outgoing_[target].empty()) return;
   node_.shard(target).mail(std::move(outgoing_[target]));
   outgoing_[target].clear();
+}
+
+void Shard::answer(std::unique_ptr<Forward> forward) {
+  if (forward->origin == index_) return dispatcher().answer(std::move(forward));
+  answered_.push_back(std::move(forward));
+}
+
+void Shard::at_keeper(const Client& client, std::function<void(KeyWaits&)> task) {
+  if (client.keeper == index_) return task(key_waits_);
+  post_forwards(client.keeper);
+  Shard* keeper = &node_.shard(client.keeper);
+  keeper->post([keeper, task = std::move(task)] { task(keeper->key_waits()); });
 }
 
 // Letters go before the answers: who has an answer may cause an event elsewhere, which must not
@@ -301,6 +319,8 @@ void Shard::touch(Client& client) {
 }
 
 void Shard::end_turn() {
+  if (key_waits_.has_ready()) [[unlikely]]
+    key_waits_.serve();
   turn_begun_ = false;
   ++stats_.turns;
   if (seal_is_due()) {
@@ -366,7 +386,9 @@ persist::Ticket Shard::seal_if_synchronous() {
   return seal();
 }
 
-void Shard::seal_if_large() {
+void Shard::after_write() {
+  if (key_waits_.has_ready()) [[unlikely]]
+    key_waits_.serve();
   if (store_.unsealed_bytes() >= kUnsealedBytesMax) seal();
 }
 
@@ -533,7 +555,7 @@ bool Shard::quiet() const {
   bool quiet = true;
   reactor_.for_each([&](net::Connection& connection) {
     const auto& client = static_cast<const Client&>(connection.handler());
-    if (!client.replies.empty() || client.waiting == Waiting::kBarrier ||
+    if (client.owes_replies() || client.waiting == Waiting::kBarrier ||
         client.waiting == Waiting::kDrain) {
       quiet = false;
     }

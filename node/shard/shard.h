@@ -38,6 +38,7 @@
 #include "node/shard/client.h"
 #include "node/shard/dispatcher.h"
 #include "node/shard/key_events.h"
+#include "node/shard/key_waits.h"
 #include "node/shard/pubsub.h"
 #include "node/shard/replication_link.h"
 #include "node/shard/shard_stats.h"
@@ -84,6 +85,12 @@ class Shard {
   void send(ShardIndex target, std::unique_ptr<Forward> forward);
   // Sends those for this shard now.
   void post_forwards(ShardIndex target);
+  // Hands the answer of a forward that has been executed here to its client, or back at the end of
+  // the turn.
+  void answer(std::unique_ptr<Forward> forward);
+  // Runs `task` where the client's wait is kept, behind the command that waits. Requires:
+  // Waiting::kKeys.
+  void at_keeper(const Client& client, std::function<void(KeyWaits&)> task);
   // Ends the batch and queues it for the log. Also called by the leader of a barrier on shards
   // that are parked. Returns the ticket that makes everything so far durable; 0 without a log.
   persist::Ticket seal();
@@ -92,8 +99,9 @@ class Shard {
   void ship();
   // seal() where every reply waits for the disk; 0 elsewhere.
   persist::Ticket seal_if_synchronous();
-  // Within a turn, whose commands may repeat a large value without end.
-  void seal_if_large();
+  // Behind a command that wrote, outside of a transaction: serves who waited for what it brought,
+  // and seals a large batch, for the turn's commands may repeat a large value without end.
+  void after_write();
   // The latest ticket: what a reply of this shard may depend on.
   persist::Ticket ticket() const { return ticket_; }
   // What a reply of this turn depends on.
@@ -115,6 +123,7 @@ class Shard {
   ShardStats& stats() { return stats_; }
   PubSub& pubsub() { return pubsub_; }
   Tracking& tracking() { return tracking_; }
+  KeyWaits& key_waits() { return key_waits_; }
   command::EventSink* events() { return key_events_.sink(); }
   // Who wants to hear of every change of a key, or of keyspace events, may be another one: then the
   // store tells of them, and a command first expires what it names.
@@ -246,6 +255,7 @@ class Shard {
   Dispatcher* serving_ = &dispatcher_;
   std::unique_ptr<Scripting> scripting_;
   KeyEvents key_events_;
+  KeyWaits key_waits_;
   std::unique_ptr<ReplicationLink> link_;
   boost::asio::steady_timer ticker_;
   boost::asio::steady_timer snapshot_timer_;

@@ -123,7 +123,7 @@ MESSAGES = (b"message", b"pmessage", b"smessage", b"invalidate", b"tracking-redi
 
 
 def is_message(frame):
-    return frame[0] in "*>" and len(frame) > 1 and frame[1][1] in MESSAGES
+    return frame[0] in "*>" and len(frame) > 1 and frame[1][1:2] in [(name,) for name in MESSAGES]
 
 
 def _replies(connection):

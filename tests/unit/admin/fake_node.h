@@ -26,6 +26,12 @@ class FakeNode : public command::NodeServices {
     return [this](Reply reply) { replies.push_back(std::move(reply)); };
   }
 
+  void wait_for_keys(command::Context&, crdt::CollectionType, crdt::Millis) override {}
+  void unblock_client(uint64_t id, Unblock how, std::function<void(bool)> done) override {
+    asked = "unblock " + std::to_string(id) + (how == Unblock::kError ? " error" : " timeout");
+    done(id == 7);
+  }
+
   std::vector<std::pair<std::string, std::string>> config_get(
       const std::vector<std::string_view>& patterns) override {
     std::vector<std::pair<std::string, std::string>> found;

@@ -11,6 +11,8 @@ namespace {
 class FakeNode : public NodeServices {
  public:
   Done defer(Context&) override { return {}; }
+  void wait_for_keys(Context&, crdt::CollectionType, crdt::Millis) override {}
+  void unblock_client(uint64_t, Unblock, std::function<void(bool)>) override {}
   std::vector<std::pair<std::string, std::string>> config_get(
       const std::vector<std::string_view>&) override {
     return {};
