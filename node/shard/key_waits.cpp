@@ -55,7 +55,7 @@ void KeyWaits::unblock(uint64_t client, Unblock how) {
 
 void KeyWaits::try_again(uint64_t client) {
   const auto found = waiters_.find(client);
-  if (found != waiters_.end() && !found->second.trying) try_spread(client);
+  if (found != waiters_.end() && found->second.trying == 0) try_spread(client);
 }
 
 std::unique_ptr<Forward> KeyWaits::take(uint64_t client) {
@@ -160,21 +160,28 @@ void KeyWaits::serve_place(const Place& place) {
 
 void KeyWaits::try_spread(uint64_t client) {
   Waiter& waiter = waiters_.at(client);
-  waiter.trying = true;
+  const uint64_t barrier = ++last_barrier_;
+  waiter.trying = barrier;
   std::vector<ShardIndex> stopped = waiter.shards;
   const auto at = std::lower_bound(stopped.begin(), stopped.end(), shard_.index());
   if (at == stopped.end() || *at != shard_.index()) stopped.insert(at, shard_.index());
   const bool queued = shard_.node().barriers().submit(std::make_shared<Barrier>(
-      std::move(stopped), shard_.index(), [this, client] { inside_barrier(client); },
-      [this, client] { refused(client); }));
-  if (!queued) refused(client);
+      std::move(stopped), shard_.index(), [this, client, barrier] { inside_barrier(client, barrier); },
+      [this, client, barrier] { refused(client, barrier); }));
+  if (!queued) refused(client, barrier);
 }
 
-void KeyWaits::inside_barrier(uint64_t client) {
+KeyWaits::Waiter* KeyWaits::end_try(uint64_t client, uint64_t barrier) {
   const auto found = waiters_.find(client);
-  if (found == waiters_.end()) return;
-  Waiter& waiter = found->second;
-  waiter.trying = false;
+  if (found == waiters_.end() || found->second.trying != barrier) return nullptr;
+  found->second.trying = 0;
+  return &found->second;
+}
+
+void KeyWaits::inside_barrier(uint64_t client, uint64_t barrier) {
+  Waiter* const tried = end_try(client, barrier);
+  if (tried == nullptr) return;
+  Waiter& waiter = *tried;
   Node& node = shard_.node();
   const std::optional<KeyWait> wait =
       shard_.dispatcher().execute_on(waiter.shards, *waiter.forward, waiter.parked);
@@ -191,11 +198,10 @@ void KeyWaits::inside_barrier(uint64_t client) {
 }
 
 // A slow script has a thread that it needs. Who waits already is not disturbed.
-void KeyWaits::refused(uint64_t client) {
-  const auto found = waiters_.find(client);
-  if (found == waiters_.end()) return;
-  found->second.trying = false;
-  if (found->second.parked) {
+void KeyWaits::refused(uint64_t client, uint64_t barrier) {
+  const Waiter* const tried = end_try(client, barrier);
+  if (tried == nullptr) return;
+  if (tried->parked) {
     again_.push_back(client);
     return arm();
   }

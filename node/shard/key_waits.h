@@ -79,7 +79,7 @@ class KeyWaits {
     std::unique_ptr<Forward> forward;
     std::vector<ShardIndex> shards;  // empty: all its keys are here
     bool parked = false;             // has found nothing once
-    bool trying = false;             // behind a barrier that is under way
+    uint64_t trying = 0;             // the barrier that is under way; 0: none
     Clock::time_point deadline = Clock::time_point::max();
   };
   struct Place {
@@ -96,8 +96,10 @@ class KeyWaits {
   bool holds(const Key& key, crdt::CollectionType type) const;
   void serve_place(const Place& place);
   void try_spread(uint64_t client);
-  void inside_barrier(uint64_t client);
-  void refused(uint64_t client);
+  // Null: it has been answered meanwhile, and what waits now, if anything, is another command.
+  Waiter* end_try(uint64_t client, uint64_t barrier);
+  void inside_barrier(uint64_t client, uint64_t barrier);
+  void refused(uint64_t client, uint64_t barrier);
   void set_deadline(uint64_t client, Waiter& waiter, crdt::Millis timeout);
   void arm();
   void on_timer();
@@ -111,6 +113,7 @@ class KeyWaits {
   std::unordered_map<uint64_t, std::vector<Key>> watched_;
   std::vector<Key> ready_;
   bool serving_ = false;
+  uint64_t last_barrier_ = 0;
   std::multimap<Clock::time_point, uint64_t> deadlines_;
   std::vector<uint64_t> again_;  // refused by a slow script, to be tried at the timer
   boost::asio::steady_timer timer_;

@@ -376,11 +376,14 @@ bool Dispatcher::execute_again(Forward& forward) {
   const uint64_t acting = tracking.set_acting(0);
   const TrackedKeys::Reader reader = std::exchange(reader_, {});
   const bool further = std::exchange(further_part_, true);
+  const std::optional<KeyWait> wait = take_wait();
   execute(forward, own_);
+  const bool served = !take_wait();
+  wait_ = wait;
   further_part_ = further;
   reader_ = reader;
   tracking.set_acting(acting);
-  return !take_wait();
+  return served;
 }
 
 std::optional<KeyWait> Dispatcher::execute_on(const std::vector<ShardIndex>& shards,

@@ -22,7 +22,7 @@ def conversation(*steps):
 ON_ONE_THREAD = {
     "who comes first is served first": conversation(
         ("a!", "BLPOP", "{k}1", "{k}2", 0), ("b!", "BRPOP", "{k}1", 0), ("c!", "BLPOP", "{k}1", 0),
-        ("w", "RPUSH", "{k}2", "x"), ("w", "RPUSH", "{k}1", "1", "2", "3"),
+        ("w", "RPUSH", "{k}2", "x"), ("w", "RPUSH", "{k}1", "1"), ("w", "RPUSH", "{k}1", "2", "3"),
         ("w", "LRANGE", "{k}1", 0, -1), ("a", "PING"), ("b", "PING"), ("c", "PING")),
     "what is there is taken at once": conversation(
         ("w", "RPUSH", "{k}2", "1", "2", "3", "4", "5"), ("w", "BLPOP", "{k}1", "{k}2", 0),
