@@ -61,7 +61,6 @@ void CollectionEdit::note_rewrite(const Entry& e) {
 std::span<const Stamp> CollectionEdit::observe(std::string_view name, const StateView& state) {
   observed_.clear();
   for_each_dot(state, [&](Stamp dot) {
-    if (dot == stamp_) return;  // written twice in one command
     observed_.push_back(dot);
     store_.removed(ref_.slot, *open_, name, dot, {});
   });

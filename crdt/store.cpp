@@ -196,10 +196,12 @@ void Store::count(Slot& s, const Entry& e, bool add) {
     s.garbage += static_cast<uint32_t>(one);
   }
   memory_bytes_ += one * e.alloc_bytes();
-  if (elements_due(e, kNoDeadline - 1)) [[unlikely]] {
-    timed_ += one;
-    if (add) note_elements(s, e);
-  }
+  if (e.collections() == nullptr) return;
+  if (elements_due(e, kNoDeadline - 1)) [[unlikely]] timed_ += one;
+  if (!add) return;
+  note_elements(s, e);
+  // One that was empty when its time came, or was looked for, may have elements now.
+  if (exists && !e.has(Entry::kHidden)) note_deadline(s, e.deadline());
 }
 
 void Store::note_elements(Slot& s, const Entry& e) {
