@@ -54,6 +54,8 @@ bool Collection::release(size_t budget) {
   const size_t nodes = budget == SIZE_MAX ? SIZE_MAX : budget / kItemsANode + 1;
   if (by_score_ && !by_score_->empty()) return by_score_->release(nodes), false;
   if (by_position_ && !by_position_->empty()) return by_position_->release(nodes), false;
+  next_deadline_ = kNoDeadline;
+  if (by_deadline_ && !by_deadline_->empty()) return by_deadline_->release(nodes), false;
   size_t freed = 0;
   while (freed < budget) {
     const bool any = table_.release_bucket([&](Entry* e) {
@@ -76,7 +78,7 @@ const Entry* Collection::random(uint64_t random) const {
   if (visible_ == 0) return nullptr;
   for (;;) {
     const Entry* e = table_.random(random);
-    if (e->exists()) return e;
+    if (is_seen(*e)) return e;
     random = random * 6364136223846793005ull + 1442695040888963407ull;
     random ^= random >> 29;
   }
@@ -86,6 +88,7 @@ size_t Collection::index_bytes() const {
   size_t n = table_.bytes();
   if (by_score_) n += sizeof(ByScore) + by_score_->bytes();
   if (by_position_) n += sizeof(ByPosition) + by_position_->bytes();
+  if (by_deadline_) n += sizeof(ByDeadline) + by_deadline_->bytes();
   if (guards_) {
     n += sizeof(Guards);
     for (const Parked& p : guards_->parked) n += sizeof p + p.name.size();
@@ -97,29 +100,69 @@ size_t Collection::index_bytes() const {
 
 void Collection::count(const Entry& e, bool add) {
   const size_t one = add ? 1 : static_cast<size_t>(-1);
-  if (e.exists()) visible_ += one;
+  if (is_seen(e)) visible_ += one;
   const Wide* w = e.wide();
-  if (e.has(Entry::kIsCounter) || (w != nullptr && !w->contributions.empty())) counters_ += one;
+  const bool untold = w != nullptr && (!w->contributions.empty() || e.has_pending());
+  if (e.has(Entry::kIsCounter) || untold) counters_ += one;
   if (e.has_garbage()) guarded_ += static_cast<uint32_t>(one);
   elements_bytes_ += one * e.alloc_bytes();
 }
 
 void Collection::index(Entry* e) {
-  if (!e->exists()) return;
+  if (!is_seen(*e)) return;
   if (by_score_) by_score_->insert(e);
   if (by_position_) by_position_->insert(e);
+  if (!e->has(Entry::kHasDeadline | Entry::kIsWide)) [[likely]]
+    return;
+  const Millis deadline = e->deadline();
+  if (deadline == kNoDeadline) return;
+  if (by_deadline_ == nullptr) by_deadline_ = std::make_unique<ByDeadline>();
+  by_deadline_->insert(e);
+  next_deadline_ = std::min(next_deadline_, deadline);
 }
 
 void Collection::unindex(Entry* e) {
-  if (!e->exists()) return;
+  if (!is_seen(*e)) return;
   if (by_score_) by_score_->erase(e);
   if (by_position_) by_position_->erase(e);
+  if (by_deadline_ == nullptr || e->deadline() == kNoDeadline) return;
+  by_deadline_->erase(e);
+  const auto first = by_deadline_->first();
+  next_deadline_ = first ? (*first)->deadline() : kNoDeadline;
+  if (!first) by_deadline_.reset();
+}
+
+size_t Collection::hide_due(Millis now, size_t budget) {
+  size_t hidden = 0;
+  for (; next_deadline_ <= now && hidden < budget; ++hidden) {
+    Entry* e = *by_deadline_->first();
+    unindex(e);
+    count(*e, false);
+    e->set_flag(Entry::kHidden);
+    count(*e, true);
+    ++changes_;
+  }
+  return hidden;
+}
+
+void Collection::show(Entry* e) {
+  count(*e, false);
+  e->clear_flag(Entry::kHidden);
+  count(*e, true);
+  index(e);
+  ++changes_;
 }
 
 void Collection::put_entry(uint64_t hash, Entry* old, Entry* fresh) {
   if (Wide* w = fresh->wide(); w != nullptr && by_score_) {
     InlineParts parts;
     w->score = score_of(fresh->view(parts));
+  }
+  const bool was_hidden = old != nullptr && old->has(Entry::kHidden);
+  const bool was_seen = old != nullptr && is_seen(*old);
+  // No longer due than before: still over.
+  if (was_hidden && fresh->exists() && fresh->deadline() <= old->deadline()) {
+    fresh->set_flag(Entry::kHidden);
   }
   if (old == nullptr) {
     table_.insert(hash, fresh);
@@ -131,7 +174,7 @@ void Collection::put_entry(uint64_t hash, Entry* old, Entry* fresh) {
   }
   count(*fresh, true);
   index(fresh);
-  ++changes_;
+  if (was_seen || is_seen(*fresh)) ++changes_;
 }
 
 void Collection::put_value(uint64_t hash, Entry* old, std::string_view name, std::string_view value,
@@ -165,6 +208,7 @@ void Collection::put_state(uint64_t hash, Entry* old, std::string_view name,
   }
   for_each_dot(state, [&](Stamp dot) { note_stamp(dot); });
   for (const Contribution& c : state.contributions) note_stamp(c.last);
+  for (const TtlMark& m : state.ttl) note_stamp(m.stamp);
   put_entry(hash, old, Entry::pack(0, name, state));
 }
 
@@ -183,11 +227,11 @@ void Collection::set_counter(Entry* e, Stamp last, int64_t total) {
 }
 
 void Collection::erase(uint64_t hash, Entry* old) {
+  if (is_seen(*old)) ++changes_;
   unindex(old);
   count(*old, false);
   table_.erase(hash, old);
   Entry::destroy(old);
-  ++changes_;
 }
 
 void Collection::note_stamp(Stamp stamp) {
@@ -207,6 +251,8 @@ void Collection::swap_elements(Collection& other) {
   std::swap(table_, other.table_);
   std::swap(by_score_, other.by_score_);
   std::swap(by_position_, other.by_position_);
+  std::swap(by_deadline_, other.by_deadline_);
+  std::swap(next_deadline_, other.next_deadline_);
   std::swap(newest_, other.newest_);
   std::swap(visible_, other.visible_);
   std::swap(counters_, other.counters_);
@@ -242,14 +288,16 @@ void Collection::drop_guards(const std::function<bool(Stamp)>& covered, const Ve
   if (guards_->parked.empty() && guards_->cleared.empty()) guards_.reset();
 }
 
-uint64_t Collection::digest() const {
+std::optional<uint64_t> Collection::digest(Millis at) const {
   uint64_t sum = 0;
+  bool any = false;
   table_.for_each([&](const Entry* e) {
-    if (!e->exists()) return;
+    if (!e->exists() || e->deadline() <= at) return;
     InlineParts parts;
+    any = true;
     sum += crdt::digest(static_cast<DbId>(type_), e->key(), e->view(parts));
   });
-  return sum;
+  return any ? std::optional(sum) : std::nullopt;
 }
 
 }  // namespace atl::crdt

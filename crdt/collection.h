@@ -14,6 +14,12 @@
 // Guards hold what only merging needs: a dot whose removal came before it, a clear (DEL, FLUSHALL)
 // that had seen more than has come here. They go as soon as this region has seen what they are for.
 //
+// An element may have a deadline (a hash field's). Those that readers see and that have one are also
+// in order of their deadlines; the store, which has the time, takes out what is due before it lets
+// anybody look (hide_due). What is taken out stays here unseen, as an expired key does, until no
+// other region can prolong it any more. So size() and find() need no clock, and a collection without
+// deadlines pays one comparison with next_deadline().
+//
 // *Threads*: its store's. *Owns*: its elements. *Bounds*: elements by memory; guards by what is
 // under way between regions. *Cost*: nothing here is linear in the number of elements, but for
 // for_each(), clear_seen() of a part, and the destructor (see release()).
@@ -21,6 +27,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -55,6 +62,19 @@ struct PositionOrder {
   static bool less(const Entry* a, const Entry* b);
 };
 
+struct DeadlineOrder {
+  static bool less(const Entry* a, const Entry* b) {
+    const Millis x = a->deadline();
+    const Millis y = b->deadline();
+    return x < y || (x == y && a->key() < b->key());
+  }
+};
+
+// It has a value, and was not found expired.
+inline bool is_seen(const Entry& element) {
+  return !element.has(Entry::kHidden) && element.exists();
+}
+
 // A dot that was removed before it came.
 struct Parked {
   std::string name;
@@ -70,6 +90,7 @@ class Collection {
  public:
   using ByScore = RankedTree<Entry*, ScoreOrder>;
   using ByPosition = RankedTree<Entry*, PositionOrder>;
+  using ByDeadline = RankedTree<Entry*, DeadlineOrder>;
 
   explicit Collection(CollectionType type);
   ~Collection();
@@ -85,22 +106,23 @@ class Collection {
   bool empty() const { return visible_ == 0; }
   const Entry* find(std::string_view name) const {
     const Entry* e = lookup(ElementTable::hash(name), name);
-    return e != nullptr && e->exists() ? e : nullptr;
+    return e != nullptr && is_seen(*e) ? e : nullptr;
   }
   // *Lifetime*: until the element changes, or the next call of value().
   std::string_view value(const Entry& element) const;
   template <class Visit>
   void for_each(Visit&& visit) const {
     table_.for_each([&](const Entry* e) {
-      if (e->exists()) visit(*e);
+      if (is_seen(*e)) visit(*e);
     });
   }
   template <class Visit>
   uint64_t scan(uint64_t cursor, size_t count, Visit&& visit) const {
     return table_.scan(cursor, count, [&](const Entry& e) {
-      if (e.exists()) visit(e);
+      if (is_seen(e)) visit(e);
     });
   }
+  Millis next_deadline() const { return next_deadline_; }          // of an element; or kNoDeadline
   const Entry* random(uint64_t random) const;                      // null: empty
   const ByScore& by_score() const { return *by_score_; }           // of a sorted set
   const ByPosition& by_position() const { return *by_position_; }  // of a list
@@ -130,9 +152,14 @@ class Collection {
   void settle(uint64_t hash, Entry* old, std::string_view name, const KeyState& state);
   void erase(uint64_t hash, Entry* old);
   void set_counter(Entry* e, Stamp last, int64_t total);  // Requires: it is kIsCounter
-  size_t counters() const { return counters_; }           // elements with contributions
+  // Elements with contributions, or with deadlines of what has not come: of these a vector that
+  // covers all dots does not tell.
+  size_t counters() const { return counters_; }
+  // Takes out of sight what is due, at most so many. *Returns* how many; *Cost*: O(log n) each.
+  size_t hide_due(Millis now, size_t budget);
+  void show(Entry* e);  // Requires: it is hidden, and not due after all
 
-  // Every dot here is at or below these, one a region.
+  // Every dot, contribution and deadline here is at or below these, one a region.
   const std::vector<Stamp>& newest() const { return newest_; }
   Stamp newest_of_all() const;
   void note_stamp(Stamp stamp);
@@ -145,8 +172,9 @@ class Collection {
                    const Stability& stable);
   uint64_t collect_cursor = 0;  // where the store's collection goes on
 
-  // Sum over what readers see; as digest() of key_state.h.
-  uint64_t digest() const;
+  // Sum over what readers see at that time, whatever was hidden so far; as digest() of key_state.h.
+  // Nullopt: nothing.
+  std::optional<uint64_t> digest(Millis at) const;
 
   // All elements against those of the other, which is of the same type; the guards stay.
   void swap_elements(Collection& other);
@@ -166,9 +194,11 @@ class Collection {
   ElementTable table_;
   std::unique_ptr<ByScore> by_score_;
   std::unique_ptr<ByPosition> by_position_;
+  std::unique_ptr<ByDeadline> by_deadline_;  // null: nothing that is seen has a deadline
   std::unique_ptr<Guards> guards_;
   std::vector<Stamp> newest_;
   size_t visible_ = 0;
+  Millis next_deadline_ = kNoDeadline;
   size_t counters_ = 0;
   size_t elements_bytes_ = 0;
   uint32_t guarded_ = 0;  // elements with something to collect

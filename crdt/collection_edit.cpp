@@ -76,7 +76,7 @@ bool CollectionEdit::put(std::string_view name, std::string_view value) {
     store_.elements_.put(name, value, {});
     return true;
   }
-  const bool fresh = !old->exists();
+  const bool fresh = !is_seen(*old);
   if (old->is_plain() && old->kind() == BaseKind::kValue && !old->has(Entry::kHasDeadline)) {
     const Stamp seen = old->stamp();
     const bool again = seen == stamp_;  // twice in one command
@@ -90,8 +90,56 @@ bool CollectionEdit::put(std::string_view name, std::string_view value) {
   note_rewrite(*old);
   const auto observed = observe(name, state);
   write_element(state, value, stamp_);
-  put_state(hash, old, name, state, observed);
+  if (state.ttl.empty() && state.contributions.empty()) {
+    c.put_state(hash, old, name, state);
+    store_.elements_.put(name, value, observed);
+  } else {
+    put_state(hash, old, name, state, observed);
+  }
   return fresh;
+}
+
+bool CollectionEdit::put(std::string_view name, std::string_view value, Millis deadline) {
+  if (deadline == kNoDeadline) return put(name, value);
+  Collection& c = open();
+  const uint64_t hash = ElementTable::hash(name);
+  Entry* old = c.lookup(hash, name);
+  const bool fresh = old == nullptr || !is_seen(*old);
+  KeyState state;
+  if (old != nullptr) {
+    old->unpack(state);
+    note_rewrite(*old);
+  }
+  const auto observed = observe(name, state);
+  write_element(state, value, stamp_);
+  write_deadline(state, deadline, stamp_);
+  c.put_state(hash, old, name, state);
+  store_.elements_.put(name, value, observed);
+  emit_deadline(name, state);
+  return fresh;
+}
+
+bool CollectionEdit::expire(std::string_view name, Millis deadline) {
+  const Collection* now = collection();
+  if (now == nullptr || now->find(name) == nullptr) return false;
+  Collection& c = open();
+  const uint64_t hash = ElementTable::hash(name);
+  Entry* old = c.lookup(hash, name);
+  KeyState state;
+  old->unpack(state);
+  note_rewrite(*old);
+  write_deadline(state, deadline, stamp_);
+  c.put_state(hash, old, name, state);
+  emit_deadline(name, state);
+  return true;
+}
+
+// All marks, so that what they lack is gone; and what it counts, for else it would be gone as well.
+void CollectionEdit::emit_deadline(std::string_view name, const KeyState& state) {
+  if (!state.contributions.empty()) return store_.elements_.state(name, state, {});
+  KeyState marks;
+  marks.ttl = state.ttl;
+  store_.elements_.state(name, marks, {});
 }
 
 void CollectionEdit::put_state(uint64_t hash, Entry* old, std::string_view name,
@@ -109,7 +157,7 @@ bool CollectionEdit::remove(std::string_view name) {
   InlineParts parts;
   const StateView seen = old->view(parts);
   const auto observed = observe(name, seen);
-  if (seen.contributions.empty() || !store_.options_.replicated) {
+  if (!old->has(Entry::kIsWide | Entry::kIsCounter) || !store_.options_.replicated) {
     store_.elements_.remove(name, observed);
     c.erase(hash, old);
     return true;
@@ -117,7 +165,12 @@ bool CollectionEdit::remove(std::string_view name) {
   KeyState state;
   old->unpack(state);
   remove_element(state, stamp_);
-  put_state(hash, old, name, state, observed);
+  if (state.contributions.empty()) {
+    store_.elements_.remove(name, observed);
+    c.put_state(hash, old, name, state);
+  } else {
+    put_state(hash, old, name, state, observed);
+  }
   return true;
 }
 
@@ -140,15 +193,19 @@ AddResult CollectionEdit::add_total(std::string_view name, const Total& amount,
   Collection& c = open();
   Entry* old = c.lookup(hash, name);  // also what a reader does not see: observed counts
   KeyState state;
+  std::span<const Stamp> observed;
   if (old != nullptr) {
     old->unpack(state);
     note_rewrite(*old);
   }
+  if (must_delete_first(state, store_.now_)) {
+    observed = observe(name, state);
+    remove_element(state, stamp_);
+  }
   crdt::add(state, amount, stamp_,
             store_.canary_.ignore_incarnation ? Stamp{} : store_.incarnation_);
   result = visible_value(state);
-  c.put_state(hash, old, name, state);
-  store_.elements_.state(name, state, {});
+  put_state(hash, old, name, state, observed);
   return AddResult::kOk;
 }
 

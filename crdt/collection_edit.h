@@ -35,6 +35,12 @@ class CollectionEdit {
   // True: readers did not see the element before. (One that they saw has a new dot all the same: of
   // this add and a remove elsewhere the add stays.)
   bool put(std::string_view name, std::string_view value);
+  // The same with a deadline, which is of this value; kNoDeadline: none.
+  bool put(std::string_view name, std::string_view value, Millis deadline);
+  // Another deadline for what is there, or none. It is later than those it has seen; of ones that
+  // have not seen each other the longest counts. False: readers did not see the element. *Requires*:
+  // it has not passed.
+  bool expire(std::string_view name, Millis deadline);
   bool remove(std::string_view name);  // false: readers did not see it
   AddResult add(std::string_view name, int64_t amount, int64_t& result);
   AddResult add_real(std::string_view name, long double amount, std::string& result);
@@ -54,6 +60,7 @@ class CollectionEdit {
                  std::span<const Stamp> observed);
   std::span<const Stamp> observe(std::string_view name, const StateView& state);
   void note_rewrite(const Entry& e);
+  void emit_deadline(std::string_view name, const KeyState& state);
 
   Store& store_;
   Store::Slot& slot_;

@@ -52,6 +52,7 @@ void add_dot(KeyState& state, Stamp dot, std::string_view value) {
 
 bool remove_dot(KeyState& state, Stamp dot) {
   if (!has_dots(state)) return false;
+  std::erase_if(state.ttl, [&](const TtlMark& m) { return !m.counter && m.base == dot; });
   if (state.base == dot) {
     promote(state);
     return true;
@@ -60,6 +61,7 @@ bool remove_dot(KeyState& state, Stamp dot) {
 }
 
 void remove_dots(KeyState& state) {
+  std::erase_if(state.ttl, [&](const TtlMark& m) { return !m.counter && has_dot(state, m.base); });
   state.siblings.clear();
   promote(state);
 }
@@ -73,7 +75,7 @@ void remove_element(KeyState& state, Stamp stamp) {
   remove_dots(state);
   observe_contributions(state);
   if (!state.contributions.empty()) state.observed = stamp;
-  state.ttl.clear();
+  for (TtlMark& m : state.ttl) m.live = m.live && !m.counter;
 }
 
 }  // namespace atl::crdt

@@ -142,6 +142,7 @@ std::string_view ElementsReader::sole_state(std::string_view body) {
   if (reader.creates_ || reader.clears_) return {};
   ElementChange change;
   if (!reader.next(change) || change.op != ElementOp::kState || !change.observed.empty()) return {};
+  if (change.state.contributions.empty()) return {};
   return reader.in_.done() ? change.name : std::string_view();
 }
 

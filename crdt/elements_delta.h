@@ -2,7 +2,8 @@
 //
 //     put      the element's value is this, under the delta's stamp
 //     remove   it has no value
-//     state    what else there is to say of it: counters, a TTL, dots of other writes
+//     state    what else there is to say of it: counters, a TTL, dots of other writes. Dots that it
+//              does not list are not removed by that; so a TTL travels without the value it is for.
 //
 // Each lists the dots that it observed, which go; a reader that has not met one of them yet keeps
 // it in mind (Parked). A delta may also clear the collection: whatever its vector covers goes, and
@@ -61,7 +62,7 @@ class ElementsReader {
   const VersionVector* cleared() const { return clears_ ? &cleared_ : nullptr; }
   bool next(ElementChange& change);  // false at the end or on error
   static bool validate(std::string_view body, Stamp stamp);
-  // Of a delta that only says what state one element has, its name: a later one says all that it
+  // Of a delta that only says what state one counter has, its name: a later one says all that it
   // did. Else empty.
   static std::string_view sole_state(std::string_view body);
 

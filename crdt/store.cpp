@@ -40,12 +40,24 @@ Store::~Store() {
 
 // ---- Reading ----
 
+// Elements whose deadline has passed are taken out on the way: what readers see is the same before
+// and after, so this is no change of the store to them.
 bool Store::visible(const Entry& entry) const {
-  if (!entry.has(Entry::kIsWide | Entry::kHasDeadline | Entry::kIsCounter)) {
-    return entry.kind() == BaseKind::kValue ||
-           (entry.kind() == BaseKind::kCollection && entry.exists());
+  if (entry.has(Entry::kIsWide) || entry.kind() == BaseKind::kCollection) {
+    if (elements_due(entry, now_)) [[unlikely]] {
+      auto* self = const_cast<Store*>(this);
+      self->expire_elements(self->slot(slot_of(entry.key())), const_cast<Entry&>(entry), SIZE_MAX);
+    }
+    return entry.exists() && entry.deadline() > now_;
   }
+  if (!entry.has(Entry::kHasDeadline | Entry::kIsCounter)) return entry.kind() == BaseKind::kValue;
   return entry.exists() && entry.deadline() > now_;
+}
+
+bool Store::elements_due(const Entry& entry, Millis now) {
+  const Collection* c = entry.collections();
+  while (c != nullptr && c->next_deadline() > now) c = c->next();
+  return c != nullptr;
 }
 
 // Step by step, all keys at once in each, so that the misses of a step overlap. Tried and slower:
@@ -184,6 +196,18 @@ void Store::count(Slot& s, const Entry& e, bool add) {
     s.garbage += static_cast<uint32_t>(one);
   }
   memory_bytes_ += one * e.alloc_bytes();
+  if (e.collections() == nullptr) return;
+  if (elements_due(e, kNoDeadline - 1)) [[unlikely]] timed_ += one;
+  if (!add) return;
+  note_elements(s, e);
+  // One that was empty when its time came, or was looked for, may have elements now.
+  if (exists && !e.has(Entry::kHidden)) note_deadline(s, e.deadline());
+}
+
+void Store::note_elements(Slot& s, const Entry& e) {
+  for (const Collection* c = e.collections(); c != nullptr; c = c->next()) {
+    note_deadline(s, c->next_deadline());
+  }
 }
 
 void Store::erase_at(Slot& s, uint32_t index) {

@@ -19,7 +19,10 @@
 //  (3) A tombstone, and everything else that only guards against older writes, stays until it
 //      is causally stable (see Stability), because a state written by a region that had not seen
 //      the delete may still be on its way.
-//  (4) `changed(slot, region)` is the stamp of the slot's last delta from that region;
+//  (4) An element of a collection with a deadline is as such a key, by (1) to (3), and a collection
+//      without visible elements is no key. Whoever looks at one finds taken out what is due by
+//      now(). What was taken out is removed, by one region for all, when none can still prolong it.
+//  (5) `changed(slot, region)` is the stamp of the slot's last delta from that region;
 //      `coverage(region)` what the whole shard has seen. Digests of two stores are comparable
 //      for a slot when changed() is equal for all regions.
 #pragma once
@@ -70,8 +73,8 @@ enum class EvictionPool : uint8_t { kAllKeys, kVolatile };
 enum class EvictionOrder : uint8_t { kLru, kLfu, kRandom, kTtl };
 
 enum class AddResult : uint8_t { kOk, kNotANumber, kOverflow, kWrongType };
-// Why a key that was visible no longer is, where no write took it away.
-enum class Loss : uint8_t { kExpired, kEvicted };
+// Why a key that was visible no longer is, or not all of it, where no write took it away.
+enum class Loss : uint8_t { kExpired, kEvicted, kElements, kLastElements };
 // What whoever keeps a copy of values, or waits for one, must hear of.
 enum class Change : uint8_t {
   kKey,    // a key
@@ -90,6 +93,7 @@ struct Conflict {
 
 struct StoreStats {
   uint64_t expired = 0;
+  uint64_t expired_elements = 0;
   uint64_t evicted = 0;
   uint64_t merged_deltas = 0;
   uint64_t conflicts = 0;
@@ -293,8 +297,9 @@ class Store {
   uint64_t guarded() const { return garbage_; }  // entries with metadata to collect
   StoreStats& stats() { return stats_; }
   void on_conflict(std::function<void(Conflict&&)> sink) { conflict_sink_ = std::move(sink); }
-  // Hears of every visible key that expires or is evicted here; empty: nobody wants to know. It
-  // must not call this store. *Lifetime* of the key: the call.
+  // Hears of every visible key that expires or is evicted here, or elements of it (once for all that
+  // are found together); empty: nobody wants to know. It must not call this store. *Lifetime* of the
+  // key: the call.
   using LossSink = std::function<void(Loss loss, DbId db, std::string_view key)>;
   void on_loss(LossSink sink) { loss_sink_ = std::move(sink); }
   // Hears of every change of a key that readers may see: local writes, what a merge brought,
@@ -372,6 +377,8 @@ class Store {
   const Slot& slot(SlotId id) const { return slots_[id - options_.slots.first]; }
 
   bool visible(const Entry& entry) const;
+  static bool elements_due(const Entry& entry, Millis now);
+  size_t expire_elements(Slot& s, Entry& entry, size_t budget);
   uint32_t next_random();
   // Adds (or takes away) an entry in all counts. Around every change of an entry's content.
   void count(Slot& s, const Entry& entry, bool add);
@@ -441,10 +448,13 @@ class Store {
   bool remove_absent_dots(SlotId id, Collection& c, std::string_view name, KeyState& state,
                           const StateView& theirs, const VersionVector& context);
   void stamp_collection_anew(const KeyRef& ref, Collection& c, Stamp since);
-  bool cleans_up(const Entry& e) const;
+  bool cleans_up(Stamp of) const;
   void delete_expired(Slot& s, uint32_t index);
   void clear_losers(Slot& s, SlotId id, Entry*& entry);
-  bool collect_elements(Slot& s, Collection& c);
+  bool collect_elements(Slot& s, const KeyRef& ref, Collection& c);
+  bool is_over(const Entry& e) const;
+  bool removes_expired(const Entry& e) const;
+  void remove_expired(const KeyRef& ref, Collection& c, std::span<const std::string> names);
   bool collect_collections(Slot& s, SlotId id, Entry*& entry);
   void emit_elements(const KeyRef& ref, Stamp stamp);
 
@@ -504,6 +514,7 @@ class Store {
 
   // Upkeep.
   size_t expire_slot(Slot& s);
+  void note_elements(Slot& s, const Entry& e);
   bool expire_at(Slot& s, uint32_t index);
   void set_hidden(Slot& s, Entry& e, bool hidden);
   void collect_slot(Slot& s);
@@ -549,6 +560,7 @@ class Store {
   size_t ahead_slots_ = 0;  // vectors that slots have of their own: `repaired` and `observed`
   Millis ahead_due_ = 0;    // when they are looked through again
   uint64_t tombstones_ = 0, pending_ = 0, garbage_ = 0;
+  uint64_t timed_ = 0;  // entries with elements that have a deadline
   size_t expire_cursor_ = 0, collect_cursor_ = 0;
   AccessPolicy access_policy_;
   StoreStats stats_;

@@ -447,6 +447,9 @@ void Store::join_collection(Slot& s, const KeyRef& ref, Collection& theirs,
     for (const Contribution& k : other.contributions) {
       came_back |= k.last.region() == options_.region && !own.covers(k.last);
     }
+    for (const TtlMark& m : other.ttl) {
+      came_back |= m.stamp.region() == options_.region && !own.covers(m.stamp);
+    }
     merge_counts(state, other, context, own);
     if (state != before) c.put_state(hash, old, entry.key(), state);
     if (came_back && !state.is_bottom()) lost.emplace_back(entry.key());
@@ -524,12 +527,22 @@ void Store::stamp_collection_anew(const KeyRef& ref, Collection& c, Stamp since)
     KeyState state;
     old->unpack(state);
     std::vector<Sibling> dots = std::move(state.siblings);
+    std::vector<TtlMark> marks = std::move(state.ttl);
     state.siblings.clear();
+    state.ttl.clear();
     if (has_dots(state)) dots.push_back({state.base, std::move(state.value)});
     remove_dots(state);
     for (const Sibling& d : dots) {
-      add_dot(state, later(d.stamp) ? clock_.next(now_) : d.stamp, d.value);
+      const Stamp anew = later(d.stamp) ? clock_.next(now_) : d.stamp;
+      add_dot(state, anew, d.value);
+      for (TtlMark& m : marks) {
+        if (m.base == d.stamp) m.base = anew;
+      }
     }
+    for (TtlMark& m : marks) {
+      if (later(m.stamp)) m.stamp = clock_.next(now_);
+    }
+    state.ttl = std::move(marks);
     for (Contribution& k : state.contributions) {
       if (!later(k.birth)) continue;
       k.birth = k.last = clock_.next(now_);
@@ -544,12 +557,12 @@ void Store::stamp_collection_anew(const KeyRef& ref, Collection& c, Stamp since)
 
 // ---- Collection of metadata ----
 
-// Whether this is the region that tells the others what became of the key: the base's own, or any
-// if that one is gone.
-bool Store::cleans_up(const Entry& e) const {
+// Whether this is the region that tells the others what became of what was stamped so: the one that
+// stamped it, or any if that one is gone.
+bool Store::cleans_up(Stamp of) const {
   const std::vector<RegionId>& members = stable_.members;
-  return e.stamp().region() == options_.region ||
-         !std::binary_search(members.begin(), members.end(), e.stamp().region());
+  return of.region() == options_.region ||
+         !std::binary_search(members.begin(), members.end(), of.region());
 }
 
 // What lost against a base of another type is removed by the region that wrote the base, once
@@ -557,7 +570,7 @@ bool Store::cleans_up(const Entry& e) const {
 // deleted by somebody who has it no more.
 void Store::clear_losers(Slot& s, SlotId id, Entry*& entry) {
   Entry& e = *entry;
-  if (!firm_.covers(e.stamp()) || !cleans_up(e)) return;
+  if (!firm_.covers(e.stamp()) || !cleans_up(e.stamp())) return;
   const bool is_value = e.kind() == BaseKind::kValue;
   if (!is_value && e.kind() != BaseKind::kCollection) return;
   const std::string key(e.key());
@@ -578,16 +591,60 @@ void Store::clear_losers(Slot& s, SlotId id, Entry*& entry) {
   emit_state(ref, stamp, state);
 }
 
-bool Store::collect_elements(Slot& s, Collection& c) {
-  constexpr size_t kStep = 256;  // a bounded part of a large one
-  bool changed = false;
-  std::vector<std::string> names;
-  c.collect_cursor = c.scan_entries(c.collect_cursor, kStep, [&](const Entry& element) {
-    if (element.has_garbage()) names.emplace_back(element.key());
-  });
+// Of an expired element. One that a region let go by itself would be taken for unseen by the next
+// write there, and stay elsewhere beside that write. The region that has to may have evicted it: the
+// others do it then, a little later.
+bool Store::removes_expired(const Entry& e) const {
+  if (!options_.replicated) return true;
+  InlineParts parts;
+  const StateView state = e.view(parts);
+  const Stamp of = has_dots(state) ? state.base : state.contributions.front().birth;
+  constexpr Millis kGraceMs = 5000;
+  if (!is_over(e)) return false;
+  return cleans_up(of) || firm_.wall > e.deadline() + options_.max_clock_skew + kGraceMs;
+}
+
+void Store::remove_expired(const KeyRef& ref, Collection& c, std::span<const std::string> names) {
+  if (names.empty()) return;
+  const Stamp stamp = clock_.next(now_);
+  elements_.begin(c.type(), false, nullptr, stamp);
   for (const std::string& name : names) {
     const uint64_t hash = ElementTable::hash(name);
     Entry* old = c.lookup(hash, name);
+    KeyState state;
+    old->unpack(state);
+    std::vector<Stamp> observed;
+    for_each_dot(state, [&](Stamp dot) {
+      observed.push_back(dot);
+      removed(ref.slot, c, name, dot, {});
+    });
+    remove_element(state, stamp);
+    if (!options_.replicated) state = {};
+    c.put_state(hash, old, name, state);
+    if (state.contributions.empty()) {
+      elements_.remove(name, observed);
+    } else {
+      elements_.state(name, state, observed);
+    }
+  }
+  emit_elements(ref, stamp);
+}
+
+bool Store::collect_elements(Slot& s, const KeyRef& ref, Collection& c) {
+  constexpr size_t kStep = 256;  // a bounded part of a large one
+  bool changed = false;
+  std::vector<std::string> names, expired;
+  c.collect_cursor = c.scan_entries(c.collect_cursor, kStep, [&](const Entry& element) {
+    if (element.has_garbage()) names.emplace_back(element.key());
+  });
+  for (std::string& name : names) {
+    const uint64_t hash = ElementTable::hash(name);
+    Entry* old = c.lookup(hash, name);
+    if (old->has(Entry::kHidden) && old->deadline() > now_) c.show(old);  // the clock was set back
+    if (old->has(Entry::kHidden) && removes_expired(*old)) {
+      expired.push_back(std::move(name));
+      continue;
+    }
     KeyState state;
     old->unpack(state);
     const KeyState before = state;
@@ -599,20 +656,23 @@ bool Store::collect_elements(Slot& s, Collection& c) {
     c.settle(hash, old, name, state);
     changed = true;
   }
-  return changed;
+  remove_expired(ref, c, expired);
+  return changed || !expired.empty();
 }
 
 // True: something of the entry changed.
 bool Store::collect_collections(Slot& s, SlotId id, Entry*& entry) {
   clear_losers(s, id, entry);
   Entry& e = *entry;
+  const std::string key(e.key());
+  const KeyRef ref{key, e.db(), id, hash_key(e.db(), key)};
   bool changed = false;
   count(s, e, false);
   for (Collection* c = e.collections(); c != nullptr; c = c->next()) {
     if (c->guards() != nullptr) {
       c->drop_guards([&](Stamp dot) { return covers(id, dot); }, coverage(id), firm_);
     }
-    if (c->has_garbage()) changed |= collect_elements(s, *c);
+    if (c->has_garbage()) changed |= collect_elements(s, ref, *c);
   }
   count(s, e, true);
   prune(s, e);

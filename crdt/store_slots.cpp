@@ -397,6 +397,27 @@ void Store::join_slot(SlotImage& image, SlotSource source) {
   for (const Coverage& c : image.coverage.items()) learn_coverage(s, image.slot, c);
 }
 
+namespace {
+
+// The collection that readers see at that time, as a value of its type and digest. Not what was
+// hidden so far decides: each region hides when it comes to it.
+std::optional<KeyState> collection_at(const Entry& e, Millis at) {
+  for (const Collection* c = e.collections(); c != nullptr; c = c->next()) {
+    if (e.kind() == BaseKind::kValue) break;
+    const bool other_type = e.kind() == BaseKind::kCollection &&
+                            c->type() != static_cast<CollectionType>(e.base_value()[0]);
+    const auto sum = other_type ? std::nullopt : c->digest(at);
+    if (!sum) continue;
+    KeyState whole;
+    whole.kind = BaseKind::kValue;
+    whole.value = std::to_string(static_cast<int>(c->type())) + std::to_string(*sum);
+    return whole;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 uint64_t Store::slot_digest(SlotId id, Millis at) const {
   const Slot& s = slot(id);
   constexpr uint32_t kAhead = 8;  // each entry is a miss of its own
@@ -408,16 +429,15 @@ uint64_t Store::slot_digest(SlotId id, Millis at) const {
       __builtin_prefetch(reinterpret_cast<const char*>(ahead) + 64);
     }
     const Entry* e = s.table.at(i);
-    if (e == nullptr || !e->exists() || e->deadline() <= at) continue;
-    if (const Collection* c = e->collection()) {
-      KeyState whole;
-      whole.kind = BaseKind::kValue;
-      whole.value = std::to_string(static_cast<int>(c->type())) + std::to_string(c->digest());
-      sum += digest(e->db(), e->key(), whole) + static_cast<uint64_t>(e->deadline());
+    if (e == nullptr || e->deadline() <= at) continue;
+    if (const auto whole = collection_at(*e, at)) {
+      sum += digest(e->db(), e->key(), *whole) + static_cast<uint64_t>(e->deadline());
       continue;
     }
     InlineParts parts;
-    sum += digest(e->db(), e->key(), e->view(parts));
+    StateView state = e->view(parts);
+    state.populated = false;
+    if (exists(state)) sum += digest(e->db(), e->key(), state);
   }
   return sum;
 }

@@ -8,15 +8,16 @@ namespace atl::crdt {
 namespace {
 
 constexpr Millis kAheadEveryMs = 10'000;
+constexpr size_t kElementsAStep = 512;  // expired of one key at a time, while nobody waits for it
 
 }  // namespace
 
 // ---- Expiry ----
 
 size_t Store::expire_step(size_t budget) {
-  if (std::none_of(dbs_.begin(), dbs_.end(), [](const Db& d) { return d.volatile_keys != 0; })) {
-    return 0;
-  }
+  const bool no_keys =
+      std::none_of(dbs_.begin(), dbs_.end(), [](const Db& d) { return d.volatile_keys != 0; });
+  if (no_keys && timed_ == 0) return 0;
   size_t found = 0;
   size_t spent = 0;
   for (size_t n = 0; n < slots_.size() && spent < budget; ++n) {
@@ -34,10 +35,30 @@ bool Store::expire(const KeyRef& ref) {
   Slot& s = slot(ref.slot);
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   if (index == Table::kNone) return false;
-  const Entry& e = *s.table.at(index);
-  if (e.has(Entry::kHidden) || !e.exists() || e.deadline() > now_) return false;
-  expire_at(s, index);
-  return true;
+  Entry& e = *s.table.at(index);
+  if (!e.has(Entry::kHidden) && e.exists() && e.deadline() <= now_) {
+    expire_at(s, index);
+    return true;
+  }
+  return elements_due(e, now_) && expire_elements(s, e, SIZE_MAX) != 0;
+}
+
+// Their key is told of once, however many they are.
+size_t Store::expire_elements(Slot& s, Entry& e, size_t budget) {
+  const Collection* shown = e.collection();
+  const bool seen = shown != nullptr && !e.has(Entry::kHidden) && e.deadline() > now_;
+  const size_t before = seen ? shown->size() : 0;
+  size_t found = 0;
+  count(s, e, false);
+  for (Collection* c = e.collections(); c != nullptr && found < budget; c = c->next()) {
+    found += c->hide_due(now_, budget - found);
+  }
+  count(s, e, true);
+  stats_.expired_elements += found;
+  if (!seen || shown->size() == before) return found;
+  if (loss_sink_) loss_sink_(e.exists() ? Loss::kElements : Loss::kLastElements, e.db(), e.key());
+  if (change_sink_) change_sink_(Change::kKey, e.db(), e.key());
+  return found;
 }
 
 // An expired key of a replicated store is only hidden: another region may have prolonged it, and
@@ -63,6 +84,10 @@ size_t Store::expire_slot(Slot& s) {
   for (uint32_t i = 0; i < s.table.capacity();) {
     if (i + kAhead < s.table.capacity()) __builtin_prefetch(s.table.at(i + kAhead));
     Entry* e = s.table.at(i);
+    if (e != nullptr && e->collections() != nullptr) {
+      if (elements_due(*e, now_)) found += expire_elements(s, *e, kElementsAStep);
+      note_elements(s, *e);
+    }
     if (e == nullptr || e->has(Entry::kHidden) || !e->exists()) {
       ++i;
       continue;
@@ -164,10 +189,17 @@ bool settled(const Entry& e, const Stability& stable) {
   for (const TtlMark& m : state.ttl) {
     if (!stable.covers(m.stamp)) return false;
   }
-  return true;
+  return std::all_of(state.siblings.begin(), state.siblings.end(),
+                     [&](const Sibling& d) { return stable.covers(d.stamp); });
 }
 
 }  // namespace
+
+// It has expired to every region, and no region can still prolong it.
+bool Store::is_over(const Entry& e) const {
+  const Millis deadline = e.deadline();
+  return deadline <= now_ && settled(e, firm_) && firm_.wall > deadline + options_.max_clock_skew;
+}
 
 // What lies in a gap came here with another region's state. Once it has gone, collected here or
 // where the state comes from that lacks it, nothing but the slot's coverage says that it was here:
@@ -226,7 +258,7 @@ void Store::erase_collected(Slot& s, uint32_t index) {
 // So one region deletes them for all. (Until then, and for readers, the deadline is enough.)
 void Store::delete_expired(Slot& s, uint32_t index) {
   const Entry* e = s.table.at(index);
-  if (!cleans_up(*e)) return;
+  if (!cleans_up(e->stamp())) return;
   const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
   const std::string key(e->key());
   write_through_state({key, e->db(), id, hash_key(e->db(), key)}, {}, kNoDeadline,
@@ -241,9 +273,7 @@ bool Store::collect_entry(Slot& s, uint32_t index) {
     if (collect_collections(s, id, e)) touch_dirty(s);
   }
   if (e->has(Entry::kHidden)) {
-    // No region can still prolong it: to all of them it has expired.
-    const Millis deadline = e->deadline();
-    if (deadline <= now_ && settled(*e, firm_) && firm_.wall > deadline + options_.max_clock_skew) {
+    if (is_over(*e)) {
       if (e->collections() != nullptr) {
         delete_expired(s, index);
         return false;
@@ -251,7 +281,11 @@ bool Store::collect_entry(Slot& s, uint32_t index) {
       erase_collected(s, index);
       return true;
     }
-    if (deadline > now_) set_hidden(s, *e, false);  // prolonged
+    if (e->deadline() > now_) set_hidden(s, *e, false);  // prolonged
+  }
+  if (!options_.replicated && e->kind() == BaseKind::kCollection && !e->exists()) {
+    erase_at(s, index);  // its last elements have expired
+    return true;
   }
   if (e->is_plain()) {
     if (e->kind() == BaseKind::kValue || !firm_.covers(e->stamp())) return false;

@@ -81,7 +81,7 @@ void copy_collection(const crdt::Collection& from, crdt::Store& store, const crd
   switch (from.type()) {
     case crdt::CollectionType::kHash:
     case crdt::CollectionType::kSet:
-      from.for_each([&](const crdt::Entry& e) { edit.put(e.key(), from.value(e)); });
+      from.for_each([&](const crdt::Entry& e) { edit.put(e.key(), from.value(e), e.deadline()); });
       return;
     case crdt::CollectionType::kSortedSet:
       from.for_each(

@@ -54,7 +54,8 @@ std::string_view encoding_name(const Found& found) {
   if (c == nullptr) return string_encoding(found.value());
   switch (c->type()) {
     case crdt::CollectionType::kHash:
-      return is_small(*c, kHashPieceElements) ? "listpack" : "hashtable";
+      if (!is_small(*c, kHashPieceElements)) return "hashtable";
+      return c->next_deadline() == crdt::kNoDeadline ? "listpack" : "listpackex";
     case crdt::CollectionType::kSet:
       return set_encoding(*c);
     case crdt::CollectionType::kSortedSet:

@@ -66,46 +66,6 @@ void hdel_command(Context& ctx) {
   ctx.out.integer(removed);
 }
 
-// The fields behind FIELDS n; false: the error has been written.
-bool read_field_list(Context& ctx, Args& fields) {
-  if (!is_word(ctx.args[2], "fields")) {
-    ctx.out.error("ERR Mandatory argument FIELDS is missing or not at the right position");
-    return false;
-  }
-  fields = ctx.args.subspan(4);
-  const std::optional<int64_t> count = crdt::parse_integer(ctx.args[3]);
-  if (!count || *count < 1) {
-    ctx.out.error("ERR Number of fields must be a positive integer");
-    return false;
-  }
-  if (static_cast<uint64_t>(*count) != fields.size()) {
-    ctx.out.error("ERR The `numfields` parameter must match the number of arguments");
-    return false;
-  }
-  return true;
-}
-
-void hgetdel_command(Context& ctx) {
-  const auto found = find_collection(ctx, ctx.args[1], kHash);
-  Args fields;
-  if (!found || !read_field_list(ctx, fields)) return;
-  ctx.out.array(static_cast<int64_t>(fields.size()));
-  bool changed = false;
-  crdt::CollectionEdit edit(found->store, found->ref, kHash);
-  for (const std::string_view field : fields) {
-    const crdt::Collection* hash = edit.collection();
-    const crdt::Entry* e = hash == nullptr ? nullptr : hash->find(field);
-    if (e == nullptr) {
-      ctx.out.null();
-      continue;
-    }
-    ctx.out.bulk(hash->value(*e));
-    changed |= edit.remove(field);
-  }
-  edit.finish();
-  if (changed) notify_changed(ctx, *found, kHash, "hdel");
-}
-
 void hincrby_command(Context& ctx) {
   int64_t amount = 0;
   if (!read_integer(ctx, ctx.args[3], amount)) return;
@@ -291,16 +251,6 @@ constexpr Arg kHsetArgs[] = {
     {.name = "data", .type = ArgType::kBlock, .multiple = true, .args = kFieldValueArgs},
 };
 
-constexpr Arg kFieldListArgs[] = {
-    {.name = "numfields", .type = ArgType::kInteger},
-    {.name = "field", .multiple = true},
-};
-
-constexpr Arg kHgetdelArgs[] = {
-    {.name = "key", .type = ArgType::kKey},
-    {.name = "fields", .type = ArgType::kBlock, .token = "FIELDS", .args = kFieldListArgs},
-};
-
 constexpr Arg kHrandfieldOptionsArgs[] = {
     {.name = "count", .type = ArgType::kInteger},
     {.name = "withvalues", .type = ArgType::kPureToken, .token = "WITHVALUES", .optional = true},
@@ -376,21 +326,6 @@ constexpr CommandSpec kHashCommands[] = {
      .tips = "nondeterministic_output_order",
      .args = kKeyArgs,
      .handler = hgetall_command},
-    {.name = "hgetdel",
-     .arity = -5,
-     .keys = {.first = 1, .last = 1, .step = 1},
-     .access = Access::kReadWrite,
-     .key_use = kKeyReads | kKeyDeletes,
-     .route = Route::kKeys,
-     .flags = kWrite | kFast,
-     .categories = kCatHash,
-     .group = "hash",
-     .since = "8.0.0",
-     .complexity = "O(N) where N is the number of specified fields",
-     .summary = "Get and delete the value of one or more fields of a given hash key",
-     .conflict = kRemoveSeenRule,
-     .args = kHgetdelArgs,
-     .handler = hgetdel_command},
     {.name = "hincrby",
      .arity = 4,
      .keys = {.first = 1, .last = 1, .step = 1},

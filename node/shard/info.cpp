@@ -111,6 +111,7 @@ void add(ShardReport& sum, const ShardReport& part) {
     for (size_t b = 0; b < from.histogram.size(); ++b) to.histogram[b] += from.histogram[b];
   }
   sum.store.expired += part.store.expired;
+  sum.store.expired_elements += part.store.expired_elements;
   sum.store.evicted += part.store.evicted;
   sum.store.merged_deltas += part.store.merged_deltas;
   sum.store.conflicts += part.store.conflicts;
@@ -408,6 +409,7 @@ void Text::stats() {
   line("sync_partial_ok", 0);
   line("sync_partial_err", 0);
   line("expired_keys", sum_.store.expired);
+  line("expired_subkeys", sum_.store.expired_elements);
   line("evicted_keys", sum_.store.evicted);
   line("keyspace_hits", s.hits);
   line("keyspace_misses", s.misses);

@@ -1,5 +1,7 @@
 #include "node/shard/key_events.h"
 
+#include <algorithm>
+
 #include "node/config/event_classes.h"
 #include "node/shard/shard.h"
 
@@ -11,13 +13,27 @@ void KeyEvents::follow(const std::string& letters) {
   by_key_ = wants_event_class(letters, 'K');
   by_event_ = wants_event_class(letters, 'E');
   on_ = by_key_ || by_event_;
-  const bool losses = on_ && (wants_event_class(letters, 'x') || wants_event_class(letters, 'e'));
+  const bool losses = on_ && std::ranges::any_of(std::string_view("xehg"), [&](char letter) {
+    return wants_event_class(letters, letter);
+  });
   if (!losses) return shard_.store().on_loss({});
   shard_.store().on_loss([this](crdt::Loss loss, crdt::DbId db, std::string_view key) {
-    const bool expired = loss == crdt::Loss::kExpired;
-    emit(expired ? command::EventClass::kExpired : command::EventClass::kEvicted,
-         expired ? "expired" : "evicted", db, key);
+    tell_loss(loss, db, key);
   });
+}
+
+void KeyEvents::tell_loss(crdt::Loss loss, crdt::DbId db, std::string_view key) {
+  switch (loss) {
+    case crdt::Loss::kExpired:
+      return emit(command::EventClass::kExpired, "expired", db, key);
+    case crdt::Loss::kEvicted:
+      return emit(command::EventClass::kEvicted, "evicted", db, key);
+    case crdt::Loss::kElements:
+      return emit(command::EventClass::kHash, "hexpired", db, key);
+    case crdt::Loss::kLastElements:
+      emit(command::EventClass::kHash, "hexpired", db, key);
+      emit(command::EventClass::kGeneric, "del", db, key);
+  }
 }
 
 void KeyEvents::emit(command::EventClass event_class, std::string_view event, crdt::DbId db,

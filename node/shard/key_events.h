@@ -2,7 +2,7 @@
 // on Redis' __keyspace@<db>__:<key> and __keyevent@<db>__:<event> channels to clients of this node.
 //
 // What a merge changed is no command of this region and is not told; each region tells of its own
-// commands, and of what expires or is evicted there.
+// commands, and of what expires (keys, and fields of hashes) or is evicted there.
 //
 // *Threads*: its shard's. *Cost* where it is off: commands find no sink.
 #pragma once
@@ -29,6 +29,8 @@ class KeyEvents final : public command::EventSink {
             std::string_view key) override;
 
  private:
+  void tell_loss(crdt::Loss loss, crdt::DbId db, std::string_view key);
+
   Shard& shard_;
   std::string letters_;
   bool on_ = false;

@@ -336,14 +336,43 @@ bool History::may_have_seen(const Op& writer, const Op& add) {
   return add.lost_before || writer.covers.at(add.region) >= add.stamp;
 }
 
-// An element is there if and only if some add of it was seen by no remove.
-std::string History::judge_elements(size_t key, const Seen& end) const {
+// Some deadline that the add had not seen has passed. (One that it had seen it took away.)
+bool History::may_have_expired(const std::vector<const Op*>& writes, const Op& add, Millis at) {
+  return std::any_of(writes.begin(), writes.end(), [&](const Op* w) {
+    const bool seen = w != &add && !w->lost_before && !w->stamp_reused && w->stamp < add.stamp &&
+                      add.covers.covers(w->stamp);
+    return w->deadline <= at && !seen;
+  });
+}
+
+// An element that is there, of whose writes the last had seen all others, is not there past the
+// deadline that this one set.
+std::string History::judge_deadlines(const std::vector<const Op*>& writes, Millis at) const {
+  if (profile_.lapses() || profile_.disk_loss_every != 0 || profile_.forgets_regions()) return {};
+  const Op* last = nullptr;
+  for (const Op* w : writes) {
+    if (w->lost_before || w->stamp_reused) return {};
+    if (last == nullptr || w->stamp > last->stamp) last = w;
+  }
+  if (last == nullptr || !last->sure() || last->deadline > at) return {};
+  const bool seen_all = std::all_of(writes.begin(), writes.end(), [&](const Op* w) {
+    return w == last || last->covers.covers(w->stamp);
+  });
+  if (!seen_all) return {};
+  return "has an element past its deadline " + std::to_string(last->deadline) + ": " + text(*last);
+}
+
+// An element is there if and only if some add of it was seen by no remove, and its deadline is yet
+// to come.
+std::string History::judge_elements(size_t key, const Seen& end, Millis at) const {
   std::vector<const Op*> removers;
   std::map<uint32_t, std::vector<const Op*>> adds;
+  std::map<uint32_t, std::vector<const Op*>> writes;  // those that set deadlines as well
   for (const uint32_t id : by_key_[key]) {
     const Op& op = ops_[id];
     if (op.removes()) removers.push_back(&op);
     if (op.kind == OpKind::kAdd) adds[op.element].push_back(&op);
+    if (op.kind == OpKind::kAdd || op.kind == OpKind::kTtl) writes[op.element].push_back(&op);
   }
   for (const uint32_t element : end.elements) {
     if (!adds.contains(element)) return "has an element that nobody added";
@@ -374,10 +403,13 @@ std::string History::judge_elements(size_t key, const Seen& end) const {
         return gone(add, true) || replaced(add, true);
       });
       if (all_gone && !profile_.lapses()) return "has an element that is back: " + text(*all[0]);
+      std::string late = judge_deadlines(writes[element], at);
+      if (!late.empty()) return late;
       continue;
     }
     for (const Op* add : all) {
       if (!add->sure() || gone(add, false) || replaced(add, false)) continue;
+      if (may_have_expired(writes[element], *add, at)) continue;
       if (add->lost_before && (profile_.lapses() || profile_.forgets_regions())) continue;
       if (profile_.lapses() || profile_.disk_loss_every != 0) continue;
       return "lost " + text(*add) + " of element " + std::to_string(element);
@@ -386,9 +418,9 @@ std::string History::judge_elements(size_t key, const Seen& end) const {
   return {};
 }
 
-std::string History::judge(size_t key, const Seen& end) const {
+std::string History::judge(size_t key, const Seen& end, Millis at) const {
   if (end.foreign) return "has a value that nobody wrote";
-  if (all_keys()[key].kind == KeyKind::kElements) return judge_elements(key, end);
+  if (all_keys()[key].kind == KeyKind::kElements) return judge_elements(key, end, at);
   std::vector<const Op*> bases;
   for (const uint32_t id : by_key_[key]) {
     if (ops_[id].is_base()) bases.push_back(&ops_[id]);

@@ -64,7 +64,8 @@ struct Op {
   size_t stream = 0;  // of the shard that wrote it
   Stamp stamp;
   int bit = 0;                 // kIncrement
-  uint32_t element = 0;        // kAdd: the operation that added it first
+  uint32_t element = 0;        // kAdd, kTtl of an element: the operation that added it first
+  Millis deadline = crdt::kNoDeadline;  // of the element
   Seen observed;               // bases: what was visible before
   uint64_t known = 0;          // bases: increments of the key that the writer knew of, bit by bit
   crdt::VersionVector covers;  // bases: what the writer's store had seen
@@ -122,11 +123,13 @@ class History {
   // `by` writes again; all its stamps are later.
   void restarted(RegionId by, Stamp first);
 
-  // The oracle: empty when this end state of a key is right.
-  std::string judge(size_t key, const Seen& end) const;
+  // The oracle: empty when this end state of a key, at this time, is right.
+  std::string judge(size_t key, const Seen& end, Millis at) const;
 
  private:
-  std::string judge_elements(size_t key, const Seen& end) const;
+  std::string judge_elements(size_t key, const Seen& end, Millis at) const;
+  std::string judge_deadlines(const std::vector<const Op*>& writes, Millis at) const;
+  static bool may_have_expired(const std::vector<const Op*>& writes, const Op& add, Millis at);
   bool removed(const Op& remover, const Op& add, bool only) const;
   static bool may_have_seen(const Op& writer, const Op& add);
   std::string judge_resurrection(const std::vector<const Op*>& bases, const Op* base) const;

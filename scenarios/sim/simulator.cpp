@@ -263,7 +263,7 @@ class Simulator {
         op.known = history_.known(key, op.region, state) | op.observed.increments;
       }
     }
-    if (op.is_base() || op.removes() || kind == OpKind::kAdd) {
+    if (op.is_base() || op.removes() || kind == OpKind::kAdd || kind == OpKind::kTtl) {
       op.covers = shard.store().coverage(all_keys()[key].slot);
     }
     return op;
@@ -322,6 +322,9 @@ class Simulator {
       out += ", " + std::string(list ? e.base_value() : e.key());
       crdt::InlineParts parts;
       crdt::for_each_dot(e.view(parts), [&](Stamp dot) { out += " " + text(dot); });
+      for (const crdt::TtlMark& m : e.view(parts).ttl) {
+        out += " ttl " + text(m.stamp) + " on " + text(m.base);
+      }
     });
     if (const crdt::Guards* guards = c->guards()) {
       for (const crdt::Parked& p : guards->parked) {
@@ -403,7 +406,12 @@ class Simulator {
       return;
     }
     if (what < 4 && !there.elements.empty()) return remove_elements(shard, node, index);
+    const bool expires = profile_.ttl && key.type == crdt::CollectionType::kHash;
+    if (expires && !there.elements.empty() && random_.one_in(3)) {
+      return change_deadline(shard, node, index, there);
+    }
     Op op = prepare(shard, node, index, OpKind::kAdd);
+    if (expires && random_.one_in(4)) op.deadline = deadline(shard.store());
     op.element = history_.number();
     if (what < 6 && !there.elements.empty() && key.type != crdt::CollectionType::kList) {
       op.element = there.elements[random_.below(there.elements.size())];
@@ -416,9 +424,19 @@ class Simulator {
       } else if (key.type == crdt::CollectionType::kSortedSet) {
         edit.put(name, crdt::ScoreBytes(static_cast<double>(op.element % 5)));
       } else {
-        edit.put(name, key.type == crdt::CollectionType::kHash ? name : "");
+        edit.put(name, key.type == crdt::CollectionType::kHash ? name : "", op.deadline);
       }
     }
+    finish(shard, node, std::move(op));
+  }
+
+  void change_deadline(Shard& shard, Node& node, size_t index, const Seen& there) {
+    const Key& key = all_keys()[index];
+    Op op = prepare(shard, node, index, OpKind::kTtl);
+    op.element = there.elements[random_.below(there.elements.size())];
+    if (!random_.one_in(4)) op.deadline = deadline(shard.store());
+    crdt::CollectionEdit(shard.store(), key.ref(), key.type)
+        .expire("v" + std::to_string(op.element), op.deadline);
     finish(shard, node, std::move(op));
   }
 
@@ -585,6 +603,15 @@ class Simulator {
     return any;
   }
 
+  // A region whose clock is minutes behind may still prolong what has expired to the others.
+  static bool keeps_expired_fields(const crdt::Store& store, const Key& key,
+                                   const crdt::KeyState& state) {
+    constexpr Millis kFarBehind = 30'000;
+    return key.kind == KeyKind::kElements && key.type == crdt::CollectionType::kHash &&
+           state.kind != crdt::BaseKind::kValue &&
+           store.now() > store.stability().wall + kFarBehind;
+  }
+
   // What a live counter or a live TTL needs stays; nothing else does.
   static std::string metadata(const crdt::Store& store) {
     uint64_t needed = 0;
@@ -594,6 +621,10 @@ class Simulator {
       const bool seen = std::any_of(state.contributions.begin(), state.contributions.end(),
                                     [](const crdt::Contribution& c) { return c.fully_seen(); });
       if (seen) return "key " + key.name + " lists observed contributions " + describe(store, key);
+      if (keeps_expired_fields(store, key, state)) {
+        ++needed;
+        continue;
+      }
       if (!crdt::exists(state)) return "key " + key.name + " is only metadata";
       // Elements that outlived a deletion of the key stand beside it.
       const bool beside = state.populated && state.kind != crdt::BaseKind::kCollection;
@@ -645,7 +676,7 @@ class Simulator {
       const Key& key = all_keys()[i];
       for (const auto& node : nodes_) {
         const Seen seen = look(node->shard_of(key.slot).store(), key);
-        std::string wrong = history_.judge(i, seen);
+        std::string wrong = history_.judge(i, seen, at);
         if (!wrong.empty()) {
           return "key " + key.name + " in region " + std::to_string(node->region()) + " " + wrong;
         }

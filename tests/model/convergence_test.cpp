@@ -180,7 +180,8 @@ class Cluster {
       if (c.type() == CollectionType::kList) return;
       all.push_back(" " + std::string(e.key()) + "=" +
                     (c.type() == CollectionType::kSortedSet ? std::to_string(score_of(e))
-                                                            : std::string(c.value(e))));
+                                                            : std::string(c.value(e))) +
+                    (e.deadline() == kNoDeadline ? "" : "@" + std::to_string(e.deadline())));
     });
     std::sort(all.begin(), all.end());
     if (c.type() == CollectionType::kList) {
@@ -277,10 +278,17 @@ class Cluster {
   void write_field(CollectionEdit& edit, const std::string& name) {
     int64_t sum = 0;
     std::string text;
-    switch (random_.below(6)) {
+    switch (random_.below(9)) {
       case 0:
       case 1:
         edit.remove(name);
+        return;
+      case 6:
+        edit.put(name, std::to_string(random_.between(-99, 99)), soon());
+        return;
+      case 7:
+      case 8:
+        edit.expire(name, random_.one_in(3) ? kNoDeadline : soon());
         return;
       case 2:
         edit.add(name, random_.between(-9, 9), sum);

@@ -284,7 +284,7 @@ TEST(WrongType, EveryHashCommand) {
     }
     ++checked;
   }
-  EXPECT_EQ(checked, 17u);
+  EXPECT_EQ(checked, 28u);
 }
 
 // ---- Commands of any key ----
