@@ -7,6 +7,7 @@
 #include "node/command/args.h"
 #include "node/command/check.h"
 #include "node/command/families.h"
+#include "node/command/lacking.h"
 
 namespace atl::command {
 namespace {
@@ -193,20 +194,29 @@ uint8_t key_use(const CommandSpec& spec, Args args, size_t at) {
 }
 
 std::string unknown_command_error(Args args) {
+  std::string error = "ERR unknown command '";
+  error.append(args[0].substr(0, kErrorNameChars)).append("'");
+  if (const std::string_view reason = why_lacking(args[0]); !reason.empty()) {
+    return error.append(": ").append(reason);
+  }
   std::string shown;
   for (size_t i = 1; i < args.size() && shown.size() < kErrorNameChars; ++i) {
     shown += '\'';
     shown += args[i].substr(0, kErrorNameChars - (shown.size() - 1));
     shown += "' ";
   }
-  return "ERR unknown command '" + std::string(args[0].substr(0, kErrorNameChars)) +
-         "', with args beginning with: " + shown;
+  return error.append(", with args beginning with: ").append(shown);
 }
 
 std::string unknown_subcommand_error(Args args) {
   const CommandSpec* const spec = find_command(args[0]);
-  return "ERR unknown subcommand '" + std::string(args[1].substr(0, kErrorNameChars)) + "'. Try " +
-         upper(spec != nullptr ? spec->name : args[0]) + " HELP.";
+  const std::string_view name = args[1].substr(0, kErrorNameChars);
+  std::string error = "ERR unknown subcommand '";
+  error.append(name).append("'");
+  if (const std::string_view reason = why_lacking(args[0], name); !reason.empty()) {
+    return error.append(": ").append(reason);
+  }
+  return error.append(". Try ").append(upper(spec != nullptr ? spec->name : args[0])) + " HELP.";
 }
 
 std::string arity_error(const CommandSpec& spec) {
