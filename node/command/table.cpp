@@ -44,7 +44,7 @@ class Index {
           hash_commands(), list_commands(), set_commands(), set_algebra_commands(),
           sorted_set_commands(), sorted_set_range_commands(), sorted_set_pop_commands(),
           sorted_set_algebra_commands(), key_commands(), expire_commands(), scan_commands(),
-          object_commands(), command_commands()}) {
+          object_commands(), sort_commands(), command_commands()}) {
       add(family);
     }
     for (const auto family : registrations().families) add(family);
@@ -149,7 +149,7 @@ bool arity_ok(const CommandSpec& spec, size_t argc) {
   return spec.arity >= 0 ? count == spec.arity : count >= -spec.arity;
 }
 
-bool for_each_key(const CommandSpec& spec, Args args, const std::function<void(size_t)>& visit) {
+bool for_each_key(const CommandSpec& spec, Args args, const VisitPlace& visit) {
   const KeySpec& keys = spec.keys;
   const auto argc = static_cast<int64_t>(args.size());
   const int64_t step = keys.step;
@@ -170,13 +170,15 @@ bool for_each_key(const CommandSpec& spec, Args args, const std::function<void(s
   if (first >= argc || last >= argc || last < first) return false;
   if (keys.count_at != 0 && keys.first != 0) visit(static_cast<size_t>(keys.first));
   for (int64_t at = first; at <= last; at += step) visit(static_cast<size_t>(at));
+  if (spec.optional_keys != nullptr) spec.optional_keys(args, visit);
   return true;
 }
 
 uint8_t key_use(const CommandSpec& spec, Args args, size_t at) {
   if (spec.key_use_of != nullptr) return spec.key_use_of(args);
   const bool is_first = at == static_cast<size_t>(spec.keys.first);
-  const bool is_last = at == static_cast<size_t>(spec.keys.last);
+  const auto last = static_cast<size_t>(spec.keys.last);
+  const bool is_last = spec.optional_keys != nullptr ? at > last : at == last;
   if (spec.first_key_use != 0 && is_first) return spec.first_key_use;
   if (spec.last_key_use != 0 && is_last) return spec.last_key_use;
   if (spec.key_use != 0) return spec.key_use;
