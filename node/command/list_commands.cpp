@@ -180,9 +180,10 @@ void lmpop_command(Context& ctx) {
   int64_t count = 1;
   OptionScanner scan(ctx.args, where + 1);
   if (std::string_view text; !scan.done()) {
-    if (!scan.take("count", text) || !scan.done()) return ctx.out.error(kSyntaxError);
+    if (!scan.take("count", text)) return ctx.out.error(kSyntaxError);
     const auto number = crdt::parse_integer(text);
     if (!number || *number < 1) return ctx.out.error("ERR count should be greater than 0");
+    if (!scan.done()) return ctx.out.error(kSyntaxError);
     count = *number;
   }
   for (const std::string_view key : ctx.args.subspan(2, where - 2)) {

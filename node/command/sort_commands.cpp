@@ -63,7 +63,7 @@ bool has_star(std::string_view pattern) {
 bool may_look_up(Context& ctx, std::string_view option) {
   if (ctx.node.may_read_any_key(ctx)) return true;
   std::string error = "ERR ";
-  error.append(option).append(" option of SORT denied due to insufficient ACL permissions");
+  error.append(option).append(" option of SORT denied due to insufficient ACL permissions.");
   ctx.out.error(error);
   return false;
 }
