@@ -53,7 +53,10 @@ bool Collection::release(size_t budget) {
   constexpr size_t kItemsANode = 32;
   const size_t nodes = budget == SIZE_MAX ? SIZE_MAX : budget / kItemsANode + 1;
   if (by_score_ && !by_score_->empty()) return by_score_->release(nodes), false;
-  if (by_position_ && !by_position_->empty()) return by_position_->release(nodes), false;
+  if (by_position_ && !by_position_->empty()) {
+    by_position_->release(nodes, [](Entry* e) { Entry::destroy(e); });
+    return false;
+  }
   next_deadline_ = kNoDeadline;
   if (by_deadline_ && !by_deadline_->empty()) return by_deadline_->release(nodes), false;
   size_t freed = 0;
@@ -65,6 +68,12 @@ bool Collection::release(size_t budget) {
     if (!any) return true;
   }
   return false;
+}
+
+Entry* Collection::at_position(std::string_view name) const {
+  const auto at = by_position_->lower_bound(
+      [&](const Entry* e) { return compare_positions(e->key(), name) < 0; });
+  return at && (*at)->key() == name ? *at : nullptr;
 }
 
 std::string_view Collection::value(const Entry& e) const {
@@ -139,6 +148,7 @@ size_t Collection::hide_due(Millis now, size_t budget) {
     unindex(e);
     count(*e, false);
     e->set_flag(Entry::kHidden);
+    if (by_position_) table_.insert(ElementTable::hash(e->key()), e);
     count(*e, true);
     ++changes_;
   }
@@ -147,6 +157,7 @@ size_t Collection::hide_due(Millis now, size_t budget) {
 
 void Collection::show(Entry* e) {
   count(*e, false);
+  if (by_position_) table_.erase(ElementTable::hash(e->key()), e);
   e->clear_flag(Entry::kHidden);
   count(*e, true);
   index(e);
@@ -164,14 +175,19 @@ void Collection::put_entry(uint64_t hash, Entry* old, Entry* fresh) {
   if (was_hidden && fresh->exists() && fresh->deadline() <= old->deadline()) {
     fresh->set_flag(Entry::kHidden);
   }
-  if (old == nullptr) {
-    table_.insert(hash, fresh);
-  } else {
+  const bool was_in_table = old != nullptr && in_table(*old);
+  if (old != nullptr) {
     unindex(old);
     count(*old, false);
-    table_.replace(hash, old, fresh);
-    Entry::destroy(old);
   }
+  if (was_in_table && in_table(*fresh)) {
+    table_.replace(hash, old, fresh);
+  } else if (was_in_table) {
+    table_.erase(hash, old);
+  } else if (in_table(*fresh)) {
+    table_.insert(hash, fresh);
+  }
+  if (old != nullptr) Entry::destroy(old);
   count(*fresh, true);
   index(fresh);
   if (was_seen || is_seen(*fresh)) ++changes_;
@@ -230,7 +246,7 @@ void Collection::erase(uint64_t hash, Entry* old) {
   if (is_seen(*old)) ++changes_;
   unindex(old);
   count(*old, false);
-  table_.erase(hash, old);
+  if (in_table(*old)) table_.erase(hash, old);
   Entry::destroy(old);
 }
 
@@ -291,11 +307,11 @@ void Collection::drop_guards(const std::function<bool(Stamp)>& covered, const Ve
 std::optional<uint64_t> Collection::digest(Millis at) const {
   uint64_t sum = 0;
   bool any = false;
-  table_.for_each([&](const Entry* e) {
-    if (!e->exists() || e->deadline() <= at) return;
+  for_each_entry([&](const Entry& e) {
+    if (!e.exists() || e.deadline() <= at) return;
     InlineParts parts;
     any = true;
-    sum += crdt::digest(static_cast<DbId>(type_), e->key(), e->view(parts));
+    sum += crdt::digest(static_cast<DbId>(type_), e.key(), e.view(parts));
   });
   return any ? std::optional(sum) : std::nullopt;
 }

@@ -14,11 +14,11 @@
 // Guards hold what only merging needs: a dot whose removal came before it, a clear (DEL, FLUSHALL)
 // that had seen more than has come here. They go as soon as this region has seen what they are for.
 //
-// An element may have a deadline (a hash field's). Those that readers see and that have one are also
-// in order of their deadlines; the store, which has the time, takes out what is due before it lets
-// anybody look (hide_due). What is taken out stays here unseen, as an expired key does, until no
-// other region can prolong it any more. So size() and find() need no clock, and a collection without
-// deadlines pays one comparison with next_deadline().
+// An element may have a deadline (a hash field's). Those that readers see and that have one are
+// also in order of their deadlines; the store, which has the time, takes out what is due before it
+// lets anybody look (hide_due). What is taken out stays here unseen, as an expired key does, until
+// no other region can prolong it any more. So size() and find() need no clock, and a collection
+// without deadlines pays one comparison with next_deadline().
 //
 // *Threads*: its store's. *Owns*: its elements. *Bounds*: elements by memory; guards by what is
 // under way between regions. *Cost*: nothing here is linear in the number of elements, but for
@@ -112,10 +112,11 @@ class Collection {
   std::string_view value(const Entry& element) const;
   template <class Visit>
   void for_each(Visit&& visit) const {
-    table_.for_each([&](const Entry* e) {
-      if (is_seen(*e)) visit(*e);
+    for_each_entry([&](const Entry& e) {
+      if (is_seen(e)) visit(e);
     });
   }
+  // Of no list.
   template <class Visit>
   uint64_t scan(uint64_t cursor, size_t count, Visit&& visit) const {
     return table_.scan(cursor, count, [&](const Entry& e) {
@@ -123,7 +124,7 @@ class Collection {
     });
   }
   Millis next_deadline() const { return next_deadline_; }          // of an element; or kNoDeadline
-  const Entry* random(uint64_t random) const;                      // null: empty
+  const Entry* random(uint64_t random) const;                      // of no list; null: empty
   const ByScore& by_score() const { return *by_score_; }           // of a sorted set
   const ByPosition& by_position() const { return *by_position_; }  // of a list
 
@@ -132,16 +133,26 @@ class Collection {
   uint32_t changes() const { return changes_; }  // every change that shows makes it another
   bool has_garbage() const { return guarded_ != 0 || guards_ != nullptr; }
   // Nothing is here and nothing waits.
-  bool is_bottom() const { return table_.size() == 0 && guards_ == nullptr; }
-  size_t entries() const { return table_.size(); }  // those that readers do not see as well
-  Entry* lookup(uint64_t hash, std::string_view name) const { return table_.find(hash, name); }
+  bool is_bottom() const { return entries() == 0 && guards_ == nullptr; }
+  // Those that readers do not see as well.
+  size_t entries() const { return table_.size() + (by_position_ ? by_position_->size() : 0); }
+  Entry* lookup(uint64_t hash, std::string_view name) const {
+    if (by_position_) {
+      if (Entry* e = at_position(name)) return e;
+    }
+    return table_.find(hash, name);
+  }
   template <class Visit>
   void for_each_entry(Visit&& visit) const {
     table_.for_each([&](const Entry* e) { visit(*e); });
+    if (!by_position_) return;
+    for (auto at = by_position_->first(); at; at.next()) visit(**at);
   }
+  // As SCAN; of a list's items that readers see, some may be missed while others come and go.
   template <class Visit>
   uint64_t scan_entries(uint64_t cursor, size_t count, Visit&& visit) const {
-    return table_.scan(cursor, count, visit);
+    if (!by_position_) return table_.scan(cursor, count, visit);
+    return scan_list(cursor, count, visit);
   }
   // `old`: what lookup() gave. put_value() leaves an element with one dot and nothing else.
   void put_value(uint64_t hash, Entry* old, std::string_view name, std::string_view value,
@@ -184,6 +195,12 @@ class Collection {
 
  private:
   size_t index_bytes() const;
+  Entry* at_position(std::string_view name) const;
+  template <class Visit>
+  uint64_t scan_list(uint64_t cursor, size_t count, Visit&& visit) const;
+  // A list's items that readers see are in their order alone: a look there is as good as one by
+  // hash, and a hash table costs a push more than all the rest.
+  bool in_table(const Entry& e) const { return !by_position_ || !is_seen(e); }
   void index(Entry* e);
   void unindex(Entry* e);
   void put_entry(uint64_t hash, Entry* old, Entry* fresh);
@@ -205,5 +222,19 @@ class Collection {
   uint32_t changes_ = 0;
   mutable std::string scratch_;
 };
+
+// First what is in the table, then the order, by rank.
+template <class Visit>
+uint64_t Collection::scan_list(uint64_t cursor, size_t count, Visit&& visit) const {
+  constexpr uint64_t kInOrder = uint64_t{1} << 62;
+  if (cursor < kInOrder) {
+    const uint64_t next = table_.scan(cursor, count, visit);
+    return next != 0 ? next : kInOrder;
+  }
+  size_t rank = cursor - kInOrder;
+  auto at = by_position_->at(rank);
+  for (; at && count > 0; at.next(), ++rank, --count) visit(**at);
+  return at ? kInOrder + rank : 0;
+}
 
 }  // namespace atl::crdt

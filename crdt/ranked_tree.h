@@ -112,7 +112,12 @@ class RankedTree {
   // Frees up to `budget` nodes from the end, without a look at what items point at, which may be
   // gone. *Returns* how many were freed. Once begun, only release(), size(), bytes() and
   // destruction are good until the tree is empty. *Cost*: O(log n) a node.
-  size_t release(size_t budget);
+  size_t release(size_t budget) {
+    return release(budget, [](const Item&) {});
+  }
+  // The same; what was in them is passed to `visit`.
+  template <class Visit>
+  size_t release(size_t budget, Visit&& visit);
 
   // Throws std::logic_error that names the first invariant found broken. O(n), for tests.
   void check() const;

@@ -271,7 +271,8 @@ bool RankedTree<Item, Order>::erase(Item item) {
 }
 
 template <class Item, class Order>
-size_t RankedTree<Item, Order>::release(size_t budget) {
+template <class Visit>
+size_t RankedTree<Item, Order>::release(size_t budget, Visit&& visit) {
   size_t freed = 0;
   for (; root_ != nullptr && freed < budget; ++freed) {
     Node* parent = nullptr;
@@ -280,7 +281,10 @@ size_t RankedTree<Item, Order>::release(size_t budget) {
       parent = node;
       node = units<Child>(node)[node->used - 1u].node;
     }
-    if (node->level == 0) size_ -= node->used;
+    if (node->level == 0) {
+      size_ -= node->used;
+      for (uint32_t i = 0; i < node->used; ++i) visit(units<Item>(node)[i]);
+    }
     if (parent == nullptr) root_ = nullptr;
     if (parent != nullptr) --parent->used;
     drop(node);

@@ -245,6 +245,12 @@ Verdict Selector::check(const Request& request) const {
   return {};
 }
 
+bool Selector::may_read_any_key() const {
+  return all_keys_ || std::any_of(keys_.begin(), keys_.end(), [](const KeyPattern& pattern) {
+           return pattern.reads && pattern.glob == "*";
+         });
+}
+
 bool Selector::may_use_channel(std::string_view channel, ChannelUse use) const {
   if (all_channels_) return true;
   return std::any_of(channels_.begin(), channels_.end(), [&](const std::string& pattern) {

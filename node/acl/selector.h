@@ -96,6 +96,7 @@ class Selector {
 
   Verdict check(const Request& request) const;
   bool may_use_channel(std::string_view channel, ChannelUse use) const;
+  bool may_read_any_key() const;
   // Allows everything that there is.
   bool unlimited() const;
 

@@ -125,6 +125,14 @@ Verdict User::check(CommandId id, const command::CommandSpec& spec, command::Arg
   return weightiest;
 }
 
+bool User::may_read_any_key(CommandId id, const command::CommandSpec& spec,
+                            command::Args args) const {
+  const Request request(id, spec, args);
+  return std::any_of(selectors_.begin(), selectors_.end(), [&](const Selector& selector) {
+    return selector.may_read_any_key() && selector.check(request).allowed();
+  });
+}
+
 bool User::may_use_channel(std::string_view channel, ChannelUse use) const {
   return std::any_of(selectors_.begin(), selectors_.end(), [&](const Selector& selector) {
     return selector.may_use_channel(channel, use);

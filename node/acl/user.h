@@ -49,6 +49,8 @@ class User {
   Fault apply(std::string_view rule, ChannelDefault channels);
 
   Verdict check(CommandId id, const command::CommandSpec& spec, command::Args args) const;
+  // Whether a selector that allows it allows to read every key as well: SORT ... BY.
+  bool may_read_any_key(CommandId id, const command::CommandSpec& spec, command::Args args) const;
   // Whether any selector allows the channel, for subscriptions that exist already.
   bool may_use_channel(std::string_view channel, ChannelUse use) const;
 

@@ -1,4 +1,6 @@
 // PING ECHO AUTH HELLO SELECT QUIT RESET READONLY READWRITE.
+#include <utility>
+
 #include "node/acl/access_control.h"
 #include "node/admin/admin.h"
 #include "node/admin/replies.h"
@@ -130,6 +132,10 @@ void hello(Context& ctx) {
 void select_db(Context& ctx) {
   int64_t db = 0;
   if (!read_number(ctx, ctx.args[1], command::kNotAnInteger, db)) return;
+  if (!std::in_range<int>(db)) {
+    ctx.out.error("ERR value is out of range, value must between -2147483648 and 2147483647");
+    return;
+  }
   if (db < 0 || db >= ctx.node.databases()) {
     ctx.out.error(command::kDbOutOfRange);
     return;

@@ -11,11 +11,11 @@
 //  (5) no row both writes and is read-only; what writes says what two regions' writes mean;
 //  (6) the arity leaves room for the first key, and for the whole key spec if it is fixed;
 //  (7) kKeys, kSum and kGather route by keys; the other routes have none;
-//  (8) a spec with a key count is movable, and only such a spec is; one key at most stands before
-//      the count;
+//  (8) what has a key count or may read keys that it does not name is movable, and nothing else is;
+//      one key at most stands before the count;
 //  (9) what becomes of keys is said only where there are keys, of the first one only where others
-//      follow, of the last one only where it stands at a fixed place behind the first, and never as
-//      a write by a row that does not write.
+//      follow, of the last one only where it stands at a fixed place behind the first or options
+//      have keys, and never as a write by a row that does not write.
 // A row's handler must be defined in the row's own file: with a sanitizer, GCC 12 does not take
 // the address of a function elsewhere for a constant that differs from null.
 #pragma once
@@ -45,7 +45,8 @@ constexpr bool keys_sound(const CommandSpec& row) {
   if (row.access == Access::kNone) return false;
   const bool calls = (row.flags & kNoMandatoryKeys) != 0;  // what a script calls may write
   if (!calls && writes != ((row.flags & kWrite) != 0)) return false;
-  if (row.keys.step < 1 || movable != (row.keys.count_at != 0)) return false;
+  const bool moves = row.keys.count_at != 0 || row.reads_unnamed != nullptr;
+  if (row.keys.step < 1 || movable != moves) return false;
   const int argc_min = row.arity < 0 ? -row.arity : row.arity;
   if (row.keys.count_at != 0) {
     return row.keys.first == row.keys.last && row.keys.first >= 0 &&
@@ -60,7 +61,9 @@ constexpr bool key_use_sound(const CommandSpec& row) {
   if (!has_keys(row)) return (row.key_use | ends) == 0 && !row.key_use_of;
   const bool others = row.keys.count_at != 0 || row.keys.last != row.keys.first;
   if (row.first_key_use != 0 && (row.keys.first == 0 || !others)) return false;
-  if (row.last_key_use != 0 && row.keys.last <= row.keys.first) return false;
+  const bool optional = row.optional_keys != nullptr;
+  if (optional && (row.last_key_use == 0 || row.keys.last != row.keys.first)) return false;
+  if (row.last_key_use != 0 && row.keys.last <= row.keys.first && !optional) return false;
   constexpr unsigned kWrites = kKeyInserts | kKeyUpdates | kKeyDeletes;
   const bool says_writes = ((row.key_use | ends) & kWrites) != 0;
   return !says_writes || (row.flags & kWrite) != 0;

@@ -127,6 +127,7 @@ struct Arg {
 
 struct Context;
 using Handler = void (*)(Context&);
+using VisitPlace = std::function<void(size_t)>;
 
 struct CommandSpec {
   std::string_view name;  // lower case; of a subcommand "config|get"
@@ -136,8 +137,12 @@ struct CommandSpec {
   Access access = Access::kNone;
   uint8_t key_use = 0;                    // KeyUse bits; 0: what follows from `access`
   uint8_t first_key_use = 0;              // of the first key, if it differs: SINTERSTORE
-  uint8_t last_key_use = 0;               // of the last key, if it differs: COPY, RENAME
+  uint8_t last_key_use = 0;               // of the last key, if it differs: COPY, RENAME, SORT
   uint8_t (*key_use_of)(Args) = nullptr;  // if it depends on options: SET ... GET
+  // Visits keys that stand behind options, after those of `keys`: SORT ... STORE. Of last_key_use.
+  void (*optional_keys)(Args, const VisitPlace&) = nullptr;
+  // Whether it reads keys that its arguments do not name: SORT ... BY. Then every shard is stopped.
+  bool (*reads_unnamed)(Args) = nullptr;
   ChannelSpec channels{};
   Route route = Route::kKeys;
   uint32_t flags = 0;
@@ -251,7 +256,11 @@ void register_commands(std::span<const CommandSpec> family);
 
 bool arity_ok(const CommandSpec& spec, size_t argc);
 // Calls `visit(index)` for every key argument. False: the key count argument is not sound.
-bool for_each_key(const CommandSpec& spec, Args args, const std::function<void(size_t)>& visit);
+bool for_each_key(const CommandSpec& spec, Args args, const VisitPlace& visit);
+
+inline bool reads_unnamed(const CommandSpec& spec, Args args) {
+  return spec.reads_unnamed != nullptr && spec.reads_unnamed(args);
+}
 
 // KeyUse bits of the key that stands at `at`. Requires: for_each_key() visits it.
 uint8_t key_use(const CommandSpec& spec, Args args, size_t at);
@@ -260,7 +269,8 @@ uint8_t key_use(const CommandSpec& spec, Args args, size_t at);
 // names slot 0, where the handler refuses it.
 crdt::SlotId scan_cursor_slot(std::string_view cursor);
 
-// Redis' error texts for dispatch.
+// Redis' error texts for dispatch. Of a command that Redis has and Atoll lacks (lacking.h) the
+// error says so.
 std::string unknown_command_error(Args args);
 std::string unknown_subcommand_error(Args args);
 std::string arity_error(const CommandSpec& spec);

@@ -110,7 +110,43 @@ void reply_key_spec(Context& ctx, const CommandSpec& spec, int first, int last, 
   }
 }
 
+// Keys that stand behind options, or are named by what the command reads.
+void reply_unknown_keys(Context& ctx, std::string_view notes,
+                        std::span<const std::string_view> flags) {
+  ctx.out.map(4);
+  ctx.out.bulk("notes");
+  ctx.out.bulk(notes);
+  ctx.out.bulk("flags");
+  reply_statuses(ctx, flags);
+  for (const std::string_view part : {"begin_search", "find_keys"}) {
+    ctx.out.bulk(part);
+    ctx.out.map(2);
+    ctx.out.bulk("type");
+    ctx.out.bulk("unknown");
+    ctx.out.bulk("spec");
+    ctx.out.map(0);
+  }
+}
+
+// Of what reads keys that it does not name: SORT and SORT_RO, and nothing else.
+void reply_sort_keys(Context& ctx, const CommandSpec& spec) {
+  static constexpr std::string_view kRead[] = {"RO", "access"};
+  static constexpr std::string_view kOverwritten[] = {"OW", "update"};
+  ctx.out.set(spec.optional_keys != nullptr ? 3 : 2);
+  reply_key_spec(ctx, spec, spec.keys.first, spec.keys.last, kKeyReads);
+  reply_unknown_keys(ctx,
+                     "For the optional BY/GET keyword. It is marked 'unknown' because the key "
+                     "names derive from the content of the key we sort",
+                     kRead);
+  if (spec.optional_keys == nullptr) return;
+  reply_unknown_keys(ctx,
+                     "For the optional STORE keyword. It is marked 'unknown' because the keyword "
+                     "can appear anywhere in the argument array",
+                     kOverwritten);
+}
+
 void reply_key_specs(Context& ctx, const CommandSpec& spec) {
+  if (spec.reads_unnamed != nullptr) return reply_sort_keys(ctx, spec);
   const KeySpec& keys = shown_keys(spec);
   if (keys.first == 0 && keys.count_at == 0) {
     ctx.out.set(0);

@@ -25,6 +25,7 @@ std::span<const CommandSpec> list_commands();                // LPUSH, LRANGE, .
 std::span<const CommandSpec> list_pop_commands();            // LPOP, LMOVE, BLPOP, ...
 std::span<const CommandSpec> scan_commands();                // KEYS, SCAN
 std::span<const CommandSpec> object_commands();              // OBJECT, MEMORY
+std::span<const CommandSpec> sort_commands();                // SORT, SORT_RO
 std::span<const CommandSpec> command_commands();             // COMMAND
 
 // LCS is long enough to have a file of its own (lcs.cpp).

@@ -138,12 +138,16 @@ bool read_list_pop(Context& ctx, size_t at, ListPop& query) {
   query.keys = ctx.args.subspan(at + 1, number);
   OptionScanner scan(ctx.args, where + 1);
   if (std::string_view text; !scan.done()) {
-    if (!scan.take("count", text) || !scan.done()) {
+    if (!scan.take("count", text)) {
       ctx.out.error(kSyntaxError);
       return false;
     }
     if (!read_integer_within(ctx, text, 1, INT64_MAX, "ERR count should be greater than 0",
                              count)) {
+      return false;
+    }
+    if (!scan.done()) {
+      ctx.out.error(kSyntaxError);
       return false;
     }
   }

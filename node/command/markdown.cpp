@@ -1,9 +1,11 @@
 #include "node/command/markdown.h"
 
+#include <algorithm>
 #include <map>
 #include <vector>
 
 #include "node/command/command.h"
+#include "node/command/lacking.h"
 
 namespace atl::command {
 namespace {
@@ -64,6 +66,22 @@ void add_row(const CommandSpec& spec, std::string& out) {
          cell(spec.differences) + " |\n";
 }
 
+void add_lacking(std::string& out) {
+  out += "\n### What Redis has and Atoll lacks\n\n| Command | Why |\n|---|---|\n";
+  for (const Lacking& lacking : lacking_commands()) {
+    std::string names;
+    for (const std::string_view name : lacking.names) {
+      std::string shown = upper(name);
+      std::replace(shown.begin(), shown.end(), '|', ' ');
+      if (!names.empty()) names += ", ";
+      names.append("`").append(shown).append("`");
+    }
+    std::string reason(lacking.reason);
+    reason[0] = upper(reason.substr(0, 1))[0];
+    out.append("| ").append(names).append(" | ").append(cell(reason)).append(". |\n");
+  }
+}
+
 }  // namespace
 
 std::string command_table_markdown() {
@@ -82,6 +100,7 @@ std::string command_table_markdown() {
     out += "| Command | What it does | Two regions at once | Differences from Redis |\n";
     out += "|---|---|---|---|\n" + rows;
   }
+  add_lacking(out);
   return out;
 }
 

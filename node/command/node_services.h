@@ -171,6 +171,9 @@ class NodeServices {
   // next batches of input.
   virtual acl::AccessControl& access_control() = 0;
   virtual std::string user_name(Context& ctx) = 0;  // of the connection
+  // Whether its user may read any key with this command, whatever its name. Requires: the command
+  // runs on the connection's thread, as what reads keys that it does not name does.
+  virtual bool may_read_any_key(Context& /*ctx*/) { return true; }
   // Logs the connection in: "" on success, else the error with its code ("WRONGPASS ...").
   virtual std::string authenticate(Context& ctx, std::string_view user,
                                    std::string_view password) = 0;

@@ -141,6 +141,8 @@ void zadd_command(Context& ctx) {
 }
 
 void zincrby_command(Context& ctx) {
+  AddOptions options;
+  if (!read_add_options(ctx, options)) return;  // a word of ZADD's is no number, and no option here
   increment(ctx, {}, ctx.args[2], ctx.args[3]);
 }
 

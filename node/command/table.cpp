@@ -7,6 +7,7 @@
 #include "node/command/args.h"
 #include "node/command/check.h"
 #include "node/command/families.h"
+#include "node/command/lacking.h"
 
 namespace atl::command {
 namespace {
@@ -38,12 +39,26 @@ class Index {
  public:
   Index() {
     registrations().closed = true;
-    for (const auto family :
-         {string_commands(), substring_commands(), compare_commands(), counter_commands(),
-          hash_commands(), hash_field_commands(), list_commands(), list_pop_commands(), set_commands(),
-          set_algebra_commands(), sorted_set_commands(), sorted_set_range_commands(),
-          sorted_set_pop_commands(), sorted_set_algebra_commands(), key_commands(),
-          expire_commands(), scan_commands(), object_commands(), command_commands()}) {
+    for (const auto family : {string_commands(),
+                              substring_commands(),
+                              compare_commands(),
+                              counter_commands(),
+                              hash_commands(),
+                              hash_field_commands(),
+                              list_commands(),
+                              list_pop_commands(),
+                              set_commands(),
+                              set_algebra_commands(),
+                              sorted_set_commands(),
+                              sorted_set_range_commands(),
+                              sorted_set_pop_commands(),
+                              sorted_set_algebra_commands(),
+                              key_commands(),
+                              expire_commands(),
+                              scan_commands(),
+                              object_commands(),
+                              sort_commands(),
+                              command_commands()}) {
       add(family);
     }
     for (const auto family : registrations().families) add(family);
@@ -148,7 +163,7 @@ bool arity_ok(const CommandSpec& spec, size_t argc) {
   return spec.arity >= 0 ? count == spec.arity : count >= -spec.arity;
 }
 
-bool for_each_key(const CommandSpec& spec, Args args, const std::function<void(size_t)>& visit) {
+bool for_each_key(const CommandSpec& spec, Args args, const VisitPlace& visit) {
   const KeySpec& keys = spec.keys;
   const auto argc = static_cast<int64_t>(args.size());
   const int64_t step = keys.step;
@@ -169,13 +184,15 @@ bool for_each_key(const CommandSpec& spec, Args args, const std::function<void(s
   if (first >= argc || last >= argc || last < first) return false;
   if (keys.count_at != 0 && keys.first != 0) visit(static_cast<size_t>(keys.first));
   for (int64_t at = first; at <= last; at += step) visit(static_cast<size_t>(at));
+  if (spec.optional_keys != nullptr) spec.optional_keys(args, visit);
   return true;
 }
 
 uint8_t key_use(const CommandSpec& spec, Args args, size_t at) {
   if (spec.key_use_of != nullptr) return spec.key_use_of(args);
   const bool is_first = at == static_cast<size_t>(spec.keys.first);
-  const bool is_last = at == static_cast<size_t>(spec.keys.last);
+  const auto last = static_cast<size_t>(spec.keys.last);
+  const bool is_last = spec.optional_keys != nullptr ? at > last : at == last;
   if (spec.first_key_use != 0 && is_first) return spec.first_key_use;
   if (spec.last_key_use != 0 && is_last) return spec.last_key_use;
   if (spec.key_use != 0) return spec.key_use;
@@ -193,20 +210,29 @@ uint8_t key_use(const CommandSpec& spec, Args args, size_t at) {
 }
 
 std::string unknown_command_error(Args args) {
+  std::string error = "ERR unknown command '";
+  error.append(args[0].substr(0, kErrorNameChars)).append("'");
+  if (const std::string_view reason = why_lacking(args[0]); !reason.empty()) {
+    return error.append(": ").append(reason);
+  }
   std::string shown;
   for (size_t i = 1; i < args.size() && shown.size() < kErrorNameChars; ++i) {
     shown += '\'';
     shown += args[i].substr(0, kErrorNameChars - (shown.size() - 1));
     shown += "' ";
   }
-  return "ERR unknown command '" + std::string(args[0].substr(0, kErrorNameChars)) +
-         "', with args beginning with: " + shown;
+  return error.append(", with args beginning with: ").append(shown);
 }
 
 std::string unknown_subcommand_error(Args args) {
   const CommandSpec* const spec = find_command(args[0]);
-  return "ERR unknown subcommand '" + std::string(args[1].substr(0, kErrorNameChars)) + "'. Try " +
-         upper(spec != nullptr ? spec->name : args[0]) + " HELP.";
+  const std::string_view name = args[1].substr(0, kErrorNameChars);
+  std::string error = "ERR unknown subcommand '";
+  error.append(name).append("'");
+  if (const std::string_view reason = why_lacking(args[0], name); !reason.empty()) {
+    return error.append(": ").append(reason);
+  }
+  return error.append(". Try ").append(upper(spec != nullptr ? spec->name : args[0])) + " HELP.";
 }
 
 std::string arity_error(const CommandSpec& spec) {

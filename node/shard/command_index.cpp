@@ -100,7 +100,8 @@ void CommandIndex::add(const command::CommandSpec& spec, std::string_view contai
   if (!container.empty() && spec.name.find('|') == std::string_view::npos) {
     command->name = std::string(container) + "|" + std::string(spec.name);
   }
-  if (spec.keys.count_at == 0 && spec.keys.first > 0 && spec.keys.first == spec.keys.last) {
+  const bool fixed = spec.keys.count_at == 0 && spec.reads_unnamed == nullptr;
+  if (fixed && spec.keys.first > 0 && spec.keys.first == spec.keys.last) {
     command->key_at = static_cast<uint16_t>(spec.keys.first);
   }
   const bool by_key = spec.route == command::Route::kKeys || spec.route == command::Route::kSum ||

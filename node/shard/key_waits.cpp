@@ -166,7 +166,8 @@ void KeyWaits::try_spread(uint64_t client) {
   const auto at = std::lower_bound(stopped.begin(), stopped.end(), shard_.index());
   if (at == stopped.end() || *at != shard_.index()) stopped.insert(at, shard_.index());
   const bool queued = shard_.node().barriers().submit(std::make_shared<Barrier>(
-      std::move(stopped), shard_.index(), [this, client, barrier] { inside_barrier(client, barrier); },
+      std::move(stopped), shard_.index(),
+      [this, client, barrier] { inside_barrier(client, barrier); },
       [this, client, barrier] { refused(client, barrier); }));
   if (!queued) refused(client, barrier);
 }

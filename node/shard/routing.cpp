@@ -77,6 +77,9 @@ void Dispatcher::route(Client& client, const Command& command, command::Args arg
 }
 
 void Dispatcher::route_keys(Client& client, const Command& command, command::Args args) {
+  if (command::reads_unnamed(*command.spec, args)) {
+    return with_barrier(client, command, args, all_shards());
+  }
   std::vector<uint32_t> keys;
   std::vector<ShardIndex> owners;
   const bool sound = command::for_each_key(*command.spec, args, [&](size_t i) {
@@ -237,6 +240,7 @@ void Dispatcher::add_owners(const Command& command, command::Args args,
     case command::Route::kKeys:
     case command::Route::kSum:
     case command::Route::kGather: {
+      if (command::reads_unnamed(*command.spec, args)) owners = all_shards();
       const size_t before = owners.size();
       const bool sound = command::for_each_key(*command.spec, args,
                                                [&](size_t i) { owners.push_back(owner(args[i])); });

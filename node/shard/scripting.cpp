@@ -20,6 +20,8 @@ constexpr std::string_view kReadOnlyScript =
     "ERR Write commands are not allowed from read-only scripts.";
 constexpr std::string_view kScriptOom =
     "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'";
+constexpr std::string_view kNeedsAllKeys =
+    "ERR This command needs all keys of the node: a script that calls it must declare no keys";
 constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
 constexpr double kServiceIntervalUs = 1000;  // of sockets, while a script is slow
 
@@ -188,14 +190,14 @@ std::string Scripting::out_of_reach(const Command& command, command::Args args) 
     case command::Route::kReceivers:
       return {};
     case command::Route::kEveryShard:
-      return "ERR This command needs all keys of the node: a script that calls it must declare no "
-             "keys";
+      return std::string(kNeedsAllKeys);
     case command::Route::kSlotCursor:
       if (args.size() > 1 && reached(command::scan_cursor_slot(args[1]))) return {};
       return "ERR A script that calls SCAN must declare no keys";
     case command::Route::kKeys:
     case command::Route::kSum:
     case command::Route::kGather:
+      if (command::reads_unnamed(*command.spec, args)) return std::string(kNeedsAllKeys);
       break;
   }
   std::string error;

@@ -306,6 +306,12 @@ std::string Services::user_name(command::Context&) {
   return current()->user().name();
 }
 
+bool Services::may_read_any_key(command::Context& ctx) {
+  const Client& client = *current();
+  return client.rights() == Rights::kAll ||
+         client.user().may_read_any_key(acl::catalog().id_of(ctx.spec), ctx.spec, ctx.args);
+}
+
 std::string Services::authenticate(command::Context& ctx, std::string_view name,
                                    std::string_view password) {
   Client& client = *current();

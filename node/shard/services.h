@@ -72,6 +72,7 @@ class Services final : public command::NodeServices {
 
   acl::AccessControl& access_control() override;
   std::string user_name(command::Context& ctx) override;
+  bool may_read_any_key(command::Context& ctx) override;
   std::string authenticate(command::Context& ctx, std::string_view user,
                            std::string_view password) override;
   void run_blocking(std::function<std::string()> task,

@@ -57,6 +57,29 @@ TEST_F(Rules, ANewUserMayDoNothing) {
   EXPECT_FALSE(user_.unlimited());
 }
 
+// SORT's destination is written, its source read; BY and GET ask for every key, of one selector
+// that allows the command as well.
+TEST_F(Rules, WhatIsSortedAndStored) {
+  const auto any = [&](const std::string& line) {
+    const Words words = split(line);
+    const std::vector<std::string_view> args(words.begin(), words.end());
+    const command::CommandSpec* spec = command::find_command(args.front());
+    return user_.may_read_any_key(catalog().id_of(*spec), *spec, args);
+  };
+  ASSERT_EQ(apply("+sort %R~a %W~b"), Fault::kNone);
+  EXPECT_TRUE(may("sort a store b"));
+  EXPECT_FALSE(may("sort b"));
+  EXPECT_FALSE(may("sort a store a"));
+  EXPECT_FALSE(any("sort a by w_*"));
+  ASSERT_EQ(apply("(+sort_ro %R~*)"), Fault::kNone);
+  EXPECT_TRUE(any("sort_ro a by w_*"));
+  EXPECT_FALSE(any("sort a by w_*"));
+  ASSERT_EQ(apply("%W~*"), Fault::kNone);
+  EXPECT_FALSE(any("sort a by w_*"));
+  ASSERT_EQ(apply("allkeys"), Fault::kNone);
+  EXPECT_TRUE(any("sort a by w_*"));
+}
+
 TEST_F(Rules, TheFirstUserMayDoEverything) {
   user_ = User::make_default();
   EXPECT_EQ(user_.describe(), "on nopass sanitize-payload ~* &* +@all");

@@ -40,6 +40,8 @@ const Golden kGolden[] = {
     {"SELECT a", "-ERR value is not an integer or out of range\r\n"},
     {"SELECT 16", "-ERR DB index is out of range\r\n"},
     {"SELECT -1", "-ERR DB index is out of range\r\n"},
+    {"SELECT 2147483648",
+     "-ERR value is out of range, value must between -2147483648 and 2147483647\r\n"},
     {"SELECT 3", "+OK\r\n"},
     {"CLIENT ID", ":3\r\n"},
     {"CLIENT LIST TYPE", "-ERR syntax error\r\n"},

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "node/command/check.h"
+#include "node/command/lacking.h"
 #include "node/command/markdown.h"
 #include "tests/unit/command/harness.h"
 
@@ -86,6 +87,12 @@ TEST(Rows, ThatContradictThemselvesAreCaught) {
   EXPECT_TRUE(broken([](CommandSpec& r) { r.subcommands = {&kSoundRow, 1}; }));
   EXPECT_TRUE(broken([](CommandSpec& r) { r.keys.last = 1, r.last_key_use = kKeyUpdates; }));
   EXPECT_TRUE(broken([](CommandSpec& r) { r.keys.last = 1, r.first_key_use = kKeyUpdates; }));
+  EXPECT_TRUE(broken([](CommandSpec& r) { r.reads_unnamed = [](Args) { return true; }; }));
+  EXPECT_TRUE(broken(
+      [](CommandSpec& r) { r.keys.last = 1, r.optional_keys = [](Args, const VisitPlace&) {}; }));
+  EXPECT_TRUE(broken([](CommandSpec& r) {
+    r.last_key_use = kKeyUpdates, r.optional_keys = [](Args, const VisitPlace&) {};
+  }));
   EXPECT_TRUE(broken([](CommandSpec& r) {
     r.keys = {.first = 1, .last = 1, .count_at = 1}, r.flags |= kMovableKeys;
   }));
@@ -170,6 +177,62 @@ TEST(Keys, OfEveryCommandWithSeveralAreFound) {
     ++asked;
   }
   EXPECT_GE(asked, 10u);
+}
+
+// Keys behind options: SORT's destination, which is the last STORE's.
+TEST(Keys, StandBehindOptions) {
+  using Places = std::vector<size_t>;
+  EXPECT_EQ(keys_of("SORT k"), Places({1}));
+  EXPECT_EQ(keys_of("SORT k STORE d"), Places({1, 3}));
+  EXPECT_EQ(keys_of("SORT k store d LIMIT 1 2 Store e"), Places({1, 8}));
+  EXPECT_EQ(keys_of("SORT k BY store GET store"), Places({1}));
+  EXPECT_EQ(keys_of("SORT k STORE"), Places({1}));
+  EXPECT_EQ(keys_of("SORT_RO k STORE d"), Places({1}));
+  Client client;
+  EXPECT_EQ(client.run("COMMAND GETKEYSANDFLAGS SORT a STORE b"),
+            R"([["a", [+RO, +access]], ["b", [+OW, +update]]])");
+}
+
+// What reads keys that it does not name says so, and wrongly only to the safe side.
+TEST(Keys, ThatAreNotNamedAreAnnounced) {
+  const auto unnamed = [](std::string_view line) {
+    const std::vector<std::string> words = split_words(line);
+    const std::vector<std::string_view> args(words.begin(), words.end());
+    return reads_unnamed(*find_command(args[0]), args);
+  };
+  EXPECT_TRUE(unnamed("SORT k BY w_*"));
+  EXPECT_TRUE(unnamed("SORT_RO k DESC get #"));
+  EXPECT_TRUE(unnamed("SORT k BY nosort BY w_*"));
+  EXPECT_FALSE(unnamed("SORT k"));
+  EXPECT_FALSE(unnamed("SORT k BY nosort STORE d"));
+  EXPECT_FALSE(unnamed("SORT by GET"));
+  EXPECT_FALSE(unnamed("GET k*"));
+}
+
+// A name is in the table or lacking, never both; the error begins as that of an unknown command.
+TEST(Lacking, CommandsSayWhy) {
+  std::set<std::string_view> names;
+  for (const Lacking& lacking : lacking_commands()) {
+    EXPECT_NE(lacking.reason.find("Atoll"), std::string_view::npos) << lacking.reason;
+    for (const std::string_view name : lacking.names) {
+      EXPECT_TRUE(names.insert(name).second) << name;
+      const size_t bar = name.find('|');
+      const CommandSpec* spec = find_command(name.substr(0, bar));
+      if (bar == std::string_view::npos) {
+        EXPECT_EQ(spec, nullptr) << name;
+      } else if (spec != nullptr) {
+        const std::string_view args[] = {name.substr(0, bar), name.substr(bar + 1)};
+        EXPECT_EQ(resolve(*spec, args), nullptr) << name;
+      }
+    }
+  }
+  const std::string_view args[] = {"XAdd", "s", "*"};
+  EXPECT_EQ(unknown_command_error(args),
+            "ERR unknown command 'XAdd': streams are not in Atoll yet");
+  const std::string_view module[] = {"module", "LOAD", "x"};
+  EXPECT_EQ(unknown_subcommand_error(module),
+            "ERR unknown subcommand 'LOAD': Atoll cannot load Redis' modules");
+  EXPECT_EQ(why_lacking("get"), "");
 }
 
 TEST(Errors, AreCutAndCleaned) {
