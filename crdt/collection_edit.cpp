@@ -150,10 +150,12 @@ void CollectionEdit::put_state(uint64_t hash, Entry* old, std::string_view name,
 
 bool CollectionEdit::remove(std::string_view name) {
   const Collection* now = collection();
-  if (now == nullptr || now->find(name) == nullptr) return false;
-  Collection& c = open();
+  if (now == nullptr) return false;
   const uint64_t hash = ElementTable::hash(name);
-  Entry* old = c.lookup(hash, name);
+  Entry* old = now->lookup(hash, name);
+  if (old == nullptr || !is_seen(*old)) return false;
+  Collection& c = open();
+  if (&c != now) old = c.lookup(hash, name);  // another one, where something was in the way
   InlineParts parts;
   const StateView seen = old->view(parts);
   const auto observed = observe(name, seen);
