@@ -448,6 +448,19 @@ TEST(ElementDeadlines, AnExpiredFieldWaitsForOnesThatMayProlongIt) {
   EXPECT_EQ(deadline_of(world[0], "f"), kLater);
 }
 
+// The region that would remove it has evicted it: another one does.
+TEST(ElementDeadlines, WhatItsRegionEvictedIsFreedAllTheSame) {
+  World world(2);
+  put(world[0], "f", "1", kSoon);
+  world.sync();
+  ASSERT_TRUE(world[0].evict_one(EvictionPool::kAllKeys, EvictionOrder::kRandom, 5, 1));
+  world.pass(20'000);
+  EXPECT_EQ(shown(world[1]), "(nil)");
+  for (int i = 0; i < 3; ++i) world.settle();
+  EXPECT_EQ(world[1].guarded(), 0u);
+  EXPECT_TRUE(world[1].slot_empty(key().slot));
+}
+
 // A clock that was set back shows again what is not due yet.
 TEST(ElementDeadlines, AClockThatIsSetBackShowsItAgain) {
   World world(1);
