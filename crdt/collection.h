@@ -14,11 +14,11 @@
 // Guards hold what only merging needs: a dot whose removal came before it, a clear (DEL, FLUSHALL)
 // that had seen more than has come here. They go as soon as this region has seen what they are for.
 //
-// An element may have a deadline (a hash field's). Those that readers see and that have one are also
-// in order of their deadlines; the store, which has the time, takes out what is due before it lets
-// anybody look (hide_due). What is taken out stays here unseen, as an expired key does, until no
-// other region can prolong it any more. So size() and find() need no clock, and a collection without
-// deadlines pays one comparison with next_deadline().
+// An element may have a deadline (a hash field's). Those that readers see and that have one are
+// also in order of their deadlines; the store, which has the time, takes out what is due before it
+// lets anybody look (hide_due). What is taken out stays here unseen, as an expired key does, until
+// no other region can prolong it any more. So size() and find() need no clock, and a collection
+// without deadlines pays one comparison with next_deadline().
 //
 // *Threads*: its store's. *Owns*: its elements. *Bounds*: elements by memory; guards by what is
 // under way between regions. *Cost*: nothing here is linear in the number of elements, but for

@@ -38,8 +38,8 @@ class CollectionEdit {
   // The same with a deadline, which is of this value; kNoDeadline: none.
   bool put(std::string_view name, std::string_view value, Millis deadline);
   // Another deadline for what is there, or none. It is later than those it has seen; of ones that
-  // have not seen each other the longest counts. False: readers did not see the element. *Requires*:
-  // it has not passed.
+  // have not seen each other the longest counts. False: readers did not see the element.
+  // *Requires*: it has not passed.
   bool expire(std::string_view name, Millis deadline);
   bool remove(std::string_view name);  // false: readers did not see it
   AddResult add(std::string_view name, int64_t amount, int64_t& result);

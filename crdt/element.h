@@ -17,7 +17,8 @@
 // A deadline belongs to the base: it goes with its dot, and a deadline of another dot counts when
 // that dot is the base. One that was set where nothing but a counter is belongs to whatever counts
 // there, until a write here has observed it; it is cleared then, not dropped, for its dot would not
-// tell others of it. An element whose deadline has passed is not seen, and a write to it begins anew.
+// tell others of it. An element whose deadline has passed is not seen, and a write to it begins
+// anew.
 //
 // Invariants: (1) the base is the greatest dot; without dots the kind is kNone; (2) of one region
 // the later dot; (3) a state without dots, contributions and marks is no state (is_bottom()).

@@ -197,7 +197,8 @@ void Store::count(Slot& s, const Entry& e, bool add) {
   }
   memory_bytes_ += one * e.alloc_bytes();
   if (e.collections() == nullptr) return;
-  if (elements_due(e, kNoDeadline - 1)) [[unlikely]] timed_ += one;
+  if (elements_due(e, kNoDeadline - 1)) [[unlikely]]
+    timed_ += one;
   if (!add) return;
   note_elements(s, e);
   // One that was empty when its time came, or was looked for, may have elements now.

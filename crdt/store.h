@@ -297,9 +297,9 @@ class Store {
   uint64_t guarded() const { return garbage_; }  // entries with metadata to collect
   StoreStats& stats() { return stats_; }
   void on_conflict(std::function<void(Conflict&&)> sink) { conflict_sink_ = std::move(sink); }
-  // Hears of every visible key that expires or is evicted here, or elements of it (once for all that
-  // are found together); empty: nobody wants to know. It must not call this store. *Lifetime* of the
-  // key: the call.
+  // Hears of every visible key that expires or is evicted here, or elements of it (once for all
+  // that are found together); empty: nobody wants to know. It must not call this store. *Lifetime*
+  // of the key: the call.
   using LossSink = std::function<void(Loss loss, DbId db, std::string_view key)>;
   void on_loss(LossSink sink) { loss_sink_ = std::move(sink); }
   // Hears of every change of a key that readers may see: local writes, what a merge brought,

@@ -592,8 +592,8 @@ void Store::clear_losers(Slot& s, SlotId id, Entry*& entry) {
 }
 
 // Of an expired element. One that a region let go by itself would be taken for unseen by the next
-// write there, and stay elsewhere beside that write. The region that has to may have evicted it: the
-// others do it then, a little later.
+// write there, and stay elsewhere beside that write. The region that has to may have evicted it:
+// the others do it then, a little later.
 bool Store::removes_expired(const Entry& e) const {
   if (!options_.replicated) return true;
   InlineParts parts;

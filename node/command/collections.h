@@ -46,8 +46,9 @@ using ReplyValue = void (*)(Context&, const crdt::Collection&, const crdt::Entry
 // As TYPE prints it: "hash", "set", "zset", "list"; of what is no collection "string".
 std::string_view type_name(crdt::CollectionType type);
 std::string_view type_name(const Found& found);  // Requires: it is visible
-// All elements, as readers see them, with their deadlines, under a fresh stamp. Of the target nothing
-// is left, neither what was there nor a deadline. Requires: another key. *Cost*: O(n), and one delta.
+// All elements, as readers see them, with their deadlines, under a fresh stamp. Of the target
+// nothing is left, neither what was there nor a deadline. Requires: another key. *Cost*: O(n), and
+// one delta.
 void copy_collection(const crdt::Collection& from, crdt::Store& store, const crdt::KeyRef& target);
 // After a fresh collection was put in place of whatever was at the key: the event, or "del" if
 // nothing was put.

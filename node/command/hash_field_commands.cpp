@@ -258,8 +258,8 @@ void hgetex_command(Context& ctx) {
   crdt::CollectionEdit edit(found->store, found->ref, kHash);
   for (const std::string_view field : fields) {
     if (!reply_value_of(ctx, edit.collection(), field) || (!unit && !persists)) continue;
-    const Outcome outcome = persists ? persist_field(edit, field)
-                                     : expire_field(ctx, edit, field, Only::kAlways, when);
+    const Outcome outcome =
+        persists ? persist_field(edit, field) : expire_field(ctx, edit, field, Only::kAlways, when);
     done |= outcome == Outcome::kDone;
     gone |= outcome == Outcome::kGone;
   }
@@ -376,7 +376,8 @@ void hsetex_command(Context& ctx) {
 // ---- Rows ----
 
 constexpr std::string_view kFieldDeadlineRule =
-    "Concurrent deadlines of one value of a field: the longest wins; a later one replaces. It belongs "
+    "Concurrent deadlines of one value of a field: the longest wins; a later one replaces. It "
+    "belongs "
     "to the value it was set on.";
 constexpr std::string_view kFieldPersistRule =
     "HPERSIST is an infinite deadline: it beats every concurrent HEXPIRE.";
@@ -538,7 +539,8 @@ constexpr CommandSpec kHashFieldCommands[] = {
      .group = "hash",
      .since = "8.0.0",
      .complexity = "O(N) where N is the number of specified fields",
-     .summary = "Get the value of one or more fields of a given hash key, and optionally set their expiration.",
+     .summary = "Get the value of one or more fields of a given hash key, and optionally set their "
+                "expiration.",
      .conflict = kFieldDeadlineRule,
      .args = kHgetexArgs,
      .handler = hgetex_command},
@@ -624,7 +626,8 @@ constexpr CommandSpec kHashFieldCommands[] = {
      .group = "hash",
      .since = "8.0.0",
      .complexity = "O(N) where N is the number of fields being set.",
-     .summary = "Set the value of one or more fields of a given hash key, and optionally set their expiration.",
+     .summary = "Set the value of one or more fields of a given hash key, and optionally set their "
+                "expiration.",
      .conflict = kFieldRule,
      .args = kHsetexArgs,
      .handler = hsetex_command},

@@ -40,10 +40,10 @@ class Index {
     registrations().closed = true;
     for (const auto family :
          {string_commands(), substring_commands(), compare_commands(), counter_commands(),
-          hash_commands(), hash_field_commands(), list_commands(), set_commands(), set_algebra_commands(),
-          sorted_set_commands(), sorted_set_range_commands(), sorted_set_pop_commands(),
-          sorted_set_algebra_commands(), key_commands(), expire_commands(), scan_commands(),
-          object_commands(), command_commands()}) {
+          hash_commands(), hash_field_commands(), list_commands(), set_commands(),
+          set_algebra_commands(), sorted_set_commands(), sorted_set_range_commands(),
+          sorted_set_pop_commands(), sorted_set_algebra_commands(), key_commands(),
+          expire_commands(), scan_commands(), object_commands(), command_commands()}) {
       add(family);
     }
     for (const auto family : registrations().families) add(family);

@@ -14,12 +14,11 @@ void KeyEvents::follow(const std::string& letters) {
   by_event_ = wants_event_class(letters, 'E');
   on_ = by_key_ || by_event_;
   const bool losses = on_ && std::ranges::any_of(std::string_view("xehg"), [&](char letter) {
-    return wants_event_class(letters, letter);
-  });
+                        return wants_event_class(letters, letter);
+                      });
   if (!losses) return shard_.store().on_loss({});
-  shard_.store().on_loss([this](crdt::Loss loss, crdt::DbId db, std::string_view key) {
-    tell_loss(loss, db, key);
-  });
+  shard_.store().on_loss(
+      [this](crdt::Loss loss, crdt::DbId db, std::string_view key) { tell_loss(loss, db, key); });
 }
 
 void KeyEvents::tell_loss(crdt::Loss loss, crdt::DbId db, std::string_view key) {

@@ -63,10 +63,10 @@ struct Op {
   RegionId region = 0;
   size_t stream = 0;  // of the shard that wrote it
   Stamp stamp;
-  int bit = 0;                 // kIncrement
-  uint32_t element = 0;        // kAdd, kTtl of an element: the operation that added it first
+  int bit = 0;           // kIncrement
+  uint32_t element = 0;  // kAdd, kTtl of an element: the operation that added it first
   Millis deadline = crdt::kNoDeadline;  // of the element
-  Seen observed;               // bases: what was visible before
+  Seen observed;                        // bases: what was visible before
   uint64_t known = 0;          // bases: increments of the key that the writer knew of, bit by bit
   crdt::VersionVector covers;  // bases: what the writer's store had seen
   bool acknowledged = false;

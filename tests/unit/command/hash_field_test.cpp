@@ -24,9 +24,9 @@ TEST(HashFields, DeadlinesAreSetAndTold) {
   EXPECT_EQ(c.run("HPEXPIREAT h " + at_ms(kStart + 30'001) + " FIELDS 1 d"), "[:1]");
   EXPECT_EQ(c.run("HTTL h FIELDS 6 a b c d e none"), "[:10, :2, :20, :31, :-1, :-2]");
   EXPECT_EQ(c.run("HPTTL h FIELDS 5 a b c d e"), "[:10000, :1500, :20000, :30001, :-1]");
-  EXPECT_EQ(c.run("HEXPIRETIME h FIELDS 3 a b d"),
-            "[:" + at_ms(kStart / 1000 + 10) + ", :" + at_ms(kStart / 1000 + 2) + ", :" +
-                at_ms(kStart / 1000 + 31) + "]");
+  EXPECT_EQ(c.run("HEXPIRETIME h FIELDS 3 a b d"), "[:" + at_ms(kStart / 1000 + 10) +
+                                                       ", :" + at_ms(kStart / 1000 + 2) +
+                                                       ", :" + at_ms(kStart / 1000 + 31) + "]");
   EXPECT_EQ(c.run("HPEXPIRETIME h FIELDS 2 b e"), "[:" + at_ms(kStart + 1500) + ", :-1]");
   EXPECT_EQ(c.run("HPERSIST h FIELDS 3 a e none"), "[:1, :-1, :-2]");
   EXPECT_EQ(c.run("HTTL h FIELDS 1 a"), "[:-1]");
@@ -83,8 +83,7 @@ TEST(HashFields, BadArgumentsHaveRedisErrors) {
       "-ERR Mandatory argument FIELDS is missing or not at the right position";
   const std::string positive = "-ERR Number of fields must be a positive integer";
   const std::string match = "-ERR The `numfields` parameter must match the number of arguments";
-  EXPECT_EQ(c.run("HEXPIRE h 10 FIELDS 1"),
-            "-ERR wrong number of arguments for 'hexpire' command");
+  EXPECT_EQ(c.run("HEXPIRE h 10 FIELDS 1"), "-ERR wrong number of arguments for 'hexpire' command");
   EXPECT_EQ(c.run("HEXPIRE h x FIELDS 1 a"), "-ERR value is not an integer or out of range");
   EXPECT_EQ(c.run("HEXPIRE h -1 FIELDS 1 a"), "-ERR invalid expire time, must be >= 0");
   EXPECT_EQ(c.run("HEXPIRE h 9223372036854775807 FIELDS 1 a"),
@@ -109,8 +108,7 @@ TEST(HashFields, BadArgumentsHaveRedisErrors) {
   EXPECT_EQ(c.run("HGETEX h EX 10 FIELDS"), missing);
   EXPECT_EQ(c.run("HGETEX h EX -1 FIELDS 1 a"), "-ERR invalid expire time, must be >= 0");
   EXPECT_EQ(c.run("HGETEX h PERSIST FIELDS 2 a"), match);
-  EXPECT_EQ(c.run("HSETEX h FIELDS 1 a"),
-            "-ERR wrong number of arguments for 'hsetex' command");
+  EXPECT_EQ(c.run("HSETEX h FIELDS 1 a"), "-ERR wrong number of arguments for 'hsetex' command");
   EXPECT_EQ(c.run("HSETEX h EX 5 EX 5 FIELDS 1 a b"),
             "-ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified");
   EXPECT_EQ(c.run("HSETEX h KEEPTTL PX 5 FIELDS 1 a b"),
@@ -119,8 +117,7 @@ TEST(HashFields, BadArgumentsHaveRedisErrors) {
             "-ERR Only one of FXX or FNX arguments can be specified");
   EXPECT_EQ(c.run("HSETEX h what FIELDS 1 a b"), "-ERR unknown argument: what");
   EXPECT_EQ(c.run("HSETEX h FIELDS 0 a b"), "-ERR invalid number of fields");
-  EXPECT_EQ(c.run("HSETEX h FIELDS 2 a b"),
-            "-ERR wrong number of arguments for 'hsetex' command");
+  EXPECT_EQ(c.run("HSETEX h FIELDS 2 a b"), "-ERR wrong number of arguments for 'hsetex' command");
   EXPECT_EQ(c.run("HSETEX h FNX FNX KEEPTTL a"),
             "-ERR Only one of FXX or FNX arguments can be specified");
   EXPECT_EQ(c.run("HSETEX h FNX KEEPTTL FXX a"),

@@ -123,7 +123,8 @@ TEST(ElementDeadlines, WithTheLastFieldTheKeyIsGone) {
   world.pass(1000);
   for (int i = 0; i < 3; ++i) world.settle();
   EXPECT_EQ(world[0].guarded(), 0u);
-  EXPECT_EQ(world[0].memory_bytes(), Store({.region = 1, .slots = {key().slot, key().slot}}).memory_bytes());
+  EXPECT_EQ(world[0].memory_bytes(),
+            Store({.region = 1, .slots = {key().slot, key().slot}}).memory_bytes());
 }
 
 // Writing a value clears the deadline, counting on it keeps it; another one replaces it, earlier or
@@ -219,7 +220,8 @@ TEST(ElementDeadlines, ASnapshotKeepsThem) {
   ASSERT_TRUE(again.merge_slot(bytes, Store::SlotSource::kSnapshot, nullptr));
   EXPECT_EQ(shown(again), "b=2 c=3");
   EXPECT_EQ(deadline_of(again, "b"), kLater);
-  EXPECT_EQ(again.slot_digest(key().slot, world.now()), world[0].slot_digest(key().slot, world.now()));
+  EXPECT_EQ(again.slot_digest(key().slot, world.now()),
+            world[0].slot_digest(key().slot, world.now()));
   again.set_now(kLater);
   again.expire_step(SIZE_MAX);
   EXPECT_EQ(shown(again), "c=3");
@@ -335,22 +337,19 @@ TEST(ElementDeadlines, ADeadlineBelongsToItsValue) {
                .at_once = "f=3",
                .after_soon = "(nil)",
                .after_later = "(nil)"});
-  expect_rule({.before = STEP(put(s, "f", "1"); put(s, "g", "1")),
-               .a = STEP(put(s, "f", "2", kSoon)),
-               .b = STEP(put(s, "f", "3")),
-               .at_once = "f=3 g=1",
-               .after_soon = "f=3 g=1",
-               .after_later = "f=3 g=1"});
+  expect_rule({
+    .before = STEP(put(s, "f", "1"); put(s, "g", "1")), .a = STEP(put(s, "f", "2", kSoon)),
+    .b = STEP(put(s, "f", "3")), .at_once = "f=3 g=1", .after_soon = "f=3 g=1",
+    .after_later = "f=3 g=1"
+  });
 }
 
 // Removes, increments and deletions beside a deadline.
 TEST(ElementDeadlines, OtherWritesBesideADeadline) {
-  expect_rule({.before = STEP(put(s, "f", "1"); put(s, "g", "1")),
-               .a = STEP(expire(s, "f", kSoon)),
-               .b = STEP(take(s, "f")),
-               .at_once = "g=1",
-               .after_soon = "g=1",
-               .after_later = "g=1"});
+  expect_rule({
+    .before = STEP(put(s, "f", "1"); put(s, "g", "1")), .a = STEP(expire(s, "f", kSoon)),
+    .b = STEP(take(s, "f")), .at_once = "g=1", .after_soon = "g=1", .after_later = "g=1"
+  });
   expect_rule({.before = STEP(put(s, "f", "1", kSoon)),
                .a = STEP(count(s, "f", 1)),
                .b = STEP(count(s, "f", 2)),
@@ -363,18 +362,16 @@ TEST(ElementDeadlines, OtherWritesBesideADeadline) {
                .at_once = "f=2",
                .after_soon = "(nil)",
                .after_later = "(nil)"});
-  expect_rule({.before = STEP(put(s, "f", "1", kSoon); put(s, "g", "2", kLater)),
-               .a = STEP(s.del(key())),
-               .b = STEP(expire(s, "g", kNoDeadline)),
-               .at_once = "(nil)",
-               .after_soon = "(nil)",
-               .after_later = "(nil)"});
-  expect_rule({.before = STEP(put(s, "f", "1", kSoon); count(s, "g", 2)),
-               .a = STEP(s.flush(0)),
-               .b = STEP(put(s, "g", "5", kLater)),
-               .at_once = "g=5",
-               .after_soon = "g=5",
-               .after_later = "(nil)"});
+  expect_rule({
+    .before = STEP(put(s, "f", "1", kSoon); put(s, "g", "2", kLater)), .a = STEP(s.del(key())),
+    .b = STEP(expire(s, "g", kNoDeadline)), .at_once = "(nil)", .after_soon = "(nil)",
+    .after_later = "(nil)"
+  });
+  expect_rule({
+    .before = STEP(put(s, "f", "1", kSoon); count(s, "g", 2)), .a = STEP(s.flush(0)),
+    .b = STEP(put(s, "g", "5", kLater)), .at_once = "g=5", .after_soon = "g=5",
+    .after_later = "(nil)"
+  });
 }
 
 // A deadline that comes before the value it is for waits for it.
@@ -393,8 +390,8 @@ TEST(ElementDeadlines, ADeadlineWaitsForItsValue) {
   EXPECT_EQ(deadline_of(world[2], "f"), kSoon);
 }
 
-// A region that has freed an expired field and writes it again must not leave the old one elsewhere,
-// whatever the other regions had freed by then.
+// A region that has freed an expired field and writes it again must not leave the old one
+// elsewhere, whatever the other regions had freed by then.
 TEST(ElementDeadlines, WhatIsFreedDoesNotComeBackUnderANewValue) {
   for (const size_t writer : {0u, 1u, 2u}) {
     for (const bool counter : {false, true}) {
