@@ -449,6 +449,7 @@ class Store {
                           const StateView& theirs, const VersionVector& context);
   void stamp_collection_anew(const KeyRef& ref, Collection& c, Stamp since);
   bool cleans_up(Stamp of) const;
+  bool cleans_up_expired(Stamp of, Millis deadline) const;
   void delete_expired(Slot& s, uint32_t index);
   void clear_losers(Slot& s, SlotId id, Entry*& entry);
   bool collect_elements(Slot& s, const KeyRef& ref, Collection& c);

@@ -591,17 +591,20 @@ void Store::clear_losers(Slot& s, SlotId id, Entry*& entry) {
   emit_state(ref, stamp, state);
 }
 
+// The region that has to may have evicted it: the others do it then, a little later.
+bool Store::cleans_up_expired(Stamp of, Millis deadline) const {
+  constexpr Millis kGraceMs = 5000;
+  return cleans_up(of) || firm_.wall > deadline + options_.max_clock_skew + kGraceMs;
+}
+
 // Of an expired element. One that a region let go by itself would be taken for unseen by the next
-// write there, and stay elsewhere beside that write. The region that has to may have evicted it:
-// the others do it then, a little later.
+// write there, and stay elsewhere beside that write.
 bool Store::removes_expired(const Entry& e) const {
   if (!options_.replicated) return true;
   InlineParts parts;
   const StateView state = e.view(parts);
   const Stamp of = has_dots(state) ? state.base : state.contributions.front().birth;
-  constexpr Millis kGraceMs = 5000;
-  if (!is_over(e)) return false;
-  return cleans_up(of) || firm_.wall > e.deadline() + options_.max_clock_skew + kGraceMs;
+  return is_over(e) && cleans_up_expired(of, e.deadline());
 }
 
 void Store::remove_expired(const KeyRef& ref, Collection& c, std::span<const std::string> names) {

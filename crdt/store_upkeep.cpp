@@ -258,7 +258,7 @@ void Store::erase_collected(Slot& s, uint32_t index) {
 // So one region deletes them for all. (Until then, and for readers, the deadline is enough.)
 void Store::delete_expired(Slot& s, uint32_t index) {
   const Entry* e = s.table.at(index);
-  if (!cleans_up(e->stamp())) return;
+  if (!cleans_up_expired(e->stamp(), e->deadline())) return;
   const auto id = static_cast<SlotId>(&s - slots_.data() + options_.slots.first);
   const std::string key(e->key());
   write_through_state({key, e->db(), id, hash_key(e->db(), key)}, {}, kNoDeadline,

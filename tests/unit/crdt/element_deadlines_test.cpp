@@ -461,6 +461,22 @@ TEST(ElementDeadlines, WhatItsRegionEvictedIsFreedAllTheSame) {
   EXPECT_TRUE(world[1].slot_empty(key().slot));
 }
 
+// The same of a whole collection.
+TEST(ElementDeadlines, ACollectionThatItsRegionEvictedIsFreedAllTheSame) {
+  World world(2);
+  put(world[0], "f", "1");
+  world[0].set_deadline(key(), kSoon);
+  world.sync();
+  ASSERT_TRUE(world[0].evict_one(EvictionPool::kAllKeys, EvictionOrder::kRandom, 5, 1));
+  world.pass(20'000);
+  EXPECT_EQ(shown(world[1]), "(nil)");
+  for (int i = 0; i < 3; ++i) {
+    world[1].expire_step(SIZE_MAX);
+    world.settle();
+  }
+  EXPECT_TRUE(world[1].slot_empty(key().slot));
+}
+
 // A clock that was set back shows again what is not due yet.
 TEST(ElementDeadlines, AClockThatIsSetBackShowsItAgain) {
   World world(1);
