@@ -37,8 +37,11 @@ void reply_statuses(Context& ctx, std::span<const std::string_view> names) {
 std::vector<std::string_view> key_flags(const CommandSpec& spec, uint8_t use, bool first) {
   constexpr unsigned kWrites = kKeyInserts | kKeyUpdates | kKeyDeletes;
   const bool reads = (use & kKeyReads) != 0;
+  // Into what is there; a generic command inserts the key itself.
+  const bool inserts = (use & kKeyInserts) != 0 && spec.group != "generic";
   // What options decide, they decide of this too.
-  const bool changes = reads || (first && !spec.key_use_of && spec.access == Access::kReadWrite);
+  const bool changes =
+      reads || ((first || inserts) && !spec.key_use_of && spec.access == Access::kReadWrite);
   std::vector<std::string_view> flags;
   if ((use & kWrites) == 0) {
     flags.push_back("RO");
