@@ -198,7 +198,7 @@ bool Entry::try_assign(std::string_view value, Millis deadline) {
     set_value_size(value.size());
   }
   if (wants_deadline) put_word(deadline_offset(), deadline);
-  std::memmove(tail() + head_bytes() + key_size(), value.data(), value.size());
+  if (!value.empty()) std::memmove(tail() + head_bytes() + key_size(), value.data(), value.size());
   clear_flag(kKindMask);
   set_flag(static_cast<uint8_t>(BaseKind::kValue));
   return true;
