@@ -241,6 +241,20 @@ void client_unpause(Context& ctx) {
   ctx.out.ok();
 }
 
+// Rows name handlers of their own file (check.h).
+void caching(Context& ctx) {
+  client_caching(ctx);
+}
+void getredir(Context& ctx) {
+  client_getredir(ctx);
+}
+void tracking(Context& ctx) {
+  client_tracking(ctx);
+}
+void trackinginfo(Context& ctx) {
+  client_trackinginfo(ctx);
+}
+
 void client_unblock(Context& ctx) {
   if (ctx.args.size() > 4) return ctx.out.error(command::arity_error(ctx.spec));
   const bool error = ctx.args.size() == 4 && is_word(ctx.args[3], "error");
@@ -422,13 +436,13 @@ constexpr uint32_t kAsks = kOperator | command::kNoMulti;
 
 constexpr CommandSpec kClientSubcommands[] = {
     row("client|caching", 3, kPlain, "6.0.0",
-        "Instructs the server whether to track the keys in the next request.", client_caching,
+        "Instructs the server whether to track the keys in the next request.", caching,
         kCachingArgs),
     row("client|getname", 2, kPlain, "2.6.9", "Returns the name of the connection.",
         client_getname),
     row("client|getredir", 2, kPlain, "6.0.0",
         "Returns the client ID to which the connection's tracking notifications are redirected.",
-        client_getredir),
+        getredir),
     row("client|help", 2, kAnyTime, "5.0.0", kHelpSummary, client_help),
     row("client|id", 2, kPlain, "5.0.0", "Returns the unique client ID of the connection.",
         client_id),
@@ -452,11 +466,11 @@ constexpr CommandSpec kClientSubcommands[] = {
     row("client|setname", 3, kPlain, "2.6.9", "Sets the connection name.", client_setname,
         kNameArgs),
     row("client|tracking", -3, kPlain, "6.0.0",
-        "Controls server-assisted client-side caching for the connection.", client_tracking,
-        kTrackingArgs, kTrackingDifferences, Route::kEveryShard),
+        "Controls server-assisted client-side caching for the connection.", tracking, kTrackingArgs,
+        kTrackingDifferences, Route::kEveryShard),
     row("client|trackinginfo", 2, kPlain, "6.2.0",
         "Returns information about server-assisted client-side caching for the connection.",
-        client_trackinginfo),
+        trackinginfo),
     row("client|unblock", -3, kAsks, "5.0.0",
         "Unblocks a client blocked by a blocking command from a different connection.",
         client_unblock, kUnblockArgs, kUnblockDifferences),
