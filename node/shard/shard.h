@@ -275,9 +275,11 @@ class Shard {
   std::mutex inbox_mutex_;
   std::vector<Mail> inbox_;
   bool inbox_scheduled_ = false;
-  std::vector<Mail> opened_;  // what this turn is at, [next_mail_ - 1] and in it the forwards
-  size_t next_mail_ = 0;      // before [next_forward_]; what comes behind goes back if that takes
-  size_t next_forward_ = 0;   // long
+  // What this turn has taken from the inbox, and what of it comes next: the mail, and within the
+  // one before that the forward. put_back() returns the rest if the one at hand takes long.
+  std::vector<Mail> opened_;
+  size_t next_mail_ = 0;
+  size_t next_forward_ = 0;
   std::vector<std::vector<std::unique_ptr<Forward>>> outgoing_;  // by target
   std::vector<std::unique_ptr<Forward>> answered_;               // wait for this turn's ticket
   std::vector<uint64_t> touched_;
