@@ -1,313 +1,185 @@
 #include "crdt/collection.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
-#include <cassert>
-#include <cmath>
-#include <cstring>
-#include <limits>
-
-#include "crdt/list_position.h"
 
 namespace atl::crdt {
 
-double score_of(const StateView& s) {
-  double base = 0;
-  if (has_dots(s) && s.value.size() == sizeof base) std::memcpy(&base, s.value.data(), sizeof base);
-  long double sum = base;
-  for (const Contribution& c : s.contributions) {
-    if (c.last <= c.seen_last) continue;
-    sum += c.total.is_float ? c.total.real - c.seen_total.real
-                            : static_cast<long double>(c.total.integer) -
-                                  static_cast<long double>(c.seen_total.integer);
-  }
-  const auto score = static_cast<double>(sum);
-  return std::isnan(score) ? 0 : score;
+namespace {
+
+bool is_ordered(CollectionType type) {
+  return type == CollectionType::kSortedSet || type == CollectionType::kList;
 }
 
-double score_of(const Entry& e) {
-  if (const Wide* w = e.wide()) return w->score;
-  double score = 0;
-  const std::string_view base = e.base_value();
-  if (base.size() == sizeof score) std::memcpy(&score, base.data(), sizeof score);
-  return e.has(Entry::kIsCounter) ? score + static_cast<double>(e.counter_total()) : score;
+bool is_simple(const KeyState& s) {
+  return s.kind == BaseKind::kValue && !s.base_floor && s.contributions.empty() && s.ttl.empty() &&
+         s.siblings.empty() && !s.observed;
 }
 
-bool PositionOrder::less(const Entry* a, const Entry* b) {
-  return compare_positions(a->key(), b->key()) < 0;
-}
+}  // namespace
 
 Collection::Collection(CollectionType type) : type_(type) {
-  if (type == CollectionType::kSortedSet) by_score_ = std::make_unique<ByScore>();
-  if (type == CollectionType::kList) by_position_ = std::make_unique<ByPosition>();
+  if (is_ordered(type)) index();
 }
 
-Collection::~Collection() {
-  while (!release(SIZE_MAX)) {
-  }
+// From here on each element has its own entry.
+IndexedElements& Collection::index() {
+  if (indexed_) return *indexed_;
+  indexed_ = std::make_unique<IndexedElements>(type_);
+  packed_.for_each([&](const ElementView& e) {
+    indexed_->put_value(ElementTable::hash(e.key()), nullptr, e.key(), e.base_value(), e.stamp());
+  });
+  packed_ = PackedElements();
+  return *indexed_;
+}
+
+void Collection::pack_if_small() {
+  constexpr size_t kSmall = PackedElements::kElementsMax / 2;  // not back and forth
+  if (!indexed_ || is_ordered(type_) || has_garbage()) return;
+  if (indexed_->entries() > kSmall || indexed_->counters() != 0) return;
+  PackedElements packed;
+  bool fits = true;
+  indexed_->for_each_entry([&](const Entry& entry) {
+    const ElementView e(entry);
+    fits = fits && e.is_simple() &&
+           packed.put(PackedElements::kNone, e.key(), e.base_value(), e.stamp());
+  });
+  if (!fits || packed.bytes() > PackedElements::kBytesMax / 2) return;
+  packed_ = std::move(packed);
+  indexed_.reset();
 }
 
 bool Collection::release(size_t budget) {
-  // The order first: it does not look at what it points to when it goes.
-  constexpr size_t kItemsANode = 32;
-  const size_t nodes = budget == SIZE_MAX ? SIZE_MAX : budget / kItemsANode + 1;
-  if (by_score_ && !by_score_->empty()) return by_score_->release(nodes), false;
-  if (by_position_ && !by_position_->empty()) {
-    by_position_->release(nodes, [](Entry* e) { Entry::destroy(e); });
-    return false;
-  }
-  next_deadline_ = kNoDeadline;
-  if (by_deadline_ && !by_deadline_->empty()) return by_deadline_->release(nodes), false;
-  size_t freed = 0;
-  while (freed < budget) {
-    const bool any = table_.release_bucket([&](Entry* e) {
-      Entry::destroy(e);
-      ++freed;
-    });
-    if (!any) return true;
-  }
-  return false;
+  packed_ = PackedElements();
+  return !indexed_ || indexed_->release(budget);
 }
 
-Entry* Collection::at_position(std::string_view name) const {
-  const auto at = by_position_->lower_bound(
-      [&](const Entry* e) { return compare_positions(e->key(), name) < 0; });
-  return at && (*at)->key() == name ? *at : nullptr;
-}
-
-std::string_view Collection::value(const Entry& e) const {
-  if (e.is_plain()) return e.base_value();
-  InlineParts parts;
-  scratch_ = visible_value(e.view(parts));
-  return scratch_;
-}
-
-const Entry* Collection::random(uint64_t random) const {
-  if (visible_ == 0) return nullptr;
-  for (;;) {
-    const Entry* e = table_.random(random);
-    if (is_seen(*e)) return e;
-    random = random * 6364136223846793005ull + 1442695040888963407ull;
-    random ^= random >> 29;
-  }
-}
-
-size_t Collection::index_bytes() const {
-  size_t n = table_.bytes();
-  if (by_score_) n += sizeof(ByScore) + by_score_->bytes();
-  if (by_position_) n += sizeof(ByPosition) + by_position_->bytes();
-  if (by_deadline_) n += sizeof(ByDeadline) + by_deadline_->bytes();
-  if (guards_) {
-    n += sizeof(Guards);
-    for (const Parked& p : guards_->parked) n += sizeof p + p.name.size();
-  }
-  return n;
+std::optional<ElementView> Collection::random(uint64_t random) const {
+  if (empty()) return std::nullopt;
+  if (!indexed_) return packed_.nth((random >> 32) % packed_.size());
+  return *indexed_->random(random);
 }
 
 // ---- Changes ----
 
-void Collection::count(const Entry& e, bool add) {
-  const size_t one = add ? 1 : static_cast<size_t>(-1);
-  if (is_seen(e)) visible_ += one;
-  const Wide* w = e.wide();
-  const bool untold = w != nullptr && (!w->contributions.empty() || e.has_pending());
-  if (e.has(Entry::kIsCounter) || untold) counters_ += one;
-  if (e.has_garbage()) guarded_ += static_cast<uint32_t>(one);
-  elements_bytes_ += one * e.alloc_bytes();
-}
-
-void Collection::index(Entry* e) {
-  if (!is_seen(*e)) return;
-  if (by_score_) by_score_->insert(e);
-  if (by_position_) by_position_->insert(e);
-  if (!e->has(Entry::kHasDeadline | Entry::kIsWide)) [[likely]]
-    return;
-  const Millis deadline = e->deadline();
-  if (deadline == kNoDeadline) return;
-  if (by_deadline_ == nullptr) by_deadline_ = std::make_unique<ByDeadline>();
-  by_deadline_->insert(e);
-  next_deadline_ = std::min(next_deadline_, deadline);
-}
-
-void Collection::unindex(Entry* e) {
-  if (!is_seen(*e)) return;
-  if (by_score_) by_score_->erase(e);
-  if (by_position_) by_position_->erase(e);
-  if (by_deadline_ == nullptr || e->deadline() == kNoDeadline) return;
-  by_deadline_->erase(e);
-  const auto first = by_deadline_->first();
-  next_deadline_ = first ? (*first)->deadline() : kNoDeadline;
-  if (!first) by_deadline_.reset();
-}
-
-size_t Collection::hide_due(Millis now, size_t budget) {
-  size_t hidden = 0;
-  for (; next_deadline_ <= now && hidden < budget; ++hidden) {
-    Entry* e = *by_deadline_->first();
-    unindex(e);
-    count(*e, false);
-    e->set_flag(Entry::kHidden);
-    if (by_position_) table_.insert(ElementTable::hash(e->key()), e);
-    count(*e, true);
-    ++changes_;
+void Collection::unpack(const Place& place, KeyState& state) const {
+  if (place) {
+    at(place).unpack(state);
+  } else {
+    state = {};
   }
-  return hidden;
 }
 
-void Collection::show(Entry* e) {
-  count(*e, false);
-  if (by_position_) table_.erase(ElementTable::hash(e->key()), e);
-  e->clear_flag(Entry::kHidden);
-  count(*e, true);
-  index(e);
-  ++changes_;
-}
-
-void Collection::put_entry(uint64_t hash, Entry* old, Entry* fresh) {
-  if (Wide* w = fresh->wide(); w != nullptr && by_score_) {
-    InlineParts parts;
-    w->score = score_of(fresh->view(parts));
-  }
-  const bool was_hidden = old != nullptr && old->has(Entry::kHidden);
-  const bool was_seen = old != nullptr && is_seen(*old);
-  // No longer due than before: still over.
-  if (was_hidden && fresh->exists() && fresh->deadline() <= old->deadline()) {
-    fresh->set_flag(Entry::kHidden);
-  }
-  const bool was_in_table = old != nullptr && in_table(*old);
-  if (old != nullptr) {
-    unindex(old);
-    count(*old, false);
-  }
-  if (was_in_table && in_table(*fresh)) {
-    table_.replace(hash, old, fresh);
-  } else if (was_in_table) {
-    table_.erase(hash, old);
-  } else if (in_table(*fresh)) {
-    table_.insert(hash, fresh);
-  }
-  if (old != nullptr) Entry::destroy(old);
-  count(*fresh, true);
-  index(fresh);
-  if (was_seen || is_seen(*fresh)) ++changes_;
-}
-
-void Collection::put_value(uint64_t hash, Entry* old, std::string_view name, std::string_view value,
+void Collection::put_value(const Place& place, std::string_view name, std::string_view value,
                            Stamp dot) {
-  note_stamp(dot);
-  const bool plain = old != nullptr && old->is_plain() && old->kind() == BaseKind::kValue;
-  if (!plain) {
-    put_entry(hash, old, Entry::create_value(0, name, value, dot, kNoDeadline));
-    return;
+  ++changes_;
+  if (!indexed_) {
+    if (packed_.put(place.packed, name, value, dot)) return;
+    index();
   }
-  const bool moves = by_score_ && old->base_value() != value;
-  if (moves) unindex(old);
-  elements_bytes_ -= old->alloc_bytes();
-  if (old->try_assign(value, kNoDeadline)) {
-    old->set_stamp(dot);
-    elements_bytes_ += old->alloc_bytes();
-    if (moves) index(old);
-    ++changes_;
-    return;
-  }
-  elements_bytes_ += old->alloc_bytes();
-  if (moves) index(old);
-  put_entry(hash, old, Entry::create_value(0, name, value, dot, kNoDeadline));
+  const Place now = current(place, name);
+  indexed_->put_value(now.hash, now.entry, name, value, dot);
 }
 
-void Collection::put_state(uint64_t hash, Entry* old, std::string_view name,
-                           const KeyState& state) {
+void Collection::put_state(const Place& place, std::string_view name, const KeyState& state) {
   if (state.is_bottom()) {
-    if (old != nullptr) erase(hash, old);
+    if (place) erase(place, name);
     return;
   }
-  for_each_dot(state, [&](Stamp dot) { note_stamp(dot); });
-  for (const Contribution& c : state.contributions) note_stamp(c.last);
-  for (const TtlMark& m : state.ttl) note_stamp(m.stamp);
-  put_entry(hash, old, Entry::pack(0, name, state));
+  if (!indexed_) {
+    if (is_simple(state)) return put_value(place, name, state.value, state.base);
+    index();
+  }
+  const Place now = current(place, name);
+  if (indexed_->put_state(now.hash, now.entry, name, state)) ++changes_;
 }
 
-void Collection::settle(uint64_t hash, Entry* old, std::string_view name, const KeyState& state) {
+void Collection::settle(const Place& place, std::string_view name, const KeyState& state) {
   const uint32_t changes = changes_;
-  put_state(hash, old, name, state);
+  put_state(place, name, state);
   changes_ = changes;
 }
 
+void Collection::erase(const Place& place, std::string_view name) {
+  const Place now = current(place, name);
+  if (!indexed_) {
+    packed_.erase(now.packed);
+    ++changes_;
+  } else if (indexed_->erase(now.hash, now.entry)) {
+    ++changes_;
+  }
+}
+
 void Collection::set_counter(Entry* e, Stamp last, int64_t total) {
-  note_stamp(last);
-  if (by_score_) unindex(e);
-  e->set_counter(last, total);
-  if (by_score_) index(e);
+  indexed_->set_counter(e, last, total);
   ++changes_;
 }
 
-void Collection::erase(uint64_t hash, Entry* old) {
-  if (is_seen(*old)) ++changes_;
-  unindex(old);
-  count(*old, false);
-  if (in_table(*old)) table_.erase(hash, old);
-  Entry::destroy(old);
+size_t Collection::hide_due(Millis now, size_t budget) {
+  if (next_deadline() > now) return 0;
+  const size_t hidden = indexed_->hide_due(now, budget);
+  changes_ += static_cast<uint32_t>(hidden);
+  return hidden;
 }
 
-void Collection::note_stamp(Stamp stamp) {
-  for (Stamp& s : newest_) {
-    if (s.region() != stamp.region()) continue;
-    s = std::max(s, stamp);
-    return;
-  }
-  newest_.push_back(stamp);
+void Collection::show(const Place& place) {
+  indexed_->show(place.entry);
+  ++changes_;
+}
+
+std::vector<Stamp> Collection::newest() const {
+  if (indexed_) return indexed_->newest();
+  std::vector<Stamp> newest;
+  packed_.for_each_dot([&](Stamp stamp) { note_newest(newest, stamp); });
+  return newest;
 }
 
 Stamp Collection::newest_of_all() const {
-  return newest_.empty() ? Stamp{} : *std::max_element(newest_.begin(), newest_.end());
+  const std::vector<Stamp> all = newest();
+  return all.empty() ? Stamp{} : *std::max_element(all.begin(), all.end());
 }
 
 void Collection::swap_elements(Collection& other) {
-  std::swap(table_, other.table_);
-  std::swap(by_score_, other.by_score_);
-  std::swap(by_position_, other.by_position_);
-  std::swap(by_deadline_, other.by_deadline_);
-  std::swap(next_deadline_, other.next_deadline_);
-  std::swap(newest_, other.newest_);
-  std::swap(visible_, other.visible_);
-  std::swap(counters_, other.counters_);
-  std::swap(elements_bytes_, other.elements_bytes_);
-  std::swap(guarded_, other.guarded_);
-  std::swap(collect_cursor, other.collect_cursor);
+  std::unique_ptr<Guards> mine = indexed_ ? std::move(indexed_->guards) : nullptr;
+  std::unique_ptr<Guards> theirs = other.indexed_ ? std::move(other.indexed_->guards) : nullptr;
+  std::swap(packed_, other.packed_);
+  std::swap(indexed_, other.indexed_);
+  if (mine) index().guards = std::move(mine);
+  if (theirs) other.index().guards = std::move(theirs);
   ++changes_;
 }
 
 // ---- Guards ----
 
 Guards& Collection::with_guards() {
-  if (guards_ == nullptr) guards_ = std::make_unique<Guards>();
-  return *guards_;
+  std::unique_ptr<Guards>& guards = index().guards;
+  if (guards == nullptr) guards = std::make_unique<Guards>();
+  return *guards;
 }
 
 bool Collection::is_guarded(std::string_view name, Stamp dot) const {
-  if (guards_ == nullptr) return false;
-  if (guards_->cleared.covers(dot)) return true;
-  return std::any_of(guards_->parked.begin(), guards_->parked.end(),
+  const Guards* g = guards();
+  if (g == nullptr) return false;
+  if (g->cleared.covers(dot)) return true;
+  return std::any_of(g->parked.begin(), g->parked.end(),
                      [&](const Parked& p) { return p.dot == dot && p.name == name; });
 }
 
 void Collection::drop_guards(const std::function<bool(Stamp)>& covered, const VersionVector& own,
                              const Stability& stable) {
-  if (guards_ == nullptr) return;
-  std::erase_if(guards_->parked,
-                [&](const Parked& p) { return covered(p.dot) || stable.covers(p.dot); });
-  const VersionVector waiting = guards_->cleared.beyond(own);
+  if (guards() == nullptr) return;
+  Guards& g = *indexed_->guards;
+  std::erase_if(g.parked, [&](const Parked& p) { return covered(p.dot) || stable.covers(p.dot); });
+  const VersionVector waiting = g.cleared.beyond(own);
   const bool over = std::all_of(waiting.items().begin(), waiting.items().end(),
                                 [&](const Coverage& c) { return stable.covers(c.upto); });
-  if (over) guards_->cleared = {};
-  if (guards_->parked.empty() && guards_->cleared.empty()) guards_.reset();
+  if (over) g.cleared = {};
+  if (g.parked.empty() && g.cleared.empty()) indexed_->guards.reset();
 }
 
 std::optional<uint64_t> Collection::digest(Millis at) const {
   uint64_t sum = 0;
   bool any = false;
-  for_each_entry([&](const Entry& e) {
+  for_each_entry([&](const ElementView& e) {
     if (!e.exists() || e.deadline() <= at) return;
     InlineParts parts;
     any = true;

@@ -11,6 +11,11 @@
 // key's base (key_state.h) says which one readers see, and the others wait in `next` until the base
 // is stable.
 //
+// A hash or set that is small and has nothing but simple elements is packed (packed_elements.h);
+// it is indexed (indexed_elements.h) when it outgrows that, or when an element is written
+// concurrently, counts, or gets a deadline, and packed again when that is over (pack_if_small).
+// Whoever asks by name and place need not know.
+//
 // Guards hold what only merging needs: a dot whose removal came before it, a clear (DEL, FLUSHALL)
 // that had seen more than has come here. They go as soon as this region has seen what they are for.
 //
@@ -22,78 +27,23 @@
 //
 // *Threads*: its store's. *Owns*: its elements. *Bounds*: elements by memory; guards by what is
 // under way between regions. *Cost*: nothing here is linear in the number of elements, but for
-// for_each(), clear_seen() of a part, and the destructor (see release()).
+// for_each(), clear_seen() of a part, and the destructor (see release()). *Lifetime*: a Place or an
+// ElementView is good until the collection changes (a Place, but not a view, also when a guard is
+// added); names and values that are passed in must not lie in it.
 #pragma once
 
-#include <functional>
-#include <memory>
-#include <optional>
-#include <span>
-#include <string>
-#include <string_view>
-#include <vector>
-
-#include "crdt/element.h"
-#include "crdt/element_table.h"
-#include "crdt/ranked_tree.h"
+#include "crdt/indexed_elements.h"
+#include "crdt/packed_elements.h"
 
 namespace atl::crdt {
 
-enum class CollectionType : uint8_t { kHash = 1, kSet = 2, kSortedSet = 3, kList = 4 };
-
-// Of a sorted set's element, everything counted.
-double score_of(const Entry& element);
-double score_of(const StateView& element);
-// A score as the value of a dot.
-struct ScoreBytes {
-  explicit ScoreBytes(double score) { __builtin_memcpy(bytes, &score, sizeof bytes); }
-  operator std::string_view() const { return {bytes, sizeof bytes}; }
-  char bytes[sizeof(double)];
-};
-
-struct ScoreOrder {
-  static bool less(const Entry* a, const Entry* b) {
-    const double x = score_of(*a);
-    const double y = score_of(*b);
-    return x < y || (x == y && a->key() < b->key());
-  }
-};
-struct PositionOrder {
-  static bool less(const Entry* a, const Entry* b);
-};
-
-struct DeadlineOrder {
-  static bool less(const Entry* a, const Entry* b) {
-    const Millis x = a->deadline();
-    const Millis y = b->deadline();
-    return x < y || (x == y && a->key() < b->key());
-  }
-};
-
-// It has a value, and was not found expired.
-inline bool is_seen(const Entry& element) {
-  return !element.has(Entry::kHidden) && element.exists();
-}
-
-// A dot that was removed before it came.
-struct Parked {
-  std::string name;
-  Stamp dot;
-  bool operator==(const Parked&) const = default;
-};
-struct Guards {
-  std::vector<Parked> parked;
-  VersionVector cleared;  // whatever was stamped within is gone, when it comes
-};
-
 class Collection {
  public:
-  using ByScore = RankedTree<Entry*, ScoreOrder>;
-  using ByPosition = RankedTree<Entry*, PositionOrder>;
-  using ByDeadline = RankedTree<Entry*, DeadlineOrder>;
+  using ByScore = IndexedElements::ByScore;
+  using ByPosition = IndexedElements::ByPosition;
 
   explicit Collection(CollectionType type);
-  ~Collection();
+  ~Collection() = default;
   Collection(const Collection&) = delete;
   Collection& operator=(const Collection&) = delete;
 
@@ -102,86 +52,109 @@ class Collection {
   void set_next(Collection* next) { next_ = next; }
 
   // ---- Reading: what readers see ----
-  size_t size() const { return visible_; }
-  bool empty() const { return visible_ == 0; }
-  const Entry* find(std::string_view name) const {
-    const Entry* e = lookup(ElementTable::hash(name), name);
-    return e != nullptr && is_seen(*e) ? e : nullptr;
+  size_t size() const { return indexed_ ? indexed_->visible() : packed_.size(); }
+  bool empty() const { return size() == 0; }
+  std::optional<ElementView> find(std::string_view name) const {
+    const Place place = locate(name);
+    if (!place || (place.entry != nullptr && !is_seen(*place.entry))) return std::nullopt;
+    return at(place);
   }
   // *Lifetime*: until the element changes, or the next call of value().
-  std::string_view value(const Entry& element) const;
+  std::string_view value(const ElementView& element) const {
+    return element.is_simple() ? element.base_value() : indexed_->value(*element.entry());
+  }
   template <class Visit>
   void for_each(Visit&& visit) const {
-    for_each_entry([&](const Entry& e) {
+    for_each_entry([&](const ElementView& e) {
       if (is_seen(e)) visit(e);
     });
   }
-  // Of no list.
+  // Guarantees of SCAN. Of no list.
   template <class Visit>
   uint64_t scan(uint64_t cursor, size_t count, Visit&& visit) const {
-    return table_.scan(cursor, count, [&](const Entry& e) {
-      if (is_seen(e)) visit(e);
+    if (!indexed_) return packed_.for_each(visit), 0;
+    return indexed_->scan_entries(cursor, count, [&](const Entry& e) {
+      if (is_seen(e)) visit(ElementView(e));
     });
   }
-  Millis next_deadline() const { return next_deadline_; }          // of an element; or kNoDeadline
-  const Entry* random(uint64_t random) const;                      // of no list; null: empty
-  const ByScore& by_score() const { return *by_score_; }           // of a sorted set
-  const ByPosition& by_position() const { return *by_position_; }  // of a list
+  Millis next_deadline() const {  // of an element; or kNoDeadline
+    return indexed_ ? indexed_->next_deadline() : kNoDeadline;
+  }
+  std::optional<ElementView> random(uint64_t random) const;         // of no list; nullopt: empty
+  const ByScore& by_score() const { return indexed_->by_score(); }  // of a sorted set
+  const ByPosition& by_position() const { return indexed_->by_position(); }  // of a list
 
   // ---- For the store ----
-  size_t bytes() const { return sizeof(Collection) + elements_bytes_ + index_bytes(); }
-  uint32_t changes() const { return changes_; }  // every change that shows makes it another
-  bool has_garbage() const { return guarded_ != 0 || guards_ != nullptr; }
-  // Nothing is here and nothing waits.
-  bool is_bottom() const { return entries() == 0 && guards_ == nullptr; }
-  // Those that readers do not see as well.
-  size_t entries() const { return table_.size() + (by_position_ ? by_position_->size() : 0); }
-  Entry* lookup(uint64_t hash, std::string_view name) const {
-    if (by_position_) {
-      if (Entry* e = at_position(name)) return e;
-    }
-    return table_.find(hash, name);
+  size_t bytes() const {
+    return sizeof(Collection) + (indexed_ ? indexed_->bytes() : packed_.bytes());
   }
+  uint32_t changes() const { return changes_; }  // every change that shows makes it another
+  bool has_garbage() const {
+    return indexed_ && (indexed_->guarded() != 0 || indexed_->guards != nullptr);
+  }
+  // Nothing is here and nothing waits.
+  bool is_bottom() const { return entries() == 0 && guards() == nullptr; }
+  // Those that readers do not see as well.
+  size_t entries() const { return indexed_ ? indexed_->entries() : packed_.size(); }
   template <class Visit>
   void for_each_entry(Visit&& visit) const {
-    table_.for_each([&](const Entry* e) { visit(*e); });
-    if (!by_position_) return;
-    for (auto at = by_position_->first(); at; at.next()) visit(**at);
+    if (!indexed_) return packed_.for_each(visit);
+    indexed_->for_each_entry([&](const Entry& e) { visit(ElementView(e)); });
   }
-  // As SCAN; of a list's items that readers see, some may be missed while others come and go.
-  template <class Visit>
-  uint64_t scan_entries(uint64_t cursor, size_t count, Visit&& visit) const {
-    if (!by_position_) return table_.scan(cursor, count, visit);
-    return scan_list(cursor, count, visit);
+
+  // Where an element of that name is, or would be put.
+  struct Place {
+    uint64_t hash = 0;
+    Entry* entry = nullptr;
+    PackedElements::Place packed = PackedElements::kNone;
+    bool indexed = false;
+    explicit operator bool() const { return entry != nullptr || packed != PackedElements::kNone; }
+  };
+  Place locate(std::string_view name) const {
+    if (!indexed_) return {0, nullptr, packed_.find(name), false};
+    const uint64_t hash = type_ == CollectionType::kList ? 0 : ElementTable::hash(name);
+    return {hash, indexed_->lookup(hash, name), PackedElements::kNone, true};
   }
-  // `old`: what lookup() gave. put_value() leaves an element with one dot and nothing else.
-  void put_value(uint64_t hash, Entry* old, std::string_view name, std::string_view value,
-                 Stamp dot);
+  ElementView at(const Place& place) const {  // Requires: it is there
+    return place.entry != nullptr ? ElementView(*place.entry) : packed_.at(place.packed);
+  }
+  // Nothing, if it is not there.
+  void unpack(const Place& place, KeyState& state) const;
+
+  // *Requires* of these four: the place of that name.
+  // put_value() leaves an element with one dot and nothing else.
+  void put_value(const Place& place, std::string_view name, std::string_view value, Stamp dot);
   // Bottom: as erase().
-  void put_state(uint64_t hash, Entry* old, std::string_view name, const KeyState& state);
+  void put_state(const Place& place, std::string_view name, const KeyState& state);
   // The same where readers see no difference.
-  void settle(uint64_t hash, Entry* old, std::string_view name, const KeyState& state);
-  void erase(uint64_t hash, Entry* old);
+  void settle(const Place& place, std::string_view name, const KeyState& state);
+  void erase(const Place& place, std::string_view name);
   void set_counter(Entry* e, Stamp last, int64_t total);  // Requires: it is kIsCounter
   // Elements with contributions, or with deadlines of what has not come: of these a vector that
   // covers all dots does not tell.
-  size_t counters() const { return counters_; }
+  size_t counters() const { return indexed_ ? indexed_->counters() : 0; }
   // Takes out of sight what is due, at most so many. *Returns* how many; *Cost*: O(log n) each.
   size_t hide_due(Millis now, size_t budget);
-  void show(Entry* e);  // Requires: it is hidden, and not due after all
+  void show(const Place& place);  // Requires: it is hidden, and not due after all
 
   // Every dot, contribution and deadline here is at or below these, one a region.
-  const std::vector<Stamp>& newest() const { return newest_; }
+  std::vector<Stamp> newest() const;
   Stamp newest_of_all() const;
-  void note_stamp(Stamp stamp);
 
-  const Guards* guards() const { return guards_.get(); }
+  const Guards* guards() const { return indexed_ ? indexed_->guards.get() : nullptr; }
   Guards& with_guards();
   bool is_guarded(std::string_view name, Stamp dot) const;
   // Those that are for what has come, or has been seen by every region (and so comes no more).
   void drop_guards(const std::function<bool(Stamp)>& covered, const VersionVector& own,
                    const Stability& stable);
-  uint64_t collect_cursor = 0;  // where the store's collection goes on
+  // The next part of all elements, about so many, from where the last call ended.
+  // *Requires*: has_garbage().
+  template <class Visit>
+  void collect_next(size_t count, Visit&& visit) {
+    indexed_->collect_cursor = indexed_->scan_entries(indexed_->collect_cursor, count, visit);
+  }
+  // Packs what has become small and simple. *Cost*: O(PackedElements::kElementsMax).
+  void pack_if_small();
 
   // Sum over what readers see at that time, whatever was hidden so far; as digest() of key_state.h.
   // Nullopt: nothing.
@@ -194,47 +167,22 @@ class Collection {
   bool release(size_t budget);
 
  private:
-  size_t index_bytes() const;
-  Entry* at_position(std::string_view name) const;
-  template <class Visit>
-  uint64_t scan_list(uint64_t cursor, size_t count, Visit&& visit) const;
-  // A list's items that readers see are in their order alone: a look there is as good as one by
-  // hash, and a hash table costs a push more than all the rest.
-  bool in_table(const Entry& e) const { return !by_position_ || !is_seen(e); }
-  void index(Entry* e);
-  void unindex(Entry* e);
-  void put_entry(uint64_t hash, Entry* old, Entry* fresh);
-  void count(const Entry& e, bool add);
-
-  CollectionType type_;
-  Collection* next_ = nullptr;
-  ElementTable table_;
-  std::unique_ptr<ByScore> by_score_;
-  std::unique_ptr<ByPosition> by_position_;
-  std::unique_ptr<ByDeadline> by_deadline_;  // null: nothing that is seen has a deadline
-  std::unique_ptr<Guards> guards_;
-  std::vector<Stamp> newest_;
-  size_t visible_ = 0;
-  Millis next_deadline_ = kNoDeadline;
-  size_t counters_ = 0;
-  size_t elements_bytes_ = 0;
-  uint32_t guarded_ = 0;  // elements with something to collect
-  uint32_t changes_ = 0;
-  mutable std::string scratch_;
-};
-
-// First what is in the table, then the order, by rank.
-template <class Visit>
-uint64_t Collection::scan_list(uint64_t cursor, size_t count, Visit&& visit) const {
-  constexpr uint64_t kInOrder = uint64_t{1} << 62;
-  if (cursor < kInOrder) {
-    const uint64_t next = table_.scan(cursor, count, visit);
-    return next != 0 ? next : kInOrder;
+  IndexedElements& index();
+  // A place found before guards were needed.
+  Place current(const Place& place, std::string_view name) const {
+    return place.indexed == (indexed_ != nullptr) ? place : locate(name);
   }
-  size_t rank = cursor - kInOrder;
-  auto at = by_position_->at(rank);
-  for (; at && count > 0; at.next(), ++rank, --count) visit(**at);
-  return at ? kInOrder + rank : 0;
+
+  Collection* next_ = nullptr;
+  PackedElements packed_;                     // empty, if indexed
+  std::unique_ptr<IndexedElements> indexed_;  // null: packed
+  uint32_t changes_ = 0;
+  CollectionType type_;
+};
+static_assert(sizeof(Collection) == 32);
+
+inline double score_of(const ElementView& e) {
+  return score_of(*e.entry());
 }
 
 }  // namespace atl::crdt

@@ -53,8 +53,8 @@ void CollectionEdit::finish() {
   store_.erase_at(slot_, slot_.table.find(ref_.hash, ref_.db, ref_.key));
 }
 
-void CollectionEdit::note_rewrite(const Entry& e) {
-  store_.note_rewrite(e);
+void CollectionEdit::note_rewrite(const Collection::Place& place) {
+  if (place.entry != nullptr) store_.note_rewrite(*place.entry);
 }
 
 // The dots that a write to the element has seen. They are gone from here.
@@ -69,32 +69,32 @@ std::span<const Stamp> CollectionEdit::observe(std::string_view name, const Stat
 
 bool CollectionEdit::put(std::string_view name, std::string_view value) {
   Collection& c = open();
-  const uint64_t hash = ElementTable::hash(name);
-  Entry* old = c.lookup(hash, name);
-  if (old == nullptr) {
-    c.put_value(hash, nullptr, name, value, stamp_);
+  const Collection::Place place = c.locate(name);
+  if (!place) {
+    c.put_value(place, name, value, stamp_);
     store_.elements_.put(name, value, {});
     return true;
   }
-  const bool fresh = !is_seen(*old);
-  if (old->is_plain() && old->kind() == BaseKind::kValue && !old->has(Entry::kHasDeadline)) {
-    const Stamp seen = old->stamp();
+  const ElementView old = c.at(place);
+  const bool fresh = !is_seen(old);
+  if (old.is_simple()) {
+    const Stamp seen = old.stamp();
     const bool again = seen == stamp_;  // twice in one command
     if (!again) store_.removed(ref_.slot, c, name, seen, {});
-    c.put_value(hash, old, name, value, stamp_);
+    c.put_value(place, name, value, stamp_);
     store_.elements_.put(name, value, {&seen, again ? size_t{0} : size_t{1}});
     return fresh;
   }
   KeyState state;
-  old->unpack(state);
-  note_rewrite(*old);
+  old.unpack(state);
+  note_rewrite(place);
   const auto observed = observe(name, state);
   write_element(state, value, stamp_);
   if (state.ttl.empty() && state.contributions.empty()) {
-    c.put_state(hash, old, name, state);
+    c.put_state(place, name, state);
     store_.elements_.put(name, value, observed);
   } else {
-    put_state(hash, old, name, state, observed);
+    put_state(place, name, state, observed);
   }
   return fresh;
 }
@@ -102,18 +102,15 @@ bool CollectionEdit::put(std::string_view name, std::string_view value) {
 bool CollectionEdit::put(std::string_view name, std::string_view value, Millis deadline) {
   if (deadline == kNoDeadline) return put(name, value);
   Collection& c = open();
-  const uint64_t hash = ElementTable::hash(name);
-  Entry* old = c.lookup(hash, name);
-  const bool fresh = old == nullptr || !is_seen(*old);
+  const Collection::Place place = c.locate(name);
+  const bool fresh = !place || !is_seen(c.at(place));
   KeyState state;
-  if (old != nullptr) {
-    old->unpack(state);
-    note_rewrite(*old);
-  }
+  c.unpack(place, state);
+  note_rewrite(place);
   const auto observed = observe(name, state);
   write_element(state, value, stamp_);
   write_deadline(state, deadline, stamp_);
-  c.put_state(hash, old, name, state);
+  c.put_state(place, name, state);
   store_.elements_.put(name, value, observed);
   emit_deadline(name, state);
   return fresh;
@@ -121,15 +118,14 @@ bool CollectionEdit::put(std::string_view name, std::string_view value, Millis d
 
 bool CollectionEdit::expire(std::string_view name, Millis deadline) {
   const Collection* now = collection();
-  if (now == nullptr || now->find(name) == nullptr) return false;
+  if (now == nullptr || !now->find(name)) return false;
   Collection& c = open();
-  const uint64_t hash = ElementTable::hash(name);
-  Entry* old = c.lookup(hash, name);
+  const Collection::Place place = c.locate(name);
   KeyState state;
-  old->unpack(state);
-  note_rewrite(*old);
+  c.unpack(place, state);
+  note_rewrite(place);
   write_deadline(state, deadline, stamp_);
-  c.put_state(hash, old, name, state);
+  c.put_state(place, name, state);
   emit_deadline(name, state);
   return true;
 }
@@ -142,46 +138,45 @@ void CollectionEdit::emit_deadline(std::string_view name, const KeyState& state)
   store_.elements_.state(name, marks, {});
 }
 
-void CollectionEdit::put_state(uint64_t hash, Entry* old, std::string_view name,
+void CollectionEdit::put_state(const Collection::Place& place, std::string_view name,
                                const KeyState& state, std::span<const Stamp> observed) {
-  open_->put_state(hash, old, name, state);
+  open_->put_state(place, name, state);
   store_.elements_.state(name, state, observed);
 }
 
 bool CollectionEdit::remove(std::string_view name) {
   const Collection* now = collection();
   if (now == nullptr) return false;
-  const uint64_t hash = ElementTable::hash(name);
-  Entry* old = now->lookup(hash, name);
-  if (old == nullptr || !is_seen(*old)) return false;
+  Collection::Place place = now->locate(name);
+  if (!place || !is_seen(now->at(place))) return false;
   Collection& c = open();
-  if (&c != now) old = c.lookup(hash, name);  // another one, where something was in the way
-  InlineParts parts;
-  const StateView seen = old->view(parts);
-  const auto observed = observe(name, seen);
-  if (!old->has(Entry::kIsWide | Entry::kIsCounter) || !store_.options_.replicated) {
-    store_.elements_.remove(name, observed);
-    c.erase(hash, old);
+  if (&c != now) place = c.locate(name);  // another one, where something was in the way
+  const Entry* entry = place.entry;
+  if (entry == nullptr || !entry->has(Entry::kIsWide | Entry::kIsCounter) ||
+      !store_.options_.replicated) {
+    InlineParts parts;
+    store_.elements_.remove(name, observe(name, c.at(place).view(parts)));
+    c.erase(place, name);
     return true;
   }
   KeyState state;
-  old->unpack(state);
+  c.unpack(place, state);
+  const auto observed = observe(name, state);
   remove_element(state, stamp_);
   if (state.contributions.empty()) {
     store_.elements_.remove(name, observed);
-    c.put_state(hash, old, name, state);
+    c.put_state(place, name, state);
   } else {
-    put_state(hash, old, name, state, observed);
+    put_state(place, name, state, observed);
   }
   return true;
 }
 
 AddResult CollectionEdit::add_total(std::string_view name, const Total& amount,
                                     std::string& result) {
-  const uint64_t hash = ElementTable::hash(name);
   const Collection* now = collection();
-  const Entry* seen = now == nullptr ? nullptr : now->find(name);
-  const std::string before(seen == nullptr ? "0" : now->value(*seen));
+  const auto seen = now == nullptr ? std::nullopt : now->find(name);
+  const std::string before(seen ? now->value(*seen) : "0");
   if (amount.is_float) {
     const auto value = parse_real(before);
     if (!value) return AddResult::kNotANumber;
@@ -193,13 +188,11 @@ AddResult CollectionEdit::add_total(std::string_view name, const Total& amount,
     if (__builtin_add_overflow(*value, amount.integer, &after)) return AddResult::kOverflow;
   }
   Collection& c = open();
-  Entry* old = c.lookup(hash, name);  // also what a reader does not see: observed counts
+  const Collection::Place place = c.locate(name);  // also what is not seen: observed counts
   KeyState state;
   std::span<const Stamp> observed;
-  if (old != nullptr) {
-    old->unpack(state);
-    note_rewrite(*old);
-  }
+  c.unpack(place, state);
+  note_rewrite(place);
   if (must_delete_first(state, store_.now_)) {
     observed = observe(name, state);
     remove_element(state, stamp_);
@@ -207,7 +200,7 @@ AddResult CollectionEdit::add_total(std::string_view name, const Total& amount,
   crdt::add(state, amount, stamp_,
             store_.canary_.ignore_incarnation ? Stamp{} : store_.incarnation_);
   result = visible_value(state);
-  put_state(hash, old, name, state, observed);
+  put_state(place, name, state, observed);
   return AddResult::kOk;
 }
 
@@ -240,10 +233,9 @@ bool is_exact(double value) {
 // Redis adds to the score it has, as doubles. What is added here is the difference which that
 // makes, so that one region alone sees the same digits as there.
 AddResult CollectionEdit::add_score(std::string_view name, double amount, double& result) {
-  const uint64_t hash = ElementTable::hash(name);
   const Collection* now = collection();
-  const Entry* seen = now == nullptr ? nullptr : now->find(name);
-  const double before = seen == nullptr ? 0 : score_of(*seen);
+  const auto seen = now == nullptr ? std::nullopt : now->find(name);
+  const double before = seen ? score_of(*seen) : 0;
   result = before + amount;
   if (std::isnan(result)) return AddResult::kNotANumber;
   if (!std::isfinite(result) || !std::isfinite(before)) {
@@ -251,12 +243,10 @@ AddResult CollectionEdit::add_score(std::string_view name, double amount, double
     return AddResult::kOk;
   }
   Collection& c = open();
-  Entry* old = c.lookup(hash, name);
+  const Collection::Place place = c.locate(name);
   KeyState state;
-  if (old != nullptr) {
-    old->unpack(state);
-    note_rewrite(*old);
-  }
+  c.unpack(place, state);
+  note_rewrite(place);
   Total t;
   t.is_float = !is_exact(before) || !is_exact(amount) || !is_exact(result);
   if (t.is_float) {
@@ -265,7 +255,7 @@ AddResult CollectionEdit::add_score(std::string_view name, double amount, double
     t.integer = static_cast<int64_t>(amount);
   }
   crdt::add(state, t, stamp_, store_.canary_.ignore_incarnation ? Stamp{} : store_.incarnation_);
-  c.put_state(hash, old, name, state);
+  c.put_state(place, name, state);
   store_.elements_.state(name, state, {});
   return AddResult::kOk;
 }

@@ -56,10 +56,10 @@ class CollectionEdit {
  private:
   Collection& open();
   AddResult add_total(std::string_view name, const Total& amount, std::string& result);
-  void put_state(uint64_t hash, Entry* old, std::string_view name, const KeyState& state,
+  void put_state(const Collection::Place& place, std::string_view name, const KeyState& state,
                  std::span<const Stamp> observed);
   std::span<const Stamp> observe(std::string_view name, const StateView& state);
-  void note_rewrite(const Entry& e);
+  void note_rewrite(const Collection::Place& place);
   void emit_deadline(std::string_view name, const KeyState& state);
 
   Store& store_;

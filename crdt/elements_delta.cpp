@@ -164,7 +164,7 @@ void encode_collection(const Collection& c, std::string& out) {
     }
   }
   w.varint(c.entries());
-  c.for_each_entry([&](const Entry& e) {
+  c.for_each_entry([&](const ElementView& e) {
     w.bytes(e.key());
     InlineParts parts;
     encode_state(e.view(parts), out);
@@ -192,14 +192,13 @@ Collection* decode_collection(Reader& in) {
   for (uint64_t i = 0; i < n && in.ok(); ++i) {
     const std::string_view name = in.bytes();
     if (!decode_state(in, state)) break;
-    const uint64_t hash = ElementTable::hash(name);
-    const bool sound = sound_element(c->type(), name, state) && !state.is_bottom() &&
-                       c->lookup(hash, name) == nullptr;
+    const Collection::Place place = c->locate(name);
+    const bool sound = sound_element(c->type(), name, state) && !state.is_bottom() && !place;
     if (!sound) {
       in.fail();
       break;
     }
-    c->put_state(hash, nullptr, name, state);
+    c->put_state(place, name, state);
   }
   return in.ok() ? c.release() : nullptr;
 }

@@ -163,7 +163,8 @@ void Store::clear_collections(Slot& s, const KeyRef& ref) {
 
 // Whether the vector says of every dot that it was seen.
 bool Store::told_by(const Collection& c, const VersionVector& seen) const {
-  return std::all_of(c.newest().begin(), c.newest().end(), [&](Stamp newest) {
+  const std::vector<Stamp> all = c.newest();
+  return std::all_of(all.begin(), all.end(), [&](Stamp newest) {
     const Coverage* k = seen.find(newest.region());
     return k != nullptr && newest <= k->upto && k->gaps.empty();
   });
@@ -184,12 +185,11 @@ void Store::clear_collection(Slot& s, const KeyRef& ref, Collection& c) {
     release(gone);
   } else {
     std::vector<std::string> names;
-    c.for_each_entry([&](const Entry& element) { names.emplace_back(element.key()); });
+    c.for_each_entry([&](const ElementView& element) { names.emplace_back(element.key()); });
     for (const std::string& name : names) {
-      const uint64_t hash = ElementTable::hash(name);
-      Entry* old = c.lookup(hash, name);
+      const Collection::Place place = c.locate(name);
       KeyState state;
-      old->unpack(state);
+      c.unpack(place, state);
       std::vector<Stamp> untold;
       for_each_dot(state, [&](Stamp dot) {
         if (seen.covers(dot)) return;
@@ -197,7 +197,7 @@ void Store::clear_collection(Slot& s, const KeyRef& ref, Collection& c) {
         removed(ref.slot, c, name, dot, {});
       });
       remove_element(state, stamp);
-      c.put_state(hash, old, name, state);
+      c.put_state(place, name, state);
       if (!state.is_bottom()) {
         elements_.state(name, state, untold);
       } else if (!untold.empty()) {
@@ -285,10 +285,9 @@ void Store::apply_elements(Slot& s, const KeyRef& ref, const Delta& d) {
 void Store::apply_change(Slot& s, const KeyRef& ref, const Delta& d, Collection& c,
                          ElementChange& change) {
   if (change.op == ElementOp::kPut) return apply_put(s, ref, d, c, change);
-  const uint64_t hash = ElementTable::hash(change.name);
-  Entry* old = c.lookup(hash, change.name);
+  const Collection::Place place = c.locate(change.name);
   KeyState mine;
-  if (old != nullptr) old->unpack(mine);
+  c.unpack(place, mine);
   for (const Stamp dot : change.observed) {
     remove_dot(mine, dot);
     removed(d.slot, c, change.name, dot, d.stamp);
@@ -305,26 +304,23 @@ void Store::apply_change(Slot& s, const KeyRef& ref, const Delta& d, Collection&
     if (has_dots(theirs)) take(theirs.base, theirs.value);
     merge_counts(mine, theirs, *d.context, context(d.slot));
   }
-  c.put_state(hash, old, change.name, mine);
+  c.put_state(place, change.name, mine);
 }
 
 // The most frequent change: of an element that nobody else was writing.
 void Store::apply_put(Slot& s, const KeyRef& ref, const Delta& d, Collection& c,
                       const ElementChange& change) {
-  const uint64_t hash = ElementTable::hash(change.name);
-  Entry* old = c.lookup(hash, change.name);
+  const Collection::Place place = c.locate(change.name);
   const bool dead = is_dead(s, ref.db, c, change.name, d.stamp);
-  const bool plain =
-      old == nullptr ||
-      (old->is_plain() && old->kind() == BaseKind::kValue && !old->has(Entry::kHasDeadline) &&
-       change.observed.size() == 1 && change.observed[0] == old->stamp());
+  const bool plain = !place || (c.at(place).is_simple() && change.observed.size() == 1 &&
+                                change.observed[0] == c.at(place).stamp());
+  KeyState mine;
+  if (!plain || dead) c.unpack(place, mine);
   for (const Stamp dot : change.observed) removed(d.slot, c, change.name, dot, d.stamp);
   if (plain && !dead) {
-    c.put_value(hash, old, change.name, change.value, d.stamp);
+    c.put_value(place, change.name, change.value, d.stamp);
     return;
   }
-  KeyState mine;
-  if (old != nullptr) old->unpack(mine);
   for (const Stamp dot : change.observed) remove_dot(mine, dot);
   if (has_dots(mine) && !dead && c.type() != CollectionType::kSet && mine.value != change.value) {
     const bool later = mine.base > d.stamp;
@@ -333,7 +329,7 @@ void Store::apply_put(Slot& s, const KeyRef& ref, const Delta& d, Collection& c,
                   later ? change.value : std::string_view(mine.value));
   }
   if (!dead) add_dot(mine, d.stamp, change.value);
-  c.put_state(hash, old, change.name, mine);
+  c.put_state(place, change.name, mine);
 }
 
 void Store::clear_elements(SlotId id, Collection& c, const VersionVector& seen) {
@@ -344,12 +340,11 @@ void Store::clear_elements(SlotId id, Collection& c, const VersionVector& seen) 
     return;
   }
   std::vector<std::string> names;
-  c.for_each_entry([&](const Entry& element) { names.emplace_back(element.key()); });
+  c.for_each_entry([&](const ElementView& element) { names.emplace_back(element.key()); });
   for (const std::string& name : names) {
-    const uint64_t hash = ElementTable::hash(name);
-    Entry* old = c.lookup(hash, name);
+    const Collection::Place place = c.locate(name);
     KeyState state;
-    old->unpack(state);
+    c.unpack(place, state);
     std::vector<Stamp> gone;
     for_each_dot(state, [&](Stamp dot) {
       if (seen.covers(dot)) gone.push_back(dot);
@@ -358,7 +353,7 @@ void Store::clear_elements(SlotId id, Collection& c, const VersionVector& seen) 
       remove_dot(state, dot);
       removed(id, c, name, dot, {});
     }
-    if (!gone.empty()) c.put_state(hash, old, name, state);
+    if (!gone.empty()) c.put_state(place, name, state);
   }
 }
 
@@ -415,20 +410,18 @@ void Store::join_collection(Slot& s, const KeyRef& ref, Collection& theirs,
   if (const Guards* guards = theirs.guards()) {
     if (!guards->cleared.empty()) clear_seen(ref.slot, c, guards->cleared, {});
     for (const Parked& p : guards->parked) {
-      const uint64_t hash = ElementTable::hash(p.name);
-      Entry* old = c.lookup(hash, p.name);
+      const Collection::Place place = c.locate(p.name);
       KeyState state;
-      if (old != nullptr) old->unpack(state);
-      if (remove_dot(state, p.dot)) c.put_state(hash, old, p.name, state);
+      c.unpack(place, state);
+      if (remove_dot(state, p.dot)) c.put_state(place, p.name, state);
       removed(ref.slot, c, p.name, p.dot, {});
     }
   }
   std::vector<std::string> lost;  // what this region wrote, and lost in a crash, comes back
-  theirs.for_each_entry([&](const Entry& entry) {
-    const uint64_t hash = ElementTable::hash(entry.key());
-    Entry* old = c.lookup(hash, entry.key());
+  theirs.for_each_entry([&](const ElementView& entry) {
+    const Collection::Place place = c.locate(entry.key());
     KeyState state;
-    if (old != nullptr) old->unpack(state);
+    c.unpack(place, state);
     const KeyState before = state;
     InlineParts parts;
     const StateView view = entry.view(parts);
@@ -451,31 +444,29 @@ void Store::join_collection(Slot& s, const KeyRef& ref, Collection& theirs,
       came_back |= m.stamp.region() == options_.region && !own.covers(m.stamp);
     }
     merge_counts(state, other, context, own);
-    if (state != before) c.put_state(hash, old, entry.key(), state);
+    if (state != before) c.put_state(place, entry.key(), state);
     if (came_back && !state.is_bottom()) lost.emplace_back(entry.key());
   });
   std::vector<std::string> absent;
-  c.for_each_entry([&](const Entry& entry) {
-    if (theirs.lookup(ElementTable::hash(entry.key()), entry.key()) == nullptr) {
-      absent.emplace_back(entry.key());
-    }
+  c.for_each_entry([&](const ElementView& entry) {
+    if (!theirs.locate(entry.key())) absent.emplace_back(entry.key());
   });
   for (const std::string& name : absent) {
-    const uint64_t hash = ElementTable::hash(name);
-    Entry* old = c.lookup(hash, name);
+    const Collection::Place place = c.locate(name);
     KeyState state;
-    old->unpack(state);
+    c.unpack(place, state);
     bool changed = remove_absent_dots(ref.slot, c, name, state, {}, context);
     changed |= merge_counts(state, {}, context, {});
-    if (changed) c.put_state(hash, old, name, state);
+    if (changed) c.put_state(place, name, state);
   }
+  c.pack_if_small();
   count(s, *e, true);
   if (lost.empty() || !options_.replicated) return;
   const Stamp stamp = clock_.next(now_);
   elements_.begin(c.type(), false, nullptr, stamp);
   for (const std::string& name : lost) {
     InlineParts parts;
-    elements_.state(name, c.lookup(ElementTable::hash(name), name)->view(parts), {});
+    elements_.state(name, c.at(c.locate(name)).view(parts), {});
   }
   emit_elements(ref, stamp);
 }
@@ -512,20 +503,19 @@ void Store::stamp_collection_anew(const KeyRef& ref, Collection& c, Stamp since)
   const auto later = [&](Stamp stamp) {
     return stamp.region() == options_.region && stamp > since;
   };
-  const auto newest = std::any_of(c.newest().begin(), c.newest().end(), later);
-  if (!newest) return;
+  const std::vector<Stamp> newest = c.newest();
+  if (std::none_of(newest.begin(), newest.end(), later)) return;
   std::vector<std::string> names;
-  c.for_each_entry([&](const Entry& e) {
+  c.for_each_entry([&](const ElementView& e) {
     if (e.last_of(options_.region) > since) names.emplace_back(e.key());
   });
   Entry* e = slot(ref.slot).table.at(slot(ref.slot).table.find(ref.hash, ref.db, ref.key));
   count(slot(ref.slot), *e, false);
   elements_.begin(c.type(), false, nullptr, clock_.last());
   for (const std::string& name : names) {
-    const uint64_t hash = ElementTable::hash(name);
-    Entry* old = c.lookup(hash, name);
+    const Collection::Place place = c.locate(name);
     KeyState state;
-    old->unpack(state);
+    c.unpack(place, state);
     std::vector<Sibling> dots = std::move(state.siblings);
     std::vector<TtlMark> marks = std::move(state.ttl);
     state.siblings.clear();
@@ -548,7 +538,7 @@ void Store::stamp_collection_anew(const KeyRef& ref, Collection& c, Stamp since)
       k.birth = k.last = clock_.next(now_);
       if (k.seen_last) k.seen_last = k.birth;
     }
-    c.put_state(hash, old, name, state);
+    c.put_state(place, name, state);
     elements_.state(name, state, {});
   }
   count(slot(ref.slot), *e, true);
@@ -612,10 +602,9 @@ void Store::remove_expired(const KeyRef& ref, Collection& c, std::span<const std
   const Stamp stamp = clock_.next(now_);
   elements_.begin(c.type(), false, nullptr, stamp);
   for (const std::string& name : names) {
-    const uint64_t hash = ElementTable::hash(name);
-    Entry* old = c.lookup(hash, name);
+    const Collection::Place place = c.locate(name);
     KeyState state;
-    old->unpack(state);
+    c.unpack(place, state);
     std::vector<Stamp> observed;
     for_each_dot(state, [&](Stamp dot) {
       observed.push_back(dot);
@@ -623,7 +612,7 @@ void Store::remove_expired(const KeyRef& ref, Collection& c, std::span<const std
     });
     remove_element(state, stamp);
     if (!options_.replicated) state = {};
-    c.put_state(hash, old, name, state);
+    c.put_state(place, name, state);
     if (state.contributions.empty()) {
       elements_.remove(name, observed);
     } else {
@@ -637,26 +626,27 @@ bool Store::collect_elements(Slot& s, const KeyRef& ref, Collection& c) {
   constexpr size_t kStep = 256;  // a bounded part of a large one
   bool changed = false;
   std::vector<std::string> names, expired;
-  c.collect_cursor = c.scan_entries(c.collect_cursor, kStep, [&](const Entry& element) {
+  c.collect_next(kStep, [&](const Entry& element) {
     if (element.has_garbage()) names.emplace_back(element.key());
   });
   for (std::string& name : names) {
-    const uint64_t hash = ElementTable::hash(name);
-    Entry* old = c.lookup(hash, name);
-    if (old->has(Entry::kHidden) && old->deadline() > now_) c.show(old);  // the clock was set back
+    const Collection::Place place = c.locate(name);
+    const Entry* old = place.entry;
+    if (old->has(Entry::kHidden) && old->deadline() > now_)
+      c.show(place);  // the clock was set back
     if (old->has(Entry::kHidden) && removes_expired(*old)) {
       expired.push_back(std::move(name));
       continue;
     }
     KeyState state;
-    old->unpack(state);
+    c.unpack(place, state);
     const KeyState before = state;
     const bool fewer = collect(state, firm_);
     const bool all = collectable(state, firm_);
     if (!fewer && !all) continue;
     if (all) state = {};
     note_gone(s, before, state, Gone::kCollected);
-    c.settle(hash, old, name, state);
+    c.settle(place, name, state);
     changed = true;
   }
   remove_expired(ref, c, expired);
@@ -676,6 +666,7 @@ bool Store::collect_collections(Slot& s, SlotId id, Entry*& entry) {
       c->drop_guards([&](Stamp dot) { return covers(id, dot); }, coverage(id), firm_);
     }
     if (c->has_garbage()) changed |= collect_elements(s, ref, *c);
+    c->pack_if_small();
   }
   count(s, e, true);
   prune(s, e);

@@ -237,7 +237,7 @@ void Store::note_gone(Slot& s, const StateView& before, const StateView& after, 
 
 void Store::note_collection_gone(Slot& s, const Collection& c) {
   if (!gaps_until_) return;
-  c.for_each_entry([&](const Entry& e) {
+  c.for_each_entry([&](const ElementView& e) {
     InlineParts parts;
     note_gone(s, e.view(parts), {}, Gone::kCollected);
     for_each_dot(e.view(parts), [&](Stamp dot) { note_gone(s, dot, Gone::kCollected); });

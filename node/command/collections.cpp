@@ -81,11 +81,13 @@ void copy_collection(const crdt::Collection& from, crdt::Store& store, const crd
   switch (from.type()) {
     case crdt::CollectionType::kHash:
     case crdt::CollectionType::kSet:
-      from.for_each([&](const crdt::Entry& e) { edit.put(e.key(), from.value(e), e.deadline()); });
+      from.for_each(
+          [&](const crdt::ElementView& e) { edit.put(e.key(), from.value(e), e.deadline()); });
       return;
     case crdt::CollectionType::kSortedSet:
-      from.for_each(
-          [&](const crdt::Entry& e) { edit.put(e.key(), crdt::ScoreBytes(crdt::score_of(e))); });
+      from.for_each([&](const crdt::ElementView& e) {
+        edit.put(e.key(), crdt::ScoreBytes(crdt::score_of(e)));
+      });
       return;
     case crdt::CollectionType::kList:
       for (auto at = from.by_position().first(); at; at.next()) {

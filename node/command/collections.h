@@ -39,7 +39,7 @@ void notify_changed(Context& ctx, const FoundCollection& before, crdt::Collectio
                     std::string_view event);
 
 // Writes what stands behind an element's name: a field's value, a member's score.
-using ReplyValue = void (*)(Context&, const crdt::Collection&, const crdt::Entry&);
+using ReplyValue = void (*)(Context&, const crdt::Collection&, const crdt::ElementView&);
 
 // ---- Of any key ----
 

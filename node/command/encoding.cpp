@@ -12,7 +12,7 @@ std::string_view string_encoding(std::string_view value) {
 bool is_small(const crdt::Collection& c, size_t elements_max) {
   if (c.size() > elements_max) return false;
   bool small = true;
-  c.for_each([&](const crdt::Entry& e) {
+  c.for_each([&](const crdt::ElementView& e) {
     small &= e.key().size() <= kPieceElementBytes;
     // A set has no values, a score is short.
     if (c.type() == crdt::CollectionType::kHash) small &= c.value(e).size() <= kPieceElementBytes;
@@ -22,7 +22,7 @@ bool is_small(const crdt::Collection& c, size_t elements_max) {
 
 bool has_only_integers(const crdt::Collection& c) {
   bool only = true;
-  c.for_each([&](const crdt::Entry& e) { only &= crdt::parse_integer(e.key()).has_value(); });
+  c.for_each([&](const crdt::ElementView& e) { only &= crdt::parse_integer(e.key()).has_value(); });
   return only;
 }
 

@@ -46,7 +46,7 @@ void hmset_command(Context& ctx) {
 void hsetnx_command(Context& ctx) {
   const auto found = find_collection(ctx, ctx.args[1], kHash);
   if (!found) return;
-  const bool taken = *found && found->collection->find(ctx.args[2]) != nullptr;
+  const bool taken = *found && found->collection->find(ctx.args[2]);
   ctx.out.integer(taken ? 0 : 1);
   if (taken) return;
   crdt::CollectionEdit edit(found->store, found->ref, kHash);
@@ -91,9 +91,9 @@ void hincrby_command(Context& ctx) {
 
 // An infinity may be stored, but nothing can be added to it.
 bool is_infinite(const FoundCollection& found, std::string_view field) {
-  const crdt::Entry* e = found ? found.collection->find(field) : nullptr;
+  const auto e = found ? found.collection->find(field) : std::nullopt;
   long double value = 0;
-  return e != nullptr && parse_float(found.collection->value(*e), value) && std::isinf(value);
+  return e && parse_float(found.collection->value(*e), value) && std::isinf(value);
 }
 
 void hincrbyfloat_command(Context& ctx) {
@@ -125,11 +125,11 @@ void hincrbyfloat_command(Context& ctx) {
 // ---- Reading ----
 
 void reply_field(Context& ctx, const crdt::Collection* hash, std::string_view field) {
-  const crdt::Entry* e = hash == nullptr ? nullptr : hash->find(field);
-  if (e == nullptr) {
-    ctx.out.null();
-  } else {
+  const auto e = hash == nullptr ? std::nullopt : hash->find(field);
+  if (e) {
     ctx.out.bulk(hash->value(*e));
+  } else {
+    ctx.out.null();
   }
 }
 
@@ -154,14 +154,14 @@ void hlen_command(Context& ctx) {
 void hexists_command(Context& ctx) {
   const auto found = read_collection(ctx, ctx.args[1], kHash);
   if (!found) return;
-  ctx.out.integer(*found && found->collection->find(ctx.args[2]) != nullptr ? 1 : 0);
+  ctx.out.integer(*found && found->collection->find(ctx.args[2]) ? 1 : 0);
 }
 
 void hstrlen_command(Context& ctx) {
   const auto found = read_collection(ctx, ctx.args[1], kHash);
   if (!found) return;
-  const crdt::Entry* e = *found ? found->collection->find(ctx.args[2]) : nullptr;
-  ctx.out.integer(e == nullptr ? 0 : static_cast<int64_t>(found->collection->value(*e).size()));
+  const auto e = *found ? found->collection->find(ctx.args[2]) : std::nullopt;
+  ctx.out.integer(e ? static_cast<int64_t>(found->collection->value(*e).size()) : 0);
 }
 
 void hgetall_command(Context& ctx) {
@@ -170,7 +170,7 @@ void hgetall_command(Context& ctx) {
   const crdt::Collection* hash = found->collection;
   ctx.out.map(*found ? static_cast<int64_t>(hash->size()) : 0);
   if (!*found) return;
-  hash->for_each([&](const crdt::Entry& e) {
+  hash->for_each([&](const crdt::ElementView& e) {
     ctx.out.bulk(e.key());
     ctx.out.bulk(hash->value(e));
   });
@@ -183,19 +183,20 @@ void reply_each(Context& ctx, Reply&& reply) {
   if (!found) return;
   ctx.out.array(*found ? static_cast<int64_t>(found->collection->size()) : 0);
   if (!*found) return;
-  found->collection->for_each([&](const crdt::Entry& e) { reply(*found->collection, e); });
+  found->collection->for_each([&](const crdt::ElementView& e) { reply(*found->collection, e); });
 }
 
 void hkeys_command(Context& ctx) {
-  reply_each(ctx, [&](const crdt::Collection&, const crdt::Entry& e) { ctx.out.bulk(e.key()); });
+  reply_each(ctx,
+             [&](const crdt::Collection&, const crdt::ElementView& e) { ctx.out.bulk(e.key()); });
 }
 void hvals_command(Context& ctx) {
-  reply_each(ctx, [&](const crdt::Collection& hash, const crdt::Entry& e) {
+  reply_each(ctx, [&](const crdt::Collection& hash, const crdt::ElementView& e) {
     ctx.out.bulk(hash.value(e));
   });
 }
 
-void reply_value(Context& ctx, const crdt::Collection& hash, const crdt::Entry& e) {
+void reply_value(Context& ctx, const crdt::Collection& hash, const crdt::ElementView& e) {
   ctx.out.bulk(hash.value(e));
 }
 

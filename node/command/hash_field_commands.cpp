@@ -74,8 +74,8 @@ std::optional<TimeUnit> unit_of(std::string_view word) {
   return std::nullopt;
 }
 
-const crdt::Entry* field_of(const crdt::Collection* hash, std::string_view field) {
-  return hash == nullptr ? nullptr : hash->find(field);
+std::optional<crdt::ElementView> field_of(const crdt::Collection* hash, std::string_view field) {
+  return hash == nullptr ? std::nullopt : hash->find(field);
 }
 
 // ---- HEXPIRE and kin ----
@@ -110,8 +110,8 @@ bool allowed(Only only, crdt::Millis current, crdt::Millis when) {
 // A deadline that has passed removes the field.
 Outcome expire_field(Context& ctx, crdt::CollectionEdit& edit, std::string_view field, Only only,
                      crdt::Millis when) {
-  const crdt::Entry* e = field_of(edit.collection(), field);
-  if (e == nullptr) return Outcome::kNoField;
+  const auto e = field_of(edit.collection(), field);
+  if (!e) return Outcome::kNoField;
   if (!allowed(only, e->deadline(), when)) return Outcome::kUnmet;
   if (when <= ctx.now) {
     edit.remove(field);
@@ -170,8 +170,8 @@ void ttl_generic(Context& ctx, TimeUnit unit) {
   if (!found || !read_field_list(ctx, 2, fields)) return;
   ctx.out.array(static_cast<int64_t>(fields.size()));
   for (const std::string_view field : fields) {
-    const crdt::Entry* e = field_of(found->collection, field);
-    if (e == nullptr) {
+    const auto e = field_of(found->collection, field);
+    if (!e) {
       reply(ctx, Outcome::kNoField);
     } else if (e->deadline() == crdt::kNoDeadline) {
       reply(ctx, Outcome::kNoDeadline);
@@ -194,8 +194,8 @@ void hpexpiretime_command(Context& ctx) {
 }
 
 Outcome persist_field(crdt::CollectionEdit& edit, std::string_view field) {
-  const crdt::Entry* e = field_of(edit.collection(), field);
-  if (e == nullptr) return Outcome::kNoField;
+  const auto e = field_of(edit.collection(), field);
+  if (!e) return Outcome::kNoField;
   if (e->deadline() == crdt::kNoDeadline) return Outcome::kNoDeadline;
   edit.expire(field, crdt::kNoDeadline);
   return Outcome::kDone;
@@ -221,13 +221,13 @@ void hpersist_command(Context& ctx) {
 
 // False: there is none, and null was written.
 bool reply_value_of(Context& ctx, const crdt::Collection* hash, std::string_view field) {
-  const crdt::Entry* e = field_of(hash, field);
-  if (e == nullptr) {
-    ctx.out.null();
-  } else {
+  const auto e = field_of(hash, field);
+  if (e) {
     ctx.out.bulk(hash->value(*e));
+  } else {
+    ctx.out.null();
   }
-  return e != nullptr;
+  return e.has_value();
 }
 
 void hgetdel_command(Context& ctx) {
@@ -354,8 +354,8 @@ void hsetex_command(Context& ctx) {
   crdt::CollectionEdit edit(found->store, found->ref, kHash);
   for (size_t i = 0; i < options.pairs.size(); i += 2) {
     const std::string_view field = options.pairs[i];
-    const crdt::Entry* e = options.keeps ? field_of(edit.collection(), field) : nullptr;
-    crdt::Millis deadline = e == nullptr ? crdt::kNoDeadline : e->deadline();
+    const auto e = options.keeps ? field_of(edit.collection(), field) : std::nullopt;
+    crdt::Millis deadline = e ? e->deadline() : crdt::kNoDeadline;
     if (options.unit) deadline = options.when;
     if (gone) {
       edit.remove(field);

@@ -7,23 +7,23 @@ namespace atl::command {
 
 namespace {
 
-std::vector<const crdt::Entry*> draw_few(const crdt::Collection& from, size_t count, Dice& dice) {
-  std::unordered_set<const crdt::Entry*> drawn;
-  std::vector<const crdt::Entry*> picks;
+std::vector<crdt::ElementView> draw_few(const crdt::Collection& from, size_t count, Dice& dice) {
+  std::unordered_set<const char*> drawn;  // where their names lie
+  std::vector<crdt::ElementView> picks;
   while (picks.size() < count) {
-    const crdt::Entry* e = from.random(dice.next());
-    if (drawn.insert(e).second) picks.push_back(e);
+    const crdt::ElementView e = *from.random(dice.next());
+    if (drawn.insert(e.key().data()).second) picks.push_back(e);
   }
   return picks;
 }
 
 // Each in its turn with the chance that leaves all sets of so many equally likely.
-std::vector<const crdt::Entry*> draw_many(const crdt::Collection& from, size_t count, Dice& dice) {
-  std::vector<const crdt::Entry*> picks;
+std::vector<crdt::ElementView> draw_many(const crdt::Collection& from, size_t count, Dice& dice) {
+  std::vector<crdt::ElementView> picks;
   picks.reserve(count);
   size_t left = from.size();
-  from.for_each([&](const crdt::Entry& e) {
-    if (dice.next() % left < count - picks.size()) picks.push_back(&e);
+  from.for_each([&](const crdt::ElementView& e) {
+    if (dice.next() % left < count - picks.size()) picks.push_back(e);
     --left;
   });
   return picks;
@@ -31,8 +31,8 @@ std::vector<const crdt::Entry*> draw_many(const crdt::Collection& from, size_t c
 
 }  // namespace
 
-std::vector<const crdt::Entry*> pick_distinct(const crdt::Collection& from, size_t count,
-                                              Dice& dice) {
+std::vector<crdt::ElementView> pick_distinct(const crdt::Collection& from, size_t count,
+                                             Dice& dice) {
   constexpr size_t kFew = 3;  // draws that meet a drawn one are rare enough up to one in so many
   if (count >= from.size()) return draw_many(from, from.size(), dice);
   return count < from.size() / kFew ? draw_few(from, count, dice) : draw_many(from, count, dice);
@@ -75,7 +75,7 @@ void begin_reply(Context& ctx, const Request& request, size_t elements) {
 }
 
 void reply_element(Context& ctx, const Request& request, const crdt::Collection& from,
-                   const crdt::Entry& e, ReplyValue reply_value) {
+                   const crdt::ElementView& e, ReplyValue reply_value) {
   if (request.values && ctx.out.resp3()) ctx.out.array(2);
   ctx.out.bulk(e.key());
   if (request.values) reply_value(ctx, from, e);
@@ -113,7 +113,7 @@ void reply_random_elements(Context& ctx, crdt::CollectionType type, std::string_
   }
   const auto picks = pick_distinct(from, static_cast<size_t>(request.count), dice);
   begin_reply(ctx, request, picks.size());
-  for (const crdt::Entry* e : picks) reply_element(ctx, request, from, *e, reply_value);
+  for (const crdt::ElementView& e : picks) reply_element(ctx, request, from, e, reply_value);
 }
 
 }  // namespace atl::command

@@ -33,7 +33,7 @@ class Dice {
 
 // So many different elements, or all if there are no more. *Cost*: O(count), or O(n) where a third
 // or more is wanted.
-std::vector<const crdt::Entry*> pick_distinct(const crdt::Collection& from, size_t count,
-                                              Dice& dice);
+std::vector<crdt::ElementView> pick_distinct(const crdt::Collection& from, size_t count,
+                                             Dice& dice);
 
 }  // namespace atl::command

@@ -4,22 +4,23 @@
 
 namespace atl::command {
 
-std::vector<const crdt::Entry*> sample_distinct(const crdt::Collection& collection, size_t count,
-                                                uint64_t random) {
+std::vector<crdt::ElementView> sample_distinct(const crdt::Collection& collection, size_t count,
+                                               uint64_t random) {
   Dice dice(random);
   return pick_distinct(collection, count, dice);
 }
 
-std::vector<const crdt::Entry*> sample_with_repeats(const crdt::Collection& collection,
-                                                    size_t count, uint64_t random) {
+std::vector<crdt::ElementView> sample_with_repeats(const crdt::Collection& collection, size_t count,
+                                                   uint64_t random) {
   Dice dice(random);
-  std::vector<const crdt::Entry*> drawn(count);
-  for (const crdt::Entry*& e : drawn) e = collection.random(dice.next());
+  std::vector<crdt::ElementView> drawn;
+  drawn.reserve(count);
+  while (drawn.size() < count) drawn.push_back(*collection.random(dice.next()));
   return drawn;
 }
 
-std::vector<const crdt::Entry*> sample(const crdt::Collection& collection, int64_t count,
-                                       uint64_t random) {
+std::vector<crdt::ElementView> sample(const crdt::Collection& collection, int64_t count,
+                                      uint64_t random) {
   if (count >= 0) return sample_distinct(collection, static_cast<size_t>(count), random);
   return sample_with_repeats(collection, static_cast<size_t>(-count), random);
 }

@@ -15,14 +15,14 @@ inline constexpr std::string_view kSampleBound =
 
 // Any `count` different ones, all there are if that is more. *Cost*: O(count), or O(size) where
 // that is at most three times as much. *Lifetime*: until the collection changes.
-std::vector<const crdt::Entry*> sample_distinct(const crdt::Collection& collection, size_t count,
-                                                uint64_t random);
+std::vector<crdt::ElementView> sample_distinct(const crdt::Collection& collection, size_t count,
+                                               uint64_t random);
 // *Requires*: the collection is not empty.
-std::vector<const crdt::Entry*> sample_with_repeats(const crdt::Collection& collection,
-                                                    size_t count, uint64_t random);
+std::vector<crdt::ElementView> sample_with_repeats(const crdt::Collection& collection, size_t count,
+                                                   uint64_t random);
 // For a count as RANDMEMBER commands have it: negative allows repeats.
-std::vector<const crdt::Entry*> sample(const crdt::Collection& collection, int64_t count,
-                                       uint64_t random);
+std::vector<crdt::ElementView> sample(const crdt::Collection& collection, int64_t count,
+                                      uint64_t random);
 // Such a count; the error of a number out of range is Redis'.
 bool read_sample_count(Context& ctx, std::string_view text, int64_t& count);
 

@@ -64,7 +64,7 @@ constexpr size_t kSmallElements = kHashPieceElements;
 
 struct Step {
   uint64_t cursor = 0;
-  std::vector<const crdt::Entry*> matching;
+  std::vector<crdt::ElementView> matching;
 };
 
 Step scan_step(const crdt::Collection& c, uint64_t cursor, const ScanOptions& options) {
@@ -74,9 +74,9 @@ Step scan_step(const crdt::Collection& c, uint64_t cursor, const ScanOptions& op
   const size_t wanted = small ? std::max(c.entries() + 1, options.count) : options.count;
   size_t seen = 0, calls = 0;
   do {
-    step.cursor = c.scan(step.cursor, wanted - seen, [&](const crdt::Entry& e) {
+    step.cursor = c.scan(step.cursor, wanted - seen, [&](const crdt::ElementView& e) {
       ++seen;
-      if (glob_match(options.pattern, e.key())) step.matching.push_back(&e);
+      if (glob_match(options.pattern, e.key())) step.matching.push_back(e);
     });
   } while (step.cursor != 0 && seen < wanted && ++calls < kScanStepsMax);
   return step;
@@ -99,9 +99,9 @@ void scan_collection(Context& ctx, crdt::CollectionType type, ScanOf of, ReplyVa
   ctx.out.array(2);
   ctx.out.bulk(std::to_string(step.cursor));
   ctx.out.array(static_cast<int64_t>(step.matching.size() * (values ? 2 : 1)));
-  for (const crdt::Entry* e : step.matching) {
-    ctx.out.bulk(e->key());
-    if (values) reply_value(ctx, *found->collection, *e);
+  for (const crdt::ElementView& e : step.matching) {
+    ctx.out.bulk(e.key());
+    if (values) reply_value(ctx, *found->collection, e);
   }
 }
 

@@ -37,8 +37,8 @@ Names intersection(Sets sets, size_t limit) {
   if (std::find(sets.begin(), sets.end(), nullptr) != sets.end()) return names;
   std::sort(sets.begin(), sets.end(), [](auto* a, auto* b) { return a->size() < b->size(); });
   const std::span<const crdt::Collection* const> others(sets.begin() + 1, sets.end());
-  sets.front()->for_each([&](const crdt::Entry& e) {
-    const auto has = [&](const crdt::Collection* set) { return set->find(e.key()) != nullptr; };
+  sets.front()->for_each([&](const crdt::ElementView& e) {
+    const auto has = [&](const crdt::Collection* set) { return set->find(e.key()).has_value(); };
     if (names.size() < limit && std::all_of(others.begin(), others.end(), has)) {
       names.push_back(e.key());
     }
@@ -54,7 +54,7 @@ Names united(const Sets& sets) {
   std::unordered_set<std::string_view> seen;
   for (const crdt::Collection* set : sets) {
     if (set == nullptr) continue;
-    set->for_each([&](const crdt::Entry& e) {
+    set->for_each([&](const crdt::ElementView& e) {
       if (seen.insert(e.key()).second) names.push_back(e.key());
     });
   }
@@ -66,9 +66,9 @@ Names difference(const Sets& sets) {
   Names names;
   if (sets.front() == nullptr) return names;
   const std::span<const crdt::Collection* const> others(sets.begin() + 1, sets.end());
-  sets.front()->for_each([&](const crdt::Entry& e) {
+  sets.front()->for_each([&](const crdt::ElementView& e) {
     const auto has = [&](const crdt::Collection* set) {
-      return set != nullptr && set->find(e.key()) != nullptr;
+      return set != nullptr && set->find(e.key());
     };
     if (std::none_of(others.begin(), others.end(), has)) names.push_back(e.key());
   });

@@ -11,8 +11,8 @@ namespace {
 
 constexpr auto kSet = crdt::CollectionType::kSet;
 
-void reply_names(Context& ctx, const std::vector<const crdt::Entry*>& members) {
-  for (const crdt::Entry* e : members) ctx.out.bulk(e->key());
+void reply_names(Context& ctx, const std::vector<crdt::ElementView>& members) {
+  for (const crdt::ElementView& e : members) ctx.out.bulk(e.key());
 }
 
 int64_t length(size_t size) {
@@ -59,7 +59,7 @@ void smove_command(Context& ctx) {
   if (!*source) return ctx.out.integer(0);  // whatever the target is
   const auto target = find_collection(ctx, ctx.args[2], kSet);
   if (!target) return;
-  const bool there = source->collection->find(member) != nullptr;
+  const bool there = source->collection->find(member).has_value();
   if (there && ctx.args[1] != ctx.args[2]) {
     remove_members(ctx, *source, std::span(&member, 1), "srem");
     const bool added = crdt::CollectionEdit(target->store, target->ref, kSet).put(member, {});
@@ -81,8 +81,8 @@ void pop_one(Context& ctx, const FoundCollection& found) {
 void pop_several(Context& ctx, const FoundCollection& found, size_t count) {
   std::vector<std::string> members;
   if (found && count > 0) {
-    for (const crdt::Entry* e : sample_distinct(*found.collection, count, ctx.random)) {
-      members.emplace_back(e->key());
+    for (const crdt::ElementView& e : sample_distinct(*found.collection, count, ctx.random)) {
+      members.emplace_back(e.key());
     }
     remove_members(ctx, found, members, "spop");
   }
@@ -109,7 +109,7 @@ void scard_command(Context& ctx) {
 }
 
 bool is_member(const FoundCollection& found, std::string_view member) {
-  return found && found.collection->find(member) != nullptr;
+  return found && found.collection->find(member);
 }
 
 void sismember_command(Context& ctx) {
@@ -129,7 +129,8 @@ void smembers_command(Context& ctx) {
   const auto found = read_collection(ctx, ctx.args[1], kSet);
   if (!found) return;
   ctx.out.set(*found ? length(found->collection->size()) : 0);
-  if (*found) found->collection->for_each([&](const crdt::Entry& e) { ctx.out.bulk(e.key()); });
+  if (*found)
+    found->collection->for_each([&](const crdt::ElementView& e) { ctx.out.bulk(e.key()); });
 }
 
 void srandmember_command(Context& ctx) {
@@ -140,7 +141,7 @@ void srandmember_command(Context& ctx) {
   const auto found = read_collection(ctx, ctx.args[1], kSet);
   if (!found) return;
   if (several) {
-    std::vector<const crdt::Entry*> members;
+    std::vector<crdt::ElementView> members;
     if (*found) members = sample(*found->collection, count, ctx.random);
     ctx.out.array(length(members.size()));
     reply_names(ctx, members);

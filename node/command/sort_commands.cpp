@@ -163,8 +163,8 @@ std::optional<std::string> look_up_pattern(Context& ctx, std::string_view patter
     return std::string(found.value());
   }
   if (collection == nullptr || collection->type() != CollectionType::kHash) return std::nullopt;
-  const crdt::Entry* value = collection->find(field);
-  if (value == nullptr) return std::nullopt;
+  const auto value = collection->find(field);
+  if (!value) return std::nullopt;
   return std::string(collection->value(*value));
 }
 
@@ -204,7 +204,7 @@ Elements load(const crdt::Collection& source, const Window& window, Direction di
   Elements elements;
   elements.reserve(source.size());
   source.for_each(
-      [&](const crdt::Entry& e) { elements.push_back({.name = e.key(), .weight = {}}); });
+      [&](const crdt::ElementView& e) { elements.push_back({.name = e.key(), .weight = {}}); });
   return elements;
 }
 

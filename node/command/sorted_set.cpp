@@ -147,15 +147,15 @@ RankSpan span_of(const ByScore& order, const LexRange& range) {
                count_below(order, range.max, LexBound::Kind::kIncluded));
 }
 
-std::vector<const crdt::Entry*> members_of(const ByScore& order, RankSpan span,
-                                           Direction direction) {
-  std::vector<const crdt::Entry*> members;
+std::vector<crdt::ElementView> members_of(const ByScore& order, RankSpan span,
+                                          Direction direction) {
+  std::vector<crdt::ElementView> members;
   members.reserve(span.size());
   if (span.size() == 0) return members;
   const bool rising = direction == Direction::kRising;
   auto cursor = order.at(rising ? span.begin : span.end - 1);
   while (members.size() < span.size()) {
-    members.push_back(*cursor);
+    members.emplace_back(**cursor);
     if (rising) {
       cursor.next();
     } else {
@@ -167,14 +167,14 @@ std::vector<const crdt::Entry*> members_of(const ByScore& order, RankSpan span,
 
 // ---- Replies ----
 
-void reply_members(Context& ctx, const std::vector<const crdt::Entry*>& members, Scores scores) {
+void reply_members(Context& ctx, const std::vector<crdt::ElementView>& members, Scores scores) {
   const bool with = scores == Scores::kWith;
   const bool flat = with && !ctx.out.resp3();
   ctx.out.array(static_cast<int64_t>(flat ? members.size() * 2 : members.size()));
-  for (const crdt::Entry* e : members) {
+  for (const crdt::ElementView& e : members) {
     if (with && !flat) ctx.out.array(2);
-    ctx.out.bulk(e->key());
-    if (with) ctx.out.dbl(crdt::score_of(*e));
+    ctx.out.bulk(e.key());
+    if (with) ctx.out.dbl(crdt::score_of(e));
   }
 }
 
@@ -186,9 +186,9 @@ std::vector<ScoredName> pop(Context& ctx, const FoundCollection& found, End end,
   const RankSpan span =
       end == End::kMin ? RankSpan{0, taken} : RankSpan{order.size() - taken, order.size()};
   std::vector<ScoredName> popped;
-  for (const crdt::Entry* e :
+  for (const crdt::ElementView& e :
        members_of(order, span, end == End::kMin ? Direction::kRising : Direction::kFalling)) {
-    popped.push_back({std::string(e->key()), crdt::score_of(*e)});
+    popped.push_back({std::string(e.key()), crdt::score_of(e)});
   }
   {
     crdt::CollectionEdit edit(found.store, found.ref, kSortedSetType);

@@ -57,15 +57,15 @@ RankSpan span_of(const crdt::Collection::ByScore& order, const LexRange& range);
 enum class Direction : uint8_t { kRising, kFalling };
 
 // *Lifetime*: until the collection changes.
-std::vector<const crdt::Entry*> members_of(const crdt::Collection::ByScore& order, RankSpan span,
-                                           Direction direction);
+std::vector<crdt::ElementView> members_of(const crdt::Collection::ByScore& order, RankSpan span,
+                                          Direction direction);
 
 // ---- Replies ----
 
 enum class Scores : uint8_t { kWithout, kWith };
 
 // RESP3 pairs each member with its score; RESP2 has one flat array.
-void reply_members(Context& ctx, const std::vector<const crdt::Entry*>& members, Scores scores);
+void reply_members(Context& ctx, const std::vector<crdt::ElementView>& members, Scores scores);
 
 // ---- Popping ----
 

@@ -22,7 +22,7 @@ struct Source {
   double weight = 1;
 
   size_t size() const { return collection == nullptr ? 0 : collection->size(); }
-  double score(const crdt::Entry& e) const {
+  double score(const crdt::ElementView& e) const {
     return collection->type() == kSortedSetType ? crdt::score_of(e) : 1;
   }
 };
@@ -154,7 +154,7 @@ Result united(JoinQuery& query) {
   std::unordered_map<std::string_view, size_t> places;
   for (const Source& source : query.sources) {
     if (source.collection == nullptr) continue;
-    source.collection->for_each([&](const crdt::Entry& e) {
+    source.collection->for_each([&](const crdt::ElementView& e) {
       const double score = number(source.weight * source.score(e));
       const auto [place, is_new] = places.try_emplace(e.key(), result.size());
       if (is_new) {
@@ -174,13 +174,13 @@ Result intersection(JoinQuery& query, size_t limit) {
   const Source& first = query.sources.front();
   Result result;
   if (first.size() == 0) return result;
-  first.collection->for_each([&](const crdt::Entry& e) {
+  first.collection->for_each([&](const crdt::ElementView& e) {
     if (result.size() >= limit) return;
     double score = number(first.weight * first.score(e));
     for (size_t i = 1; i < query.sources.size(); ++i) {
       const Source& other = query.sources[i];
-      const crdt::Entry* same = other.collection->find(e.key());
-      if (same == nullptr) return;
+      const auto same = other.collection->find(e.key());
+      if (!same) return;
       score = joined(query.aggregate, score, other.weight * other.score(*same));
     }
     result.push_back({e.key(), score});
@@ -192,10 +192,10 @@ Result difference(const JoinQuery& query) {
   const Source& first = query.sources.front();
   Result result;
   if (first.size() == 0) return result;
-  first.collection->for_each([&](const crdt::Entry& e) {
+  first.collection->for_each([&](const crdt::ElementView& e) {
     for (size_t i = 1; i < query.sources.size(); ++i) {
       const crdt::Collection* other = query.sources[i].collection;
-      if (other != nullptr && other->find(e.key()) != nullptr) return;
+      if (other != nullptr && other->find(e.key())) return;
     }
     result.push_back({e.key(), first.score(e)});
   });

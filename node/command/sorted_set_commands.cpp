@@ -65,8 +65,10 @@ bool read_add_options(Context& ctx, AddOptions& options) {
 }
 
 // Whether the options let a member be written that has this score, or that readers do not see.
-bool permitted(const AddOptions& options, const crdt::Entry* seen, double score) {
-  if (seen == nullptr) return !options.only_existing;
+using Member = std::optional<crdt::ElementView>;  // nullopt: readers see none
+
+bool permitted(const AddOptions& options, const Member& seen, double score) {
+  if (!seen) return !options.only_existing;
   const double before = crdt::score_of(*seen);
   if (options.only_new || (options.only_greater && score <= before)) return false;
   return !options.only_less || score < before;
@@ -81,9 +83,9 @@ struct AddCounts {
 void add_pair(crdt::CollectionEdit& edit, const AddOptions& options, std::string_view member,
               double score, AddCounts& counts) {
   const crdt::Collection* now = edit.collection();
-  const crdt::Entry* seen = now == nullptr ? nullptr : now->find(member);
+  const Member seen = now == nullptr ? std::nullopt : now->find(member);
   if (!permitted(options, seen, score)) return;
-  const double before = seen == nullptr ? score : crdt::score_of(*seen);
+  const double before = seen ? crdt::score_of(*seen) : score;
   if (before != score) {
     ++counts.updated;
   } else {
@@ -119,9 +121,9 @@ void increment(Context& ctx, const AddOptions& options, std::string_view amount_
   if (!read_score(ctx, amount_text, amount)) return;
   const auto found = find_collection(ctx, ctx.args[1], kSortedSetType);
   if (!found) return;
-  const crdt::Entry* seen = *found ? found->collection->find(member) : nullptr;
-  const double before = seen == nullptr ? 0 : crdt::score_of(*seen);
-  const bool is_new = seen == nullptr;
+  const Member seen = *found ? found->collection->find(member) : std::nullopt;
+  const double before = seen ? crdt::score_of(*seen) : 0;
+  const bool is_new = !seen;
   if ((options.only_new && !is_new) || (options.only_existing && is_new)) return ctx.out.null();
   const double after = before + amount;
   if (!std::isnan(after) && !permitted(options, seen, after)) return ctx.out.null();
@@ -162,8 +164,8 @@ void zcard_command(Context& ctx) {
 }
 
 void reply_score(Context& ctx, const FoundCollection& found, std::string_view member) {
-  const crdt::Entry* seen = found ? found.collection->find(member) : nullptr;
-  if (seen == nullptr) return ctx.out.null();
+  const Member seen = found ? found.collection->find(member) : std::nullopt;
+  if (!seen) return ctx.out.null();
   ctx.out.dbl(crdt::score_of(*seen));
 }
 
@@ -186,10 +188,10 @@ void rank_generic(Context& ctx, Direction direction) {
   if (with_score && !is_word(ctx.args[3], "withscore")) return ctx.out.error(kSyntaxError);
   const auto found = read_collection(ctx, ctx.args[1], kSortedSetType);
   if (!found) return;
-  const crdt::Entry* seen = *found ? found->collection->find(ctx.args[2]) : nullptr;
-  if (seen == nullptr) return with_score ? ctx.out.null_array() : ctx.out.null();
+  const Member seen = *found ? found->collection->find(ctx.args[2]) : std::nullopt;
+  if (!seen) return with_score ? ctx.out.null_array() : ctx.out.null();
   const crdt::Collection::ByScore& order = found->collection->by_score();
-  const size_t below = order.rank(const_cast<crdt::Entry*>(seen));
+  const size_t below = order.rank(const_cast<crdt::Entry*>(seen->entry()));
   const size_t rank = direction == Direction::kRising ? below : order.size() - 1 - below;
   if (with_score) ctx.out.array(2);
   ctx.out.integer(length(rank));
@@ -204,7 +206,7 @@ void zrevrank_command(Context& ctx) {
 }
 
 // A bulk in RESP3 as well.
-void reply_score_text(Context& ctx, const crdt::Collection&, const crdt::Entry& e) {
+void reply_score_text(Context& ctx, const crdt::Collection&, const crdt::ElementView& e) {
   char text[resp::kDoubleTextMax];
   ctx.out.bulk({text, resp::format_double(crdt::score_of(e), text)});
 }

@@ -109,7 +109,7 @@ void zrandmember_command(Context& ctx) {
   const auto found = read_collection(ctx, ctx.args[1], kSortedSetType);
   if (!found) return;
   if (several) {
-    std::vector<const crdt::Entry*> members;
+    std::vector<crdt::ElementView> members;
     if (*found) members = sample(*found->collection, count, ctx.random);
     reply_members(ctx, members, scores);
   } else if (*found) {

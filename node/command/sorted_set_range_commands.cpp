@@ -104,8 +104,8 @@ RankSpan ranks_in(const crdt::Collection& collection, const RangeQuery& query,
   return query.falls() ? RankSpan{size - span.end, size - span.begin} : span;
 }
 
-std::vector<const crdt::Entry*> members_in(const FoundCollection& found, const RangeQuery& query,
-                                           const Bounds& bounds) {
+std::vector<crdt::ElementView> members_in(const FoundCollection& found, const RangeQuery& query,
+                                          const Bounds& bounds) {
   if (!found) return {};
   return members_of(found.collection->by_score(), ranks_in(*found.collection, query, bounds),
                     query.direction.value_or(Direction::kRising));
@@ -149,8 +149,8 @@ void zrangestore_command(Context& ctx) {
   const auto found = read_collection(ctx, ctx.args[2], kSortedSetType);
   if (!found) return;
   std::vector<ScoredName> members;
-  for (const crdt::Entry* e : members_in(*found, query, bounds)) {
-    members.push_back({std::string(e->key()), crdt::score_of(*e)});
+  for (const crdt::ElementView& e : members_in(*found, query, bounds)) {
+    members.push_back({std::string(e.key()), crdt::score_of(e)});
   }
   store_members(ctx, ctx.args[1], kSortedSetType, "zrangestore", [&](crdt::CollectionEdit& edit) {
     for (const ScoredName& m : members) edit.put(m.name, crdt::ScoreBytes(m.score));
@@ -184,7 +184,7 @@ void remove_range(Context& ctx, RangeBy by, std::string_view event) {
   const auto found = find_collection(ctx, ctx.args[1], kSortedSetType);
   if (!found) return;
   std::vector<std::string> names;
-  for (const crdt::Entry* e : members_in(*found, query, bounds)) names.emplace_back(e->key());
+  for (const crdt::ElementView& e : members_in(*found, query, bounds)) names.emplace_back(e.key());
   ctx.out.integer(remove_scored(ctx, *found, names, event));
 }
 

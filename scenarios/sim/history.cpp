@@ -92,7 +92,7 @@ Seen decode_elements(const Key& key, const crdt::Collection* collection) {
   if (collection == nullptr) return seen;
   seen.present = true;
   seen.foreign = collection->type() != key.type;
-  collection->for_each([&](const crdt::Entry& e) {
+  collection->for_each([&](const crdt::ElementView& e) {
     const std::string text(key.type == crdt::CollectionType::kList ? e.base_value() : e.key());
     if (text.size() < 2 || text[0] != 'v') {
       seen.foreign = true;

@@ -317,7 +317,7 @@ class Simulator {
     const crdt::Collection* c = entry == nullptr ? nullptr : entry->collection();
     if (c == nullptr) return {};
     std::string out;
-    c->for_each_entry([&](const crdt::Entry& e) {
+    c->for_each_entry([&](const crdt::ElementView& e) {
       const bool list = key.type == crdt::CollectionType::kList;
       out += ", " + std::string(list ? e.base_value() : e.key());
       crdt::InlineParts parts;
@@ -461,7 +461,7 @@ class Simulator {
       removed.erase(removed.begin() + static_cast<std::ptrdiff_t>(random_.below(removed.size())));
     }
     std::vector<std::string> names;
-    shard.store().peek(key.ref())->collection()->for_each([&](const crdt::Entry& e) {
+    shard.store().peek(key.ref())->collection()->for_each([&](const crdt::ElementView& e) {
       const std::string text(key.type == crdt::CollectionType::kList ? e.base_value() : e.key());
       const auto id = static_cast<uint32_t>(std::stoul(text.substr(1)));
       if (std::binary_search(removed.begin(), removed.end(), id)) names.emplace_back(e.key());
@@ -596,7 +596,7 @@ class Simulator {
     const crdt::Collection* c = entry == nullptr ? nullptr : entry->collection();
     bool any = false;
     if (c == nullptr) return any;
-    c->for_each_entry([&](const crdt::Entry& e) {
+    c->for_each_entry([&](const crdt::ElementView& e) {
       crdt::InlineParts parts;
       any |= !e.view(parts).siblings.empty();
     });

@@ -176,7 +176,7 @@ class Cluster {
   static std::string elements(const Collection& c) {
     std::string out = "type " + std::to_string(static_cast<int>(c.type())) + ":";
     std::vector<std::string> all;
-    c.for_each([&](const Entry& e) {
+    c.for_each([&](const ElementView& e) {
       if (c.type() == CollectionType::kList) return;
       all.push_back(" " + std::string(e.key()) + "=" +
                     (c.type() == CollectionType::kSortedSet ? std::to_string(score_of(e))

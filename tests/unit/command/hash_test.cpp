@@ -72,7 +72,7 @@ std::vector<std::string> contents(const crdt::Collection& c) {
     for (auto at = c.by_position().first(); at; at.next()) out.emplace_back(c.value(**at));
     return out;
   }
-  c.for_each([&](const crdt::Entry& e) {
+  c.for_each([&](const crdt::ElementView& e) {
     std::string line(e.key());
     line.append("=");
     line.append(c.type() == crdt::CollectionType::kSortedSet ? std::to_string(crdt::score_of(e))

@@ -87,7 +87,7 @@ class World {
       } else if (const Collection* c = e->collection()) {
         EXPECT_EQ(c->guards(), nullptr);
         EXPECT_EQ(c->entries(), c->size());
-        c->for_each_entry([](const Entry& element) {
+        c->for_each_entry([](const ElementView& element) {
           InlineParts parts;
           for (const Contribution& k : element.view(parts).contributions) {
             EXPECT_FALSE(k.fully_seen());
@@ -124,7 +124,7 @@ inline std::string shown(const Store& store) {
   if (c->type() == CollectionType::kList) {
     for (auto at = c->by_position().first(); at; at.next()) all.emplace_back((*at)->base_value());
   } else {
-    c->for_each([&](const Entry& element) {
+    c->for_each([&](const ElementView& element) {
       std::string text(element.key());
       if (c->type() == CollectionType::kSortedSet) {
         text += "=" + std::to_string(static_cast<int>(score_of(element)));

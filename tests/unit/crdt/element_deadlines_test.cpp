@@ -35,8 +35,8 @@ const Collection* hash_of(const Store& s) {
 // -1: not seen.
 Millis deadline_of(const Store& s, std::string_view name) {
   const Collection* c = hash_of(s);
-  const Entry* e = c == nullptr ? nullptr : c->find(name);
-  return e == nullptr ? -1 : e->deadline();
+  const auto e = c == nullptr ? std::nullopt : c->find(name);
+  return e ? e->deadline() : -1;
 }
 
 using Step = std::function<void(Store&)>;
@@ -99,11 +99,11 @@ TEST(ElementDeadlines, AFieldIsHiddenAtItsTime) {
   EXPECT_EQ(hash_of(world[0])->size(), 3u);
   world.tick();
   EXPECT_EQ(hash_of(world[0])->size(), 2u);
-  EXPECT_EQ(hash_of(world[0])->find("a"), nullptr);
+  EXPECT_FALSE(hash_of(world[0])->find("a"));
   EXPECT_EQ(shown(world[0]), "b=2 c=3");
   for (uint64_t r = 0; r < 50; ++r) EXPECT_NE(hash_of(world[0])->random(r)->key(), "a");
   std::vector<std::string> walked;
-  hash_of(world[0])->scan(0, 100, [&](const Entry& e) { walked.emplace_back(e.key()); });
+  hash_of(world[0])->scan(0, 100, [&](const ElementView& e) { walked.emplace_back(e.key()); });
   EXPECT_EQ(walked.size(), 2u);
   EXPECT_FALSE(take(world[0], "a"));
   EXPECT_FALSE(expire(world[0], "a", kLater));
