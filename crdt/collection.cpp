@@ -6,10 +6,6 @@ namespace atl::crdt {
 
 namespace {
 
-bool is_ordered(CollectionType type) {
-  return type == CollectionType::kSortedSet || type == CollectionType::kList;
-}
-
 bool is_simple(const KeyState& s) {
   return s.kind == BaseKind::kValue && !s.base_floor && s.contributions.empty() && s.ttl.empty() &&
          s.siblings.empty() && !s.observed;
@@ -17,8 +13,13 @@ bool is_simple(const KeyState& s) {
 
 }  // namespace
 
-Collection::Collection(CollectionType type) : type_(type) {
-  if (is_ordered(type)) index();
+Collection::Collection(CollectionType type, Form small) : type_(type), small_(small) {
+  if (!may_pack()) index();
+}
+
+bool Collection::may_pack() const {
+  return small_ == Form::kPacked &&
+         (type_ == CollectionType::kHash || type_ == CollectionType::kSet);
 }
 
 // From here on each element has its own entry.
@@ -34,7 +35,7 @@ IndexedElements& Collection::index() {
 
 void Collection::pack_if_small() {
   constexpr size_t kSmall = PackedElements::kElementsMax / 2;  // not back and forth
-  if (!indexed_ || is_ordered(type_) || has_garbage()) return;
+  if (!indexed_ || !may_pack() || has_garbage()) return;
   if (indexed_->entries() > kSmall || indexed_->counters() != 0) return;
   PackedElements packed;
   bool fits = true;
@@ -145,6 +146,7 @@ void Collection::swap_elements(Collection& other) {
   std::swap(indexed_, other.indexed_);
   if (mine) index().guards = std::move(mine);
   if (theirs) other.index().guards = std::move(theirs);
+  if (!may_pack()) index();
   ++changes_;
 }
 

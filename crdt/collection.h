@@ -42,7 +42,9 @@ class Collection {
   using ByScore = IndexedElements::ByScore;
   using ByPosition = IndexedElements::ByPosition;
 
-  explicit Collection(CollectionType type);
+  // What a collection takes where it may choose.
+  enum class Form : uint8_t { kPacked, kIndexed };
+  explicit Collection(CollectionType type, Form small = Form::kPacked);
   ~Collection() = default;
   Collection(const Collection&) = delete;
   Collection& operator=(const Collection&) = delete;
@@ -168,6 +170,7 @@ class Collection {
 
  private:
   IndexedElements& index();
+  bool may_pack() const;
   // A place found before guards were needed.
   Place current(const Place& place, std::string_view name) const {
     return place.indexed == (indexed_ != nullptr) ? place : locate(name);
@@ -178,6 +181,7 @@ class Collection {
   std::unique_ptr<IndexedElements> indexed_;  // null: packed
   uint32_t changes_ = 0;
   CollectionType type_;
+  Form small_;
 };
 static_assert(sizeof(Collection) == 32);
 

@@ -107,6 +107,8 @@ class Store {
     DbId databases = 16;
     Millis max_clock_skew = 500;
     bool replicated = true;  // false: no deltas are collected (no log and no peers)
+    // kIndexed: also small collections are, as tests want it that are after what large ones do.
+    Collection::Form small_collections = Collection::Form::kPacked;
   };
   explicit Store(const Options& options);
   ~Store();

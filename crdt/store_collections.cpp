@@ -29,7 +29,7 @@ Collection* Store::find_collection(Slot& s, const KeyRef& ref, CollectionType ty
 // the same one to be first.
 Collection& Store::collection_of(Slot& s, const KeyRef& ref, CollectionType type) {
   if (Collection* c = find_collection(s, ref, type)) return *c;
-  auto* fresh = new Collection(type);
+  auto* fresh = new Collection(type, options_.small_collections);
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   if (index == Table::kNone) {
     put_entry(s, ref, index, Entry::pack(ref.db, ref.key, {}, fresh));

@@ -336,7 +336,7 @@ bool read_set_fields(Context& ctx, SetFields& options) {
 bool holds(const SetFields& options, const crdt::Collection* hash) {
   if (options.condition == Fields::kAny) return true;
   for (size_t i = 0; i < options.pairs.size(); i += 2) {
-    const bool there = field_of(hash, options.pairs[i]) != nullptr;
+    const bool there = field_of(hash, options.pairs[i]).has_value();
     if (there != (options.condition == Fields::kAllThere)) return false;
   }
   return true;

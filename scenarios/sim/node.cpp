@@ -279,6 +279,15 @@ void Node::finish_snapshot() {
 
 // ---- Shard ----
 
+namespace {
+
+// Some regions pack small collections and some do not: whatever comes of it must be the same.
+crdt::Collection::Form form_of(RegionId region) {
+  return region % 2 == 0 ? crdt::Collection::Form::kIndexed : crdt::Collection::Form::kPacked;
+}
+
+}  // namespace
+
 Shard::Shard(Node& node, size_t index, SlotRange slots)
     : node_(node),
       index_(index),
@@ -286,7 +295,8 @@ Shard::Shard(Node& node, size_t index, SlotRange slots)
                                   .slots = slots,
                                   .databases = 2,
                                   .max_clock_skew = kMaxSkewMs,
-                                  .replicated = true}) {}
+                                  .replicated = true,
+                                  .small_collections = form_of(node.region_)}) {}
 
 void Shard::begin(const geo::Start& start, bool log_answers) {
   durable_ = store_.coverage();

@@ -33,6 +33,11 @@ const std::vector<std::string>& key_names() {
   return names;
 }
 
+// Some regions pack small collections and some do not: whatever comes of it must be the same.
+Collection::Form form_of(RegionId region) {
+  return region % 2 == 0 ? Collection::Form::kIndexed : Collection::Form::kPacked;
+}
+
 struct Sent {
   Batch batch;
   VersionVector vector;  // the sender's, as it would travel beside the batch
@@ -40,7 +45,8 @@ struct Sent {
 
 struct Node {
   Node(RegionId region, Millis clock_skew)
-      : store(std::make_unique<Store>(Store::Options{.region = region, .slots = kSlots})),
+      : store(std::make_unique<Store>(Store::Options{
+            .region = region, .slots = kSlots, .small_collections = form_of(region)})),
         skew(clock_skew) {}
   std::unique_ptr<Store> store;
   Millis skew;
