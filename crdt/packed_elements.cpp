@@ -3,7 +3,8 @@
 #include <malloc.h>
 
 #include <algorithm>
-#include <cassert>
+#include <array>
+#include <bit>
 #include <cstdlib>
 #include <new>
 
@@ -31,7 +32,8 @@ ElementView PackedElements::at(Place place) const {
   const char* e = element(place);
   const Sizes s = sizes(e);
   const char* name = e + s.head;
-  return {{name, s.name}, {name + s.name, s.value}, dot(dot_of(e)).stamp};
+  const auto index = static_cast<uint8_t>(e[s.head - 1]);
+  return {{name, s.name}, {name + s.name, s.value}, dot(index)};
 }
 
 ElementView PackedElements::nth(size_t n) const {
@@ -51,68 +53,129 @@ void PackedElements::reserve(size_t bytes) {
   head().room = static_cast<uint16_t>(malloc_usable_size(data_));
 }
 
-// The dot of the stamp, else a free one, else the next.
-uint8_t PackedElements::dot_for(Stamp stamp) const {
-  uint8_t free = dots();
+// ---- Dots ----
+
+namespace {
+
+uint8_t bytes_for(uint64_t later) {
+  return static_cast<uint8_t>((std::bit_width(later) + 7) / 8);
+}
+
+}  // namespace
+
+// Eight bytes at once where that many are ours, of which the dot's are the first.
+Stamp PackedElements::dot(uint8_t index) const {
+  const uint8_t bytes = head().dot_bytes;
+  const size_t at = sizeof(Head) + size_t{index} * bytes;
+  uint64_t later = 0;
+  if (bytes == 0) return head().first;
+  if (at + sizeof later > head().room) {
+    std::memcpy(&later, data_ + at, bytes);
+  } else {
+    std::memcpy(&later, data_ + at, sizeof later);
+    later &= ~uint64_t{0} >> (64 - 8 * bytes);
+  }
+  return Stamp{head().first.raw + later};
+}
+
+void PackedElements::set_dot(uint8_t index, Stamp stamp) {
+  const uint64_t later = stamp.raw - head().first.raw;
+  const uint8_t bytes = head().dot_bytes;
+  std::memcpy(data_ + sizeof(Head) + size_t{index} * bytes, &later, bytes);
+}
+
+bool PackedElements::fits(Stamp stamp) const {
+  if (stamp < head().first) return false;
+  return bytes_for(stamp.raw - head().first.raw) <= head().dot_bytes;
+}
+
+uint8_t PackedElements::find_dot(Stamp stamp) const {
   for (uint8_t i = dots(); i-- > 0;) {
-    const Dot d = dot(i);
-    if (d.uses == 0) {
-      free = i;
-    } else if (d.stamp == stamp) {
-      return i;
+    if (dot(i) == stamp) return i;
+  }
+  return kNoDot;
+}
+
+// Dots are written anew, so that this one can be among them.
+void PackedElements::widen(Stamp stamp) {
+  std::array<Stamp, kElementsMax + 1> all;
+  Stamp first = stamp, last = stamp;
+  const uint8_t n = head().dots;
+  for (uint8_t i = 0; i < n; ++i) {
+    all[i] = dot(i);
+    first = std::min(first, all[i]);
+    last = std::max(last, all[i]);
+  }
+  const uint8_t bytes = bytes_for(last.raw - first.raw);
+  reserve(std::max(total(), sizeof(Head) + size_t{n} * bytes + head().used));
+  const char* elements = element(0);
+  head().first = first;
+  head().dot_bytes = bytes;
+  std::memmove(element(0), elements, head().used);
+  for (uint8_t i = 0; i < n; ++i) set_dot(i, all[i]);
+}
+
+uint8_t PackedElements::add_dot(Stamp stamp) {
+  if (head().dots == 0) head().first = stamp;
+  if (!fits(stamp)) widen(stamp);
+  reserve(total() + head().dot_bytes);
+  char* elements = element(0);
+  std::memmove(elements + head().dot_bytes, elements, head().used);
+  const uint8_t index = head().dots++;
+  set_dot(index, stamp);
+  return index;
+}
+
+size_t PackedElements::uses(uint8_t dot) const {
+  size_t n = 0;
+  for (Place p = 0; p < used(); p += size_at(p)) {
+    if (dot_index(p) == dot) ++n;
+  }
+  return n;
+}
+
+// Requires: nobody uses it. The last one takes its place.
+void PackedElements::drop_dot(uint8_t index) {
+  const auto last = static_cast<uint8_t>(head().dots - 1);
+  if (index != last) {
+    set_dot(index, dot(last));
+    for (Place p = 0; p < used(); p += size_at(p)) {
+      if (dot_index(p) == last) set_dot_index(p, index);
     }
   }
-  return free;
+  const char* elements = element(0);
+  --head().dots;
+  std::memmove(element(0), elements, head().used);
 }
 
-void PackedElements::use_dot(uint8_t index, Stamp stamp) {
-  if (index == head().dots) {
-    char* first = element(0);
-    std::memmove(first + kDotBytes, first, head().used);
-    ++head().dots;
-    set_dot(index, {stamp, 1});
-    return;
-  }
-  const Dot d = dot(index);
-  set_dot(index, {stamp, static_cast<uint8_t>(d.uses + 1)});
-}
-
-void PackedElements::leave_dot(uint8_t index) {
-  Dot d = dot(index);
-  --d.uses;
-  set_dot(index, d);
-}
-
-// The indices of the others stay, so only the last ones can go.
-void PackedElements::drop_free_dots() {
-  uint8_t left = head().dots;
-  while (left > 0 && dot(static_cast<uint8_t>(left - 1)).uses == 0) --left;
-  if (left == head().dots) return;
-  const char* first = element(0);
-  head().dots = left;
-  std::memmove(element(0), first, head().used);
-}
+// ---- Changes ----
 
 bool PackedElements::put(Place place, std::string_view name, std::string_view value, Stamp stamp) {
   const bool fresh = place == kNone;
-  const uint8_t head_size = value.size() < kLongValue ? 3 : 5;
-  const size_t size = head_size + name.size() + value.size();
+  const size_t size = (value.size() < kLongValue ? 3 : 5) + name.size() + value.size();
   const size_t before = fresh ? 0 : size_at(place);
-  const size_t after = total() - before + size + kDotBytes;  // of dots there is one more at most
+  // With this dot, and all dots as wide as they may become.
+  const size_t most = sizeof(Head) + (dots() + size_t{1}) * sizeof(Stamp) + used() - before + size;
   const bool full = fresh && this->size() == kElementsMax;
-  if (name.size() > UINT8_MAX || after > kBytesMax || full) return false;
+  if (name.size() > UINT8_MAX || most > kBytesMax || full) return false;
 
-  if (!fresh) leave_dot(dot_of(element(place)));
-  const uint8_t index = dot_for(stamp);
-  reserve(std::max(total(), total() - before + size) + (index == dots() ? kDotBytes : 0));
-  use_dot(index, stamp);
+  if (data_ == nullptr) reserve(sizeof(Head) + size);
+  const uint8_t old = fresh ? kNoDot : dot_index(place);
+  const bool lonely = !fresh && dot(old) != stamp && uses(old) == 1;
+  uint8_t index = find_dot(stamp);
+  if (index == kNoDot && lonely && fits(stamp)) {
+    set_dot(index = old, stamp);
+  } else if (index == kNoDot) {
+    index = add_dot(stamp);
+  }
+  reserve(total() - before + std::max(before, size));
   const Place p = fresh ? head().used : place;
   char* e = element(p);
   std::memmove(e + size, e + before, head().used - p - before);
   head().used = static_cast<uint16_t>(head().used - before + size);
   if (fresh) ++head().elements;
   write(e, name, value, index);
-  drop_free_dots();
+  if (lonely && index != old) drop_dot(old);
   reserve(total());
   return true;
 }
@@ -138,13 +201,13 @@ void PackedElements::erase(Place place) {
     std::free(std::exchange(data_, nullptr));
     return;
   }
-  leave_dot(dot_of(element(place)));
-  const size_t size = size_at(place);
+  const uint8_t dot = dot_index(place);
+  const uint32_t size = size_at(place);
   char* e = element(place);
   std::memmove(e, e + size, head().used - place - size);
   head().used = static_cast<uint16_t>(head().used - size);
   --head().elements;
-  drop_free_dots();
+  if (uses(dot) == 0) drop_dot(dot);
   reserve(total());
 }
 

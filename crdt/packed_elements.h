@@ -3,10 +3,11 @@
 // Most hashes of an application are objects of a dozen short fields, and most of their fields are
 // written once, many by one command. An Entry, a cell of a table and a call of the allocator for
 // each would take half as much again as the bytes themselves. Here an element takes three bytes
-// besides its name and value (five, if the value is long), and a stamp is kept once for all that it
-// wrote:
+// besides its name and value (five, if the value is long); the stamps that wrote them are kept once
+// each, as what they are later than the first of them, in as many bytes as the latest needs: none
+// for one stamp, three within a millisecond, five within a minute.
 //
-//     used 2 | room 2 | elements 1 | dots 1 | dot: stamp 8, uses 1 | ...
+//     used 2 | room 2 | elements 1 | dots 1 | dot's bytes 1 | - 1 | first stamp 8 | dot ... |
 //     element: name length 1 | value length 1, or 255 and 2 more | dot's index 1 | name | value |
 //     ...
 //
@@ -55,9 +56,7 @@ class PackedElements {
   }
   template <class Visit>
   void for_each_dot(Visit&& visit) const {
-    for (uint8_t i = 0; i < dots(); ++i) {
-      if (dot(i).uses != 0) visit(dot(i).stamp);
-    }
+    for (uint8_t i = 0; i < dots(); ++i) visit(dot(i));
   }
 
   // Writes over what is at the place, or appends (kNone; requires that no such name is there).
@@ -67,62 +66,58 @@ class PackedElements {
 
  private:
   struct Head {
-    uint16_t used;  // bytes of elements
-    uint16_t room;  // bytes of the allocation
-    uint8_t elements;
-    uint8_t dots;
+    uint16_t used = 0;  // bytes of elements
+    uint16_t room = 0;  // bytes of the allocation
+    uint8_t elements = 0;
+    uint8_t dots = 0;
+    uint8_t dot_bytes = 0;
+    uint8_t unused = 0;
+    Stamp first;  // all dots are this or later
   };
-  static_assert(sizeof(Head) == 6);
-  struct Dot {
-    Stamp stamp;
-    uint8_t uses = 0;  // 0: free for another
-  };
-  static constexpr size_t kDotBytes = 9;
+  static_assert(sizeof(Head) == 16);
   // Lengths of an element as its head says them.
   struct Sizes {
     uint8_t head, name;
     uint16_t value;
     uint32_t all() const { return uint32_t{head} + name + value; }
   };
+  static constexpr uint8_t kLongValue = 255;
 
   const Head& head() const { return *reinterpret_cast<const Head*>(data_); }
   Head& head() { return *reinterpret_cast<Head*>(data_); }
   uint16_t used() const { return data_ == nullptr ? 0 : head().used; }
   uint8_t dots() const { return data_ == nullptr ? 0 : head().dots; }
-  Dot dot(uint8_t i) const {
-    const char* at = data_ + sizeof(Head) + i * kDotBytes;
-    Dot d;
-    std::memcpy(&d.stamp, at, sizeof d.stamp);
-    std::memcpy(&d.uses, at + sizeof d.stamp, sizeof d.uses);
-    return d;
+  size_t dots_size() const { return data_ == nullptr ? 0 : size_t{head().dots} * head().dot_bytes; }
+  size_t total() const { return sizeof(Head) + dots_size() + used(); }
+  char* element(Place p) { return data_ + sizeof(Head) + dots_size() + p; }
+  const char* element(Place p) const { return data_ + sizeof(Head) + dots_size() + p; }
+  uint32_t size_at(Place p) const { return sizes(element(p)).all(); }
+  uint8_t dot_index(Place p) const {
+    const char* e = element(p);
+    return static_cast<uint8_t>(e[sizes(e).head - 1]);
   }
-  void set_dot(uint8_t i, Dot d) {
-    char* at = data_ + sizeof(Head) + i * kDotBytes;
-    std::memcpy(at, &d.stamp, sizeof d.stamp);
-    std::memcpy(at + sizeof d.stamp, &d.uses, sizeof d.uses);
+  void set_dot_index(Place p, uint8_t index) {
+    char* e = element(p);
+    e[sizes(e).head - 1] = static_cast<char>(index);
   }
-  char* element(Place p) { return data_ + sizeof(Head) + dots() * kDotBytes + p; }
-  const char* element(Place p) const { return const_cast<PackedElements*>(this)->element(p); }
-  size_t total() const { return sizeof(Head) + dots() * kDotBytes + used(); }
 
   static Sizes sizes(const char* element) {
     const auto* b = reinterpret_cast<const uint8_t*>(element);
     if (b[1] != kLongValue) return {3, b[0], b[1]};
     return {5, b[0], static_cast<uint16_t>(b[2] | b[3] << 8)};
   }
-  static uint8_t dot_of(const char* element) {
-    const auto* b = reinterpret_cast<const uint8_t*>(element);
-    return b[1] != kLongValue ? b[2] : b[4];
-  }
-  static constexpr uint8_t kLongValue = 255;
-  uint32_t size_at(Place p) const { return sizes(element(p)).all(); }
-
-  void reserve(size_t bytes);
   static void write(char* element, std::string_view name, std::string_view value, uint8_t dot);
-  uint8_t dot_for(Stamp stamp) const;
-  void use_dot(uint8_t index, Stamp stamp);
-  void leave_dot(uint8_t index);
-  void drop_free_dots();
+  void reserve(size_t bytes);
+
+  static constexpr uint8_t kNoDot = UINT8_MAX;
+  Stamp dot(uint8_t index) const;
+  void set_dot(uint8_t index, Stamp stamp);
+  bool fits(Stamp stamp) const;
+  uint8_t find_dot(Stamp stamp) const;
+  void widen(Stamp stamp);
+  uint8_t add_dot(Stamp stamp);
+  size_t uses(uint8_t dot) const;
+  void drop_dot(uint8_t index);
 
   char* data_ = nullptr;  // null: empty
 };

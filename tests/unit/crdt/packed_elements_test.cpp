@@ -42,14 +42,16 @@ void expect_same(const PackedElements& packed, const Reference& reference) {
   ASSERT_TRUE(seen.empty());
 }
 
-// Aim: any sequence of writes, overwrites and removes, by few stamps or many, with values across
-// the length that has another head, leaves what a map would have; and no stamp that nobody has.
+// Aim: any sequence of writes, overwrites and removes, by few stamps or many, near each other or
+// years apart, with values across the length that has another head, leaves what a map would have;
+// and no stamp that nobody has.
 TEST(PackedElements, AnswersAsAMapWould) {
   for_seeds(200, [](uint64_t, Random& random) {
     PackedElements packed;
     Reference reference;
     const size_t names = 1 + random.below(40);
     const size_t stamps = 1 + random.below(60);
+    const uint64_t apart = uint64_t{1} << random.below(52);
     for (int step = 0; step < 300; ++step) {
       const std::string name = "n" + std::to_string(random.below(names));
       const PackedElements::Place place = packed.find(name);
@@ -59,7 +61,7 @@ TEST(PackedElements, AnswersAsAMapWould) {
         reference.erase(name);
       } else {
         const std::string value(random.one_in(20) ? 250 + random.below(10) : random.below(30), 'v');
-        const Stamp by = stamp(random.below(stamps));
+        const Stamp by = Stamp{(1 + random.below(stamps)) * apart + random.below(3)};
         if (packed.put(place, name, value, by)) reference[name] = {value, by};
       }
       expect_same(packed, reference);
