@@ -179,15 +179,15 @@ void Collection::drop_guards(const std::function<bool(Stamp)>& covered, const Ve
 }
 
 std::optional<uint64_t> Collection::digest(Millis at) const {
+  if (indexed_) {
+    const IndexedElements::Digest all = indexed_->digest(at);
+    return all.elements == 0 ? std::nullopt : std::optional(all.sum);
+  }
+  if (empty()) return std::nullopt;
   uint64_t sum = 0;
-  bool any = false;
-  for_each_entry([&](const ElementView& e) {
-    if (!e.exists() || e.deadline() <= at) return;
-    InlineParts parts;
-    any = true;
-    sum += crdt::digest(static_cast<DbId>(type_), e.key(), e.view(parts));
-  });
-  return any ? std::optional(sum) : std::nullopt;
+  packed_.for_each(
+      [&](const ElementView& e) { sum += element_digest(ElementTable::hash(e.key()), e.stamp()); });
+  return sum;
 }
 
 }  // namespace atl::crdt

@@ -158,8 +158,8 @@ class Collection {
   // Packs what has become small and simple. *Cost*: O(PackedElements::kElementsMax).
   void pack_if_small();
 
-  // Sum over what readers see at that time, whatever was hidden so far; as digest() of key_state.h.
-  // Nullopt: nothing.
+  // Sum of element_digest() over what readers see at that time, whatever was hidden so far.
+  // Nullopt: nothing. *Cost*: see IndexedElements::digest().
   std::optional<uint64_t> digest(Millis at) const;
 
   // All elements against those of the other, which is of the same type; the guards stay.

@@ -104,11 +104,46 @@ size_t IndexedElements::table_and_order_bytes() const {
   return n;
 }
 
+// ---- Digest ----
+
+namespace {
+
+uint64_t digest_of(const ElementView& e) {
+  const uint64_t name = ElementTable::hash(e.key());
+  if (e.is_simple()) return element_digest(name, e.stamp());
+  InlineParts parts;
+  return element_digest(name, e.view(parts));
+}
+
+}  // namespace
+
+IndexedElements::Digest IndexedElements::digest(Millis at) const {
+  Digest all{digest_, visible_};
+  if (at < hidden_until_) {
+    all = {};
+    for_each_entry([&](const Entry& e) {
+      if (!e.exists() || e.deadline() <= at) return;
+      all.sum += digest_of(e);
+      ++all.elements;
+    });
+    return all;
+  }
+  if (by_deadline_ == nullptr || next_deadline_ > at) return all;
+  for (auto due = by_deadline_->first(); due && (*due)->deadline() <= at; due.next()) {
+    all.sum -= digest_of(**due);
+    --all.elements;
+  }
+  return all;
+}
+
 // ---- Changes ----
 
 void IndexedElements::count(const Entry& e, bool add) {
   const size_t one = add ? 1 : static_cast<size_t>(-1);
-  if (is_seen(e)) visible_ += one;
+  if (is_seen(e)) {
+    visible_ += one;
+    digest_ += one * digest_of(e);
+  }
   const Wide* w = e.wide();
   const bool untold = w != nullptr && (!w->contributions.empty() || e.has_pending());
   if (e.has(Entry::kIsCounter) || untold) counters_ += one;
@@ -147,6 +182,7 @@ size_t IndexedElements::hide_due(Millis now, size_t budget) {
     unindex(e);
     count(*e, false);
     e->set_flag(Entry::kHidden);
+    hidden_until_ = std::max(hidden_until_, e->deadline());
     if (by_position_) table_.insert(ElementTable::hash(e->key()), e);
     count(*e, true);
   }
@@ -171,6 +207,7 @@ bool IndexedElements::put_entry(uint64_t hash, Entry* old, Entry* fresh) {
   // No longer due than before: still over.
   if (was_hidden && fresh->exists() && fresh->deadline() <= old->deadline()) {
     fresh->set_flag(Entry::kHidden);
+    hidden_until_ = std::max(hidden_until_, fresh->deadline());
   }
   const bool was_in_table = old != nullptr && in_table(*old);
   const bool to_table = in_table(*fresh);
@@ -203,8 +240,10 @@ void IndexedElements::put_value(uint64_t hash, Entry* old, std::string_view name
   const bool moves = by_score_ && old->base_value() != value;
   if (moves) unindex(old);
   elements_bytes_ -= old->alloc_bytes();
+  const uint64_t before = digest_of(*old);
   if (old->try_assign(value, kNoDeadline)) {
     old->set_stamp(dot);
+    digest_ += digest_of(*old) - before;
     elements_bytes_ += old->alloc_bytes();
     if (moves) index(old);
     return;
@@ -226,7 +265,9 @@ bool IndexedElements::put_state(uint64_t hash, Entry* old, std::string_view name
 void IndexedElements::set_counter(Entry* e, Stamp last, int64_t total) {
   note_stamp(last);
   if (by_score_) unindex(e);
+  digest_ -= digest_of(*e);
   e->set_counter(last, total);
+  digest_ += digest_of(*e);
   if (by_score_) index(e);
 }
 

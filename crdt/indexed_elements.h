@@ -108,6 +108,14 @@ class IndexedElements {
   const ByScore& by_score() const { return *by_score_; }           // of a sorted set
   const ByPosition& by_position() const { return *by_position_; }  // of a list
   Millis next_deadline() const { return next_deadline_; }
+  // The sum of element_digest() over what readers see at that time, and how many these are.
+  // *Cost*: O(1), and O(log n) for each that is due and not hidden yet; O(n) if something is hidden
+  // that was still to be seen then.
+  struct Digest {
+    uint64_t sum = 0;
+    size_t elements = 0;
+  };
+  Digest digest(Millis at) const;
   // Every dot, contribution and deadline here is at or below these, one a region.
   const std::vector<Stamp>& newest() const { return newest_; }
   // Elements with something to collect.
@@ -156,6 +164,8 @@ class IndexedElements {
   std::unique_ptr<ByDeadline> by_deadline_;  // null: nothing that is seen has a deadline
   std::vector<Stamp> newest_;
   size_t visible_ = 0;
+  uint64_t digest_ = 0;      // of what readers see
+  Millis hidden_until_ = 0;  // the latest deadline of what was hidden
   Millis next_deadline_ = kNoDeadline;
   size_t counters_ = 0;
   size_t elements_bytes_ = 0;

@@ -448,6 +448,26 @@ uint64_t digest(DbId db, std::string_view key, const StateView& state) {
   return XXH3_64bits(canon.data(), canon.size());
 }
 
+uint64_t element_digest(uint64_t name_hash, const StateView& state) {
+  const bool has_dot = state.kind == BaseKind::kValue;
+  uint64_t h = has_dot ? element_digest(name_hash, state.base) : name_hash;
+  const auto add = [&](uint64_t part) { h = element_digest(h, Stamp{part}); };
+  for (const Sibling& d : state.siblings) add(d.stamp.raw);
+  for (const Contribution& c : state.contributions) {
+    if (!live(state, c)) continue;
+    add(c.birth.raw);
+    if (c.total.is_float) {
+      const std::string real = format_real(c.total.real - c.seen_total.real);
+      add(XXH3_64bits(real.data(), real.size()));
+    } else {
+      add(static_cast<uint64_t>(c.total.integer) - static_cast<uint64_t>(c.seen_total.integer));
+    }
+  }
+  const Millis deadline = deadline_of(state);
+  if (deadline != kNoDeadline) add(static_cast<uint64_t>(deadline));
+  return h;
+}
+
 // ---- Numbers ----
 
 std::optional<int64_t> parse_integer(std::string_view text) {

@@ -213,6 +213,13 @@ bool decode_counter(std::string_view bytes, CounterState& state);
 // whatever is not fully observed. Equal states of equal vectors have equal digests even when one
 // region has collected metadata and the other has not. Requires exists().
 uint64_t digest(DbId db, std::string_view key, const StateView& state);
+// The same of an element of a collection, cheap enough for every write; a collection's is their
+// sum. The value is not read: its dot stands for it. `name_hash`: hash_key(0, name).
+inline uint64_t element_digest(uint64_t name_hash, Stamp only_dot) {
+  const uint64_t h = (name_hash ^ only_dot.raw) * 0x9e3779b97f4a7c15;
+  return (h ^ h >> 32) * 0xd6e8feb86659fd93;
+}
+uint64_t element_digest(uint64_t name_hash, const StateView& state);
 
 // ---- Numbers ----
 

@@ -24,7 +24,7 @@ using crdt::SlotId;
 using crdt::SlotRange;
 using crdt::Stamp;
 
-inline constexpr uint32_t kProtocolVersion = 7;
+inline constexpr uint32_t kProtocolVersion = 8;
 inline constexpr size_t kBatchesBytesMax = 192 * 1024;
 inline constexpr size_t kSlotsBytesMax = 192 * 1024;
 inline constexpr size_t kPublishedBytesMax = 192 * 1024;
