@@ -87,6 +87,21 @@ class RankedTree {
   // False: no equal item is there.
   bool erase(Item item);
 
+  // The ends, as a queue uses them: without a search, and no item is looked at.
+  // *Requires*: it is less than all that are there, or greater.
+  void insert_first(Item item);
+  void insert_last(Item item);
+  // The outermost item; Item{} if there is none.
+  Item first_item() const { return root_ == nullptr ? Item{} : *units<Item>(leaf_on(Edge::kLeft)); }
+  Item last_item() const {
+    if (root_ == nullptr) return Item{};
+    const Node* leaf = leaf_on(Edge::kRight);
+    return units<Item>(leaf)[leaf->used - 1];
+  }
+  // The same, taken out. *Requires*: there is one.
+  Item take_first() { return take(Edge::kLeft); }
+  Item take_last() { return take(Edge::kRight); }
+
   // The number of items less than this one, which need not be there.
   size_t rank(Item item) const {
     return count_below([&](const Item& other) { return Order::less(other, item); });
@@ -107,7 +122,7 @@ class RankedTree {
 
   Cursor at(size_t rank) const;  // past the end: a cursor that is false
   Cursor first() const { return at(0); }
-  Cursor last() const { return empty() ? Cursor() : at(size_ - 1); }
+  Cursor last() const;
 
   // Frees up to `budget` nodes from the end, without a look at what items point at, which may be
   // gone. *Returns* how many were freed. Once begun, only release(), size(), bytes() and
@@ -190,6 +205,13 @@ class RankedTree {
   template <class ChildOf>
   Path descend(ChildOf&& child_of) const;
   Path path_to(const Item& item) const;
+  enum class Edge : uint8_t { kLeft, kRight };
+  static uint32_t outermost(const Node* node, Edge edge) {
+    return edge == Edge::kLeft ? 0 : node->used - 1u;
+  }
+  // The leaf on an edge; the way to its outermost item. *Require*: the tree is not empty.
+  const Node* leaf_on(Edge edge) const;
+  Path path_to(Edge edge) const;
 
   // ---- Nodes as memory ----
   template <class Unit>
@@ -223,6 +245,9 @@ class RankedTree {
   static void set_least(Path& path, uint32_t step, const Item& least);
   template <class Unit>
   static uint32_t cut_of(const Path& path, uint32_t step);
+  void insert_at(Path& path, const Item& item);
+  void erase_at(Path& path);
+  Item take(Edge edge);
   template <class Unit>
   void add(Path& path, uint32_t step, const Unit& unit);
   template <class Unit>

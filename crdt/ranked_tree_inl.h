@@ -107,6 +107,27 @@ auto RankedTree<Item, Order>::path_to(const Item& item) const -> Path {
 }
 
 template <class Item, class Order>
+auto RankedTree<Item, Order>::leaf_on(Edge edge) const -> const Node* {
+  const Node* node = root_;
+  while (node->level > 0) node = units<Child>(node)[outermost(node, edge)].node;
+  return node;
+}
+
+template <class Item, class Order>
+auto RankedTree<Item, Order>::path_to(Edge edge) const -> Path {
+  Path path = descend([&](const Node* inner) { return outermost(inner, edge); });
+  path.end().at = outermost(path.end().node, edge);
+  return path;
+}
+
+template <class Item, class Order>
+auto RankedTree<Item, Order>::last() const -> Cursor {
+  if (root_ == nullptr) return {};
+  const Node* leaf = leaf_on(Edge::kRight);
+  return Cursor(this, {leaf, leaf->used - 1u, size_ - 1});
+}
+
+template <class Item, class Order>
 auto RankedTree<Item, Order>::at(size_t rank) const -> Cursor {
   if (rank >= size_) return {};
   const Node* node = root_;
@@ -189,12 +210,14 @@ void RankedTree<Item, Order>::close(Node*& link, uint32_t at) {
   if (link->used > 0) shrink<Unit>(link);
 }
 
-// Moves what follows the first `keep` units into a new node.
+// Leaves the first `keep` units, and returns a node with the others. One that is begun at an end of
+// the tree will fill, and has room for half of that at once.
 template <class Item, class Order>
 template <class Unit>
 auto RankedTree<Item, Order>::split(Node*& link, uint32_t keep) -> Node* {
   const uint32_t moved = link->used - keep;
-  Node* right = make<Unit>(link->level, std::max(1u, moved));
+  if (keep == 0) return std::exchange(link, make<Unit>(link->level, kMost<Unit> / 2));
+  Node* right = make<Unit>(link->level, moved == 0 ? kMost<Unit> / 2 : moved);
   std::memcpy(units<Unit>(right), units<Unit>(link) + keep, moved * sizeof(Unit));
   right->used = static_cast<uint16_t>(moved);
   link->used = static_cast<uint16_t>(keep);
@@ -251,6 +274,28 @@ void RankedTree<Item, Order>::insert(Item item) {
     return open(root_, 0, item);
   }
   Path path = path_to(item);
+  insert_at(path, item);
+}
+
+template <class Item, class Order>
+void RankedTree<Item, Order>::insert_first(Item item) {
+  if (root_ == nullptr) return insert(item);
+  ++size_;
+  Path path = path_to(Edge::kLeft);
+  insert_at(path, item);
+}
+
+template <class Item, class Order>
+void RankedTree<Item, Order>::insert_last(Item item) {
+  if (root_ == nullptr) return insert(item);
+  ++size_;
+  Path path = path_to(Edge::kRight);
+  ++path.end().at;
+  insert_at(path, item);
+}
+
+template <class Item, class Order>
+void RankedTree<Item, Order>::insert_at(Path& path, const Item& item) {
   for (uint32_t i = 0; i < path.leaf; ++i) ++units<Child>(path[i].node)[path[i].at].count;
   if (path.end().at == 0) set_least(path, path.leaf, item);
   add(path, path.leaf, item);
@@ -264,10 +309,24 @@ bool RankedTree<Item, Order>::erase(Item item) {
   if (leaf.at == leaf.node->used || Order::less(item, units<Item>(leaf.node)[leaf.at])) {
     return false;
   }
+  erase_at(path);
+  return true;
+}
+
+template <class Item, class Order>
+void RankedTree<Item, Order>::erase_at(Path& path) {
   for (uint32_t i = 0; i < path.leaf; ++i) --units<Child>(path[i].node)[path[i].at].count;
   --size_;
   remove<Item>(path, path.leaf);
-  return true;
+}
+
+template <class Item, class Order>
+Item RankedTree<Item, Order>::take(Edge edge) {
+  assert(root_ != nullptr);
+  Path path = path_to(edge);
+  const Item item = units<Item>(path.end().node)[path.end().at];
+  erase_at(path);
+  return item;
 }
 
 template <class Item, class Order>
