@@ -8,8 +8,6 @@
 #include <cstring>
 #include <limits>
 
-#include "crdt/list_position.h"
-
 namespace atl::crdt {
 
 double score_of(const StateView& s) {
@@ -26,16 +24,12 @@ double score_of(const StateView& s) {
   return std::isnan(score) ? 0 : score;
 }
 
-double score_of(const Entry& e) {
+double counted_score(const Entry& e) {
   if (const Wide* w = e.wide()) return w->score;
   double score = 0;
   const std::string_view base = e.base_value();
   if (base.size() == sizeof score) std::memcpy(&score, base.data(), sizeof score);
   return e.has(Entry::kIsCounter) ? score + static_cast<double>(e.counter_total()) : score;
-}
-
-bool PositionOrder::less(const Entry* a, const Entry* b) {
-  return compare_positions(a->key(), b->key()) < 0;
 }
 
 Collection::Collection(CollectionType type) : type_(type) {
@@ -203,16 +197,13 @@ void Collection::put_value(uint64_t hash, Entry* old, std::string_view name, std
   }
   const bool moves = by_score_ && old->base_value() != value;
   if (moves) unindex(old);
-  elements_bytes_ -= old->alloc_bytes();
-  if (old->try_assign(value, kNoDeadline)) {
-    old->set_stamp(dot);
-    elements_bytes_ += old->alloc_bytes();
-    if (moves) index(old);
+  const bool fits = old->try_assign(value, kNoDeadline);  // in the same allocation
+  if (fits) old->set_stamp(dot);
+  if (moves) index(old);
+  if (fits) {
     ++changes_;
     return;
   }
-  elements_bytes_ += old->alloc_bytes();
-  if (moves) index(old);
   put_entry(hash, old, Entry::create_value(0, name, value, dot, kNoDeadline));
 }
 
@@ -248,6 +239,33 @@ void Collection::erase(uint64_t hash, Entry* old) {
   count(*old, false);
   if (in_table(*old)) table_.erase(hash, old);
   Entry::destroy(old);
+}
+
+void Collection::push(Side side, std::string_view position, std::string_view value, Stamp dot) {
+  note_stamp(dot);
+  Entry* e = Entry::create_value(0, position, value, dot, kNoDeadline);
+  const Entry* next = outermost(side);
+  const bool fits = next == nullptr || (side == Side::kLeft ? PositionOrder::less(e, next)
+                                                            : PositionOrder::less(next, e));
+  if (!fits) {
+    by_position_->insert(e);
+  } else if (side == Side::kLeft) {
+    by_position_->insert_first(e);
+  } else {
+    by_position_->insert_last(e);
+  }
+  elements_bytes_ += e->alloc_bytes();
+  ++visible_;
+  ++changes_;
+}
+
+void Collection::pop(Side side) {
+  Entry* e = side == Side::kLeft ? by_position_->take_first() : by_position_->take_last();
+  assert(e->is_plain() && !e->has(Entry::kHasDeadline));
+  elements_bytes_ -= e->alloc_bytes();
+  --visible_;
+  ++changes_;
+  Entry::destroy(e);
 }
 
 void Collection::note_stamp(Stamp stamp) {

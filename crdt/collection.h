@@ -35,6 +35,7 @@
 
 #include "crdt/element.h"
 #include "crdt/element_table.h"
+#include "crdt/list_position.h"
 #include "crdt/ranked_tree.h"
 
 namespace atl::crdt {
@@ -42,8 +43,16 @@ namespace atl::crdt {
 enum class CollectionType : uint8_t { kHash = 1, kSet = 2, kSortedSet = 3, kList = 4 };
 
 // Of a sorted set's element, everything counted.
-double score_of(const Entry& element);
 double score_of(const StateView& element);
+double counted_score(const Entry& element);
+inline double score_of(const Entry& element) {
+  double score = 0;
+  const std::string_view base = element.base_value();
+  const bool plain = !element.has(Entry::kIsWide | Entry::kIsCounter);
+  if (!plain || base.size() != sizeof score) return counted_score(element);
+  __builtin_memcpy(&score, base.data(), sizeof score);
+  return score;
+}
 // A score as the value of a dot.
 struct ScoreBytes {
   explicit ScoreBytes(double score) { __builtin_memcpy(bytes, &score, sizeof bytes); }
@@ -57,9 +66,13 @@ struct ScoreOrder {
     const double y = score_of(*b);
     return x < y || (x == y && a->key() < b->key());
   }
+  static void prefetch(const Entry* e) { __builtin_prefetch(e); }
 };
 struct PositionOrder {
-  static bool less(const Entry* a, const Entry* b);
+  static bool less(const Entry* a, const Entry* b) {
+    return compare_positions(a->key(), b->key()) < 0;
+  }
+  static void prefetch(const Entry* e) { __builtin_prefetch(e); }
 };
 
 struct DeadlineOrder {
@@ -128,6 +141,13 @@ class Collection {
   const ByScore& by_score() const { return *by_score_; }           // of a sorted set
   const ByPosition& by_position() const { return *by_position_; }  // of a list
 
+  // Ahead of a look at an element, in steps with some time between them, as Store::prefetch().
+  void prefetch_table(uint64_t hash) const {
+    table_.prefetch(hash);
+    if (!newest_.empty()) __builtin_prefetch(newest_.data());
+  }
+  void prefetch_element(uint64_t hash) const { table_.prefetch_entry(hash); }
+
   // ---- For the store ----
   size_t bytes() const { return sizeof(Collection) + elements_bytes_ + index_bytes(); }
   uint32_t changes() const { return changes_; }  // every change that shows makes it another
@@ -162,6 +182,13 @@ class Collection {
   // The same where readers see no difference.
   void settle(uint64_t hash, Entry* old, std::string_view name, const KeyState& state);
   void erase(uint64_t hash, Entry* old);
+  // A list's item that was never there, outermost on that side unless others have stamped later.
+  void push(Side side, std::string_view position, std::string_view value, Stamp dot);
+  // The outermost item that readers see; null: none.
+  const Entry* outermost(Side side) const {
+    return side == Side::kLeft ? by_position_->first_item() : by_position_->last_item();
+  }
+  void pop(Side side);  // Requires: the outermost item is_plain(), without a deadline
   void set_counter(Entry* e, Stamp last, int64_t total);  // Requires: it is kIsCounter
   // Elements with contributions, or with deadlines of what has not come: of these a vector that
   // covers all dots does not tell.

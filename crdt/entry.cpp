@@ -66,11 +66,6 @@ Entry* Entry::create_value(DbId db, std::string_view key, std::string_view value
   return e;
 }
 
-Collection* Entry::collections() const {
-  if (const Wide* w = wide()) return w->collections;
-  return kind() == BaseKind::kCollection ? word<Collection*>(wide_offset()) : nullptr;
-}
-
 // A later base of another type hides what is there. Beside a deletion stand the elements that it
 // had not seen; should they be of several types, all regions take the same.
 const Collection* Entry::collection() const {
@@ -104,8 +99,7 @@ bool Entry::collections_garbage() const {
   return c != collection() || c == nullptr || c->next() != nullptr || c->has_garbage();
 }
 
-bool Entry::exists() const {
-  if (kind() == BaseKind::kValue || has(kIsCounter)) return true;
+bool Entry::exists_beside() const {
   if (kind() == BaseKind::kCollection) return collection() != nullptr;
   const Wide* w = wide();
   if (w == nullptr) return false;
@@ -114,9 +108,8 @@ bool Entry::exists() const {
                      [&](const Contribution& c) { return counts(*w, c); });
 }
 
-Millis Entry::deadline() const {
+Millis Entry::wide_deadline() const {
   const Wide* w = wide();
-  if (w == nullptr) return inline_deadline();
   if (w->ttl.empty()) return kNoDeadline;
   StateView marks;
   marks.kind = kind();
