@@ -191,7 +191,7 @@ std::vector<ScoredName> pop(Context& ctx, const FoundCollection& found, End end,
     popped.push_back({std::string(e->key()), crdt::score_of(*e)});
   }
   {
-    crdt::CollectionEdit edit(found.store, found.ref, kSortedSetType);
+    crdt::CollectionEdit edit(found.store, found.ref, kSortedSetType, found.entry);
     for (const ScoredName& p : popped) edit.remove(p.name);
   }
   if (!popped.empty()) {
@@ -233,7 +233,7 @@ int64_t remove_scored(Context& ctx, const FoundCollection& found,
                       const std::vector<std::string>& members, std::string_view event) {
   int64_t removed = 0;
   {
-    crdt::CollectionEdit edit(found.store, found.ref, kSortedSetType);
+    crdt::CollectionEdit edit(found.store, found.ref, kSortedSetType, found.entry);
     for (const std::string& member : members) removed += edit.remove(member);
   }
   if (removed > 0) notify_changed(ctx, found, kSortedSetType, event);
