@@ -61,11 +61,20 @@ struct ScoreBytes {
 };
 
 struct ScoreOrder {
-  static bool less(const Entry* a, const Entry* b) {
-    const double x = score_of(*a);
+  struct Probe {
+    explicit Probe(const Entry* e) : score(score_of(*e)), entry(e) {}
+    double score;
+    const Entry* entry;
+  };
+  static bool less(const Probe& a, const Entry* b) {
     const double y = score_of(*b);
-    return x < y || (x == y && a->key() < b->key());
+    return a.score < y || (a.score == y && a.entry->key() < b->key());
   }
+  static bool less(const Entry* a, const Probe& b) {
+    const double x = score_of(*a);
+    return x < b.score || (x == b.score && a->key() < b.entry->key());
+  }
+  static bool less(const Entry* a, const Entry* b) { return less(Probe(a), b); }
   static void prefetch(const Entry* e) { __builtin_prefetch(e); }
 };
 struct PositionOrder {

@@ -39,7 +39,7 @@ Collection& CollectionEdit::open_now() {
   entry_->set_access(
       store_.access_policy_.touched(entry_->access(), store_.now_, store_.next_random()));
   assert(open_ != nullptr);
-  alone_ = Store::is_alone(*entry_);
+  alone_ = Store::is_alone(*entry_, *open_);
   if (alone_) {
     before_ = Store::share_of(*open_);
   } else {
@@ -50,15 +50,19 @@ Collection& CollectionEdit::open_now() {
 
 void CollectionEdit::finish() {
   if (open_ == nullptr) return;
+  bool shown = false;
   if (alone_) {
-    store_.recount(slot_, *entry_, before_, Store::share_of(*open_));
+    const Store::Share after = Store::share_of(*open_);
+    store_.recount(slot_, *entry_, before_, after);
+    shown = after.shown;
   } else {
     store_.count(slot_, *entry_, true);
+    shown = entry_->exists();
   }
   open_ = nullptr;
   looked_up_ = false;
   store_.emit_elements(ref_, stamp_);
-  if (store_.options_.replicated || entry_->exists()) return;
+  if (store_.options_.replicated || shown) return;
   store_.erase_at(slot_, slot_.table.find(ref_.hash, ref_.db, ref_.key));
 }
 

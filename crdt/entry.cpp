@@ -47,6 +47,12 @@ Entry* Entry::create(DbId db, std::string_view key, std::string_view value, uint
   return e;
 }
 
+size_t Entry::more_head_bytes(uint8_t flags) {
+  return ((flags & kIsLong) ? 8u : 0u) + ((flags & kHasDeadline) ? 8u : 0u) +
+         ((flags & kHasTtlStamp) ? 8u : 0u) + ((flags & kIsWide) ? 8u : 0u) +
+         ((flags & kIsCounter) ? 24u : 0u);
+}
+
 void Entry::set_value_size(size_t size) {
   if (has(kIsLong)) {
     value_len_ = 0;

@@ -153,16 +153,13 @@ class Entry {
 
   // A word for the collections, unless they are in the Wide block.
   static bool holds_collections(uint8_t flags) {
-    return static_cast<BaseKind>(flags & kKindMask) == BaseKind::kCollection &&
-           (flags & kIsWide) == 0;
+    return (flags & (kKindMask | kIsWide)) == static_cast<uint8_t>(BaseKind::kCollection);
   }
   static size_t head_bytes(uint8_t flags) {
     const size_t collections = holds_collections(flags) ? 8 : 0;
-    if ((flags & kHasHead) == 0) return collections;
-    return ((flags & kIsLong) ? 8u : 0u) + ((flags & kHasDeadline) ? 8u : 0u) +
-           ((flags & kHasTtlStamp) ? 8u : 0u) + ((flags & kIsWide) ? 8u : 0u) +
-           ((flags & kIsCounter) ? 24u : 0u) + collections;
+    return (flags & kHasHead) == 0 ? collections : collections + more_head_bytes(flags);
   }
+  static size_t more_head_bytes(uint8_t flags);
   bool collections_garbage() const;
   bool exists_beside() const;  // with neither value nor counter of its own
   Millis wide_deadline() const;

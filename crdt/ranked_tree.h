@@ -48,8 +48,9 @@
 
 namespace atl::crdt {
 
-// Order: `static bool less(const Item&, const Item&)`, a total order; and if items are worth
-// fetching ahead, `static void prefetch(const Item&)`.
+// Order: `static bool less(const Item&, const Item&)`, a total order; if items are worth fetching
+// ahead, `static void prefetch(const Item&)`; and if it is worth reading once what is searched for,
+// `Probe(const Item&)`, which less() takes on either side.
 //
 // *Threads*: none of its own. *Owns*: the nodes, not what items point at; that must outlive its
 // item's stay here, for its order may be read at any insert, erase or search by order.
@@ -187,6 +188,13 @@ class RankedTree {
   static const Item& least_of(const Child& child) { return child.least; }
 
   // ---- Search ----
+  static auto probe_of(const Item& item) {
+    if constexpr (requires { typename Order::Probe; }) {
+      return typename Order::Probe(item);
+    } else {
+      return item;
+    }
+  }
   static void prefetch_item(const Item& item) {
     if constexpr (requires { Order::prefetch(item); }) Order::prefetch(item);
   }

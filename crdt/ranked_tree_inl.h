@@ -90,19 +90,20 @@ template <class Item, class Order>
 auto RankedTree<Item, Order>::path_to(const Item& item) const -> Path {
   Path right = descend([](const Node* inner) { return inner->used - 1u; });
   Step& end = right.end();
+  const auto probe = probe_of(item);
   const Item* last = units<Item>(end.node) + end.node->used - 1;
-  end.at = end.node->used - (Order::less(*last, item) ? 0u : 1u);
-  if (!Order::less(item, *last)) return right;
+  end.at = end.node->used - (Order::less(*last, probe) ? 0u : 1u);
+  if (!Order::less(probe, *last)) return right;
 
   Path left = descend([](const Node*) { return 0u; });
-  if (!Order::less(*units<Item>(left.end().node), item)) return left;
+  if (!Order::less(*units<Item>(left.end().node), probe)) return left;
 
   Path path = descend([&](const Node* inner) {
-    return child_passing(inner, [&](const Item& least) { return !Order::less(item, least); });
+    return child_passing(inner, [&](const Item& least) { return !Order::less(probe, least); });
   });
   const Node* leaf = path.end().node;
   path.end().at = count_passing(units<Item>(leaf), leaf->used,
-                                [&](const Item& other) { return Order::less(other, item); });
+                                [&](const Item& other) { return Order::less(other, probe); });
   return path;
 }
 
@@ -148,7 +149,7 @@ template <class Unit>
 uint32_t RankedTree<Item, Order>::room_for(uint32_t n) {
   const size_t bytes = sizeof(Node) + n * sizeof(Unit);
   const size_t step = std::max<size_t>(16, std::bit_floor(bytes - 1) / 4);
-  const size_t given = (bytes + step - 1) / step * step;
+  const size_t given = (bytes + step - 1) & ~(step - 1);
   return std::min(kMost<Unit>, static_cast<uint32_t>((given - sizeof(Node)) / sizeof(Unit)));
 }
 

@@ -242,11 +242,10 @@ Store::Share Store::share_of(const Collection& c) {
   return {c.bytes(), !c.empty(), c.empty() || c.has_garbage(), c.next_deadline() != kNoDeadline};
 }
 
-bool Store::is_alone(const Entry& e) {
-  if (e.kind() != BaseKind::kCollection || e.has(Entry::kIsWide | Entry::kHidden)) return false;
-  const Collection* c = e.collections();
-  return c != nullptr && c->next() == nullptr &&
-         static_cast<char>(c->type()) == e.base_value().front();
+bool Store::is_alone(const Entry& e, const Collection& c) {
+  return e.kind() == BaseKind::kCollection && !e.has(Entry::kIsWide | Entry::kHidden) &&
+         e.collections() == &c && c.next() == nullptr &&
+         static_cast<char>(c.type()) == e.base_value().front();
 }
 
 void Store::recount(Slot& s, const Entry& e, const Share& before, const Share& after) {

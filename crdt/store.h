@@ -396,8 +396,8 @@ class Store {
   };
   static Share share_of(const Collection& c);
   void recount(Slot& s, const Entry& entry, const Share& before, const Share& after);
-  // Whether the entry has nothing but one collection, of the type that it says.
-  static bool is_alone(const Entry& entry);
+  // Whether the entry has nothing but this collection, of the type that it says.
+  static bool is_alone(const Entry& entry, const Collection& c);
   void erase_at(Slot& s, uint32_t index);
   // Puts the entry for a state in place of what is at `index` (kNone: nothing); a bottom state
   // erases. Keeps the access clock. Returns the entry, or null.
