@@ -197,7 +197,7 @@ TEST(CollectionEdit, ACounterOfAnotherRegionIsNotContinued) {
 // The bounds of an integer are kept on the short way as well, and nothing is written beyond them.
 TEST(CollectionEdit, ACounterDoesNotOverflow) {
   World world(2);
-  count(world[0], "n", INT64_MAX - 1);
+  CollectionEdit(world[0], key(), kHash).put("n", std::to_string(INT64_MAX - 1));
   count(world[0], "n", 1);
   int64_t result = 0;
   EXPECT_EQ(CollectionEdit(world[0], key(), kHash).add("n", 1, result), AddResult::kOverflow);
