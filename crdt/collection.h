@@ -86,6 +86,21 @@ class Collection {
   const ByScore& by_score() const { return indexed_->by_score(); }  // of a sorted set
   const ByPosition& by_position() const { return indexed_->by_position(); }  // of a list
 
+  // Ahead of a look at an element, in steps with some time between them, as Store::prefetch().
+  void prefetch_content() const {
+    constexpr size_t kLine = 64, kPackedLines = 3;
+    if (!indexed_) return packed_.prefetch(kPackedLines);
+    for (size_t at = 0; at < sizeof(IndexedElements); at += kLine) {
+      __builtin_prefetch(reinterpret_cast<const char*>(indexed_.get()) + at);
+    }
+  }
+  void prefetch_table(uint64_t hash) const {
+    if (indexed_) indexed_->prefetch_table(hash);
+  }
+  void prefetch_element(uint64_t hash) const {
+    if (indexed_) indexed_->prefetch_element(hash);
+  }
+
   // ---- For the store ----
   size_t bytes() const {
     return sizeof(Collection) + (indexed_ ? indexed_->bytes() : packed_.bytes());
@@ -132,6 +147,16 @@ class Collection {
   void settle(const Place& place, std::string_view name, const KeyState& state);
   void erase(const Place& place, std::string_view name);
   void set_counter(Entry* e, Stamp last, int64_t total);  // Requires: it is kIsCounter
+  // Of a list; see IndexedElements.
+  void push(Side side, std::string_view position, std::string_view value, Stamp dot) {
+    indexed_->push(side, position, value, dot);
+    ++changes_;
+  }
+  const Entry* outermost(Side side) const { return indexed_->outermost(side); }
+  void pop(Side side) {
+    indexed_->pop(side);
+    ++changes_;
+  }
   // Elements with contributions, or with deadlines of what has not come: of these a vector that
   // covers all dots does not tell.
   size_t counters() const { return indexed_ ? indexed_->counters() : 0; }

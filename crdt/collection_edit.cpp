@@ -10,7 +10,7 @@ CollectionEdit::CollectionEdit(Store& store, const KeyRef& ref, CollectionType t
 
 const Collection* CollectionEdit::collection() const {
   if (open_ != nullptr) return open_;
-  const Entry* e = store_.peek(ref_);
+  const Entry* e = seen();
   const Collection* c = e == nullptr ? nullptr : e->collection();
   return c != nullptr && c->type() == type_ ? c : nullptr;
 }
@@ -20,14 +20,13 @@ Stamp CollectionEdit::stamp() {
   return stamp_;
 }
 
-// The entry is out of all counts while it is open: its memory and what it shows change.
-Collection& CollectionEdit::open() {
-  if (open_ != nullptr) return *open_;
-  const uint32_t index = slot_.table.find(ref_.hash, ref_.db, ref_.key);
-  entry_ = index == Table::kNone ? nullptr : slot_.table.at(index);
+// The entry, or its share in them, is out of all counts while it is open: its memory and what it
+// shows change.
+Collection& CollectionEdit::open_now() {
+  entry_ = const_cast<Entry*>(seen());
   const bool ready = entry_ != nullptr && entry_->kind() == BaseKind::kCollection &&
-                     store_.visible(*entry_) && entry_->collection()->type() == type_ &&
-                     entry_->collections()->next() == nullptr;
+                     entry_->collections()->next() == nullptr &&
+                     entry_->collections()->type() == type_;
   if (ready) {
     open_ = entry_->collections();
     stamp_ = store_.clock_.next(store_.now_);
@@ -39,17 +38,31 @@ Collection& CollectionEdit::open() {
   }
   entry_->set_access(
       store_.access_policy_.touched(entry_->access(), store_.now_, store_.next_random()));
-  store_.count(slot_, *entry_, false);
   assert(open_ != nullptr);
+  alone_ = Store::is_alone(*entry_, *open_);
+  if (alone_) {
+    before_ = Store::share_of(*open_);
+  } else {
+    store_.count(slot_, *entry_, false);
+  }
   return *open_;
 }
 
 void CollectionEdit::finish() {
   if (open_ == nullptr) return;
-  store_.count(slot_, *entry_, true);
+  bool shown = false;
+  if (alone_) {
+    const Store::Share after = Store::share_of(*open_);
+    store_.recount(slot_, *entry_, before_, after);
+    shown = after.shown;
+  } else {
+    store_.count(slot_, *entry_, true);
+    shown = entry_->exists();
+  }
   open_ = nullptr;
+  looked_up_ = false;
   store_.emit_elements(ref_, stamp_);
-  if (store_.options_.replicated || entry_->exists()) return;
+  if (store_.options_.replicated || shown) return;
   store_.erase_at(slot_, slot_.table.find(ref_.hash, ref_.db, ref_.key));
 }
 
@@ -204,7 +217,34 @@ AddResult CollectionEdit::add_total(std::string_view name, const Total& amount,
   return AddResult::kOk;
 }
 
+// A counter that readers see and that has one contribution, which this incarnation may continue.
+Entry* CollectionEdit::own_counter(std::string_view name) const {
+  const Collection* now = collection();
+  Entry* e = now == nullptr ? nullptr : now->locate(name).entry;
+  if (e == nullptr || !e->has(Entry::kIsCounter) || !is_seen(*e)) return nullptr;
+  const Stamp birth = e->counter_birth();
+  if (birth.region() != store_.region() || birth < store_.incarnation_) return nullptr;
+  return e->inline_deadline() > store_.now_ ? e : nullptr;
+}
+
+void CollectionEdit::set_counter(std::string_view name, Entry& e, int64_t total) {
+  Collection& c = open();
+  store_.note_rewrite(e);
+  c.set_counter(&e, stamp_, total);
+  InlineParts parts;
+  store_.elements_.state(name, e.view(parts), {});
+}
+
 AddResult CollectionEdit::add(std::string_view name, int64_t amount, int64_t& result) {
+  if (Entry* e = own_counter(name)) {
+    const auto before = e->sum_with(e->counter_total());
+    int64_t total = 0;
+    if (before && !__builtin_add_overflow(e->counter_total(), amount, &total)) {
+      if (__builtin_add_overflow(*before, amount, &result)) return AddResult::kOverflow;
+      set_counter(name, *e, total);
+      return AddResult::kOk;
+    }
+  }
   Total t;
   t.integer = amount;
   std::string text;
@@ -242,13 +282,19 @@ AddResult CollectionEdit::add_score(std::string_view name, double amount, double
     put(name, ScoreBytes(result));
     return AddResult::kOk;
   }
+  Total t;
+  t.is_float = !is_exact(before) || !is_exact(amount) || !is_exact(result);
+  if (Entry* e = t.is_float ? nullptr : own_counter(name)) {
+    if (!__builtin_add_overflow(e->counter_total(), static_cast<int64_t>(amount), &t.integer)) {
+      set_counter(name, *e, t.integer);
+      return AddResult::kOk;
+    }
+  }
   Collection& c = open();
   const Collection::Place place = c.locate(name);
   KeyState state;
   c.unpack(place, state);
   note_rewrite(place);
-  Total t;
-  t.is_float = !is_exact(before) || !is_exact(amount) || !is_exact(result);
   if (t.is_float) {
     t.real = static_cast<long double>(result) - static_cast<long double>(before);
   } else {
@@ -260,9 +306,26 @@ AddResult CollectionEdit::add_score(std::string_view name, double amount, double
   return AddResult::kOk;
 }
 
+// No lookup: nothing else has this stamp.
 void CollectionEdit::push(Side side, std::string_view value) {
-  open();
-  put(position_at_end(side, stamp_, pushed_++), value);
+  Collection& c = open();
+  const std::string position = position_at_end(side, stamp_, pushed_++);
+  c.push(side, position, value, stamp_);
+  store_.elements_.put(position, value, {});
+}
+
+void CollectionEdit::pop(Side side) {
+  Collection& c = open();
+  const Entry* e = c.outermost(side);
+  assert(e != nullptr);
+  if (!e->is_plain() || e->has(Entry::kHasDeadline)) {
+    remove(std::string(e->key()));
+    return;
+  }
+  const Stamp dot = e->stamp();
+  store_.removed(ref_.slot, c, e->key(), dot, {});
+  store_.elements_.remove(e->key(), {&dot, 1});
+  c.pop(side);
 }
 
 void CollectionEdit::insert(std::string_view before, std::string_view after,

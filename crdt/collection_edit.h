@@ -23,6 +23,12 @@ namespace atl::crdt {
 class CollectionEdit {
  public:
   CollectionEdit(Store& store, const KeyRef& ref, CollectionType type);
+  // `seen`: what the store's find() or peek() gave for the key, which has not been written since.
+  CollectionEdit(Store& store, const KeyRef& ref, CollectionType type, const Entry* seen)
+      : CollectionEdit(store, ref, type) {
+    seen_ = seen;
+    looked_up_ = true;
+  }
   ~CollectionEdit() { finish(); }
   CollectionEdit(const CollectionEdit&) = delete;
   CollectionEdit& operator=(const CollectionEdit&) = delete;
@@ -48,13 +54,18 @@ class CollectionEdit {
   AddResult add_score(std::string_view name, double amount, double& result);
   // A list's item, outermost on that side.
   void push(Side side, std::string_view value);
+  void pop(Side side);  // Requires: readers see one
   // Between two neighbours, by their positions; empty: an end of the list.
   void insert(std::string_view before, std::string_view after, std::string_view value);
 
   void finish();
 
  private:
-  Collection& open();
+  Collection& open() { return open_ != nullptr ? *open_ : open_now(); }
+  Collection& open_now();
+  const Entry* seen() const { return looked_up_ ? seen_ : store_.peek(ref_); }
+  Entry* own_counter(std::string_view name) const;
+  void set_counter(std::string_view name, Entry& e, int64_t total);
   AddResult add_total(std::string_view name, const Total& amount, std::string& result);
   void put_state(const Collection::Place& place, std::string_view name, const KeyState& state,
                  std::span<const Stamp> observed);
@@ -66,8 +77,12 @@ class CollectionEdit {
   Store::Slot& slot_;
   KeyRef ref_;
   CollectionType type_;
+  const Entry* seen_ = nullptr;
+  bool looked_up_ = false;
+  bool alone_ = false;  // the open collection, in its entry
   Collection* open_ = nullptr;
   Entry* entry_ = nullptr;  // of the open collection
+  Store::Share before_;     // of the open collection, if it is alone
   Stamp stamp_;
   uint32_t pushed_ = 0;
   std::vector<Stamp> observed_;

@@ -36,6 +36,7 @@ class ElementTable {
     return i == Table::kNone ? nullptr : t.at(i);
   }
   void prefetch(uint64_t hash) const { table(hash).prefetch(hash); }
+  void prefetch_entry(uint64_t hash) const { table(hash).prefetch_entry(hash); }
   void insert(uint64_t hash, Entry* entry);               // Requires: no such name
   void replace(uint64_t hash, Entry* old, Entry* entry);  // Requires: of one name
   void erase(uint64_t hash, const Entry* entry);          // Requires: it is there

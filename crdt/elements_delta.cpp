@@ -47,6 +47,7 @@ bool sound_element(CollectionType type, std::string_view name, const StateView& 
 
 void ElementsWriter::begin(CollectionType type, bool creates, const VersionVector* cleared,
                            Stamp stamp) {
+  if (use_ == Use::kNone) return;
   bytes_.clear();
   stamp_ = stamp;
   bytes_.push_back(static_cast<char>(static_cast<uint8_t>(type) | (creates ? kCreates : 0) |
@@ -72,18 +73,21 @@ void ElementsWriter::tail(std::span<const Stamp> observed) {
 
 void ElementsWriter::put(std::string_view name, std::string_view value,
                          std::span<const Stamp> observed) {
+  if (use_ == Use::kNone) return;
   head(ElementOp::kPut, name, observed.size());
   Writer(bytes_).bytes(value);
   tail(observed);
 }
 
 void ElementsWriter::remove(std::string_view name, std::span<const Stamp> observed) {
+  if (use_ == Use::kNone) return;
   head(ElementOp::kRemove, name, observed.size());
   tail(observed);
 }
 
 void ElementsWriter::state(std::string_view name, const StateView& state,
                            std::span<const Stamp> observed) {
+  if (use_ == Use::kNone) return;
   head(ElementOp::kState, name, observed.size());
   encode_state(state, bytes_);
   tail(observed);

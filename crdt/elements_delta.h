@@ -37,6 +37,9 @@ struct ElementChange {
 
 class ElementsWriter {
  public:
+  enum class Use : uint8_t { kWrite, kNone };  // none: where no deltas are collected
+
+  explicit ElementsWriter(Use use = Use::kWrite) : use_(use) {}
   // `cleared`: null if nothing is.
   void begin(CollectionType type, bool creates, const VersionVector* cleared, Stamp stamp);
   void put(std::string_view name, std::string_view value, std::span<const Stamp> observed);
@@ -50,6 +53,7 @@ class ElementsWriter {
 
   std::string bytes_;
   Stamp stamp_;
+  Use use_;
 };
 
 class ElementsReader {

@@ -47,6 +47,12 @@ Entry* Entry::create(DbId db, std::string_view key, std::string_view value, uint
   return e;
 }
 
+size_t Entry::more_head_bytes(uint8_t flags) {
+  return ((flags & kIsLong) ? 8u : 0u) + ((flags & kHasDeadline) ? 8u : 0u) +
+         ((flags & kHasTtlStamp) ? 8u : 0u) + ((flags & kIsWide) ? 8u : 0u) +
+         ((flags & kIsCounter) ? 24u : 0u);
+}
+
 void Entry::set_value_size(size_t size) {
   if (has(kIsLong)) {
     value_len_ = 0;
@@ -64,11 +70,6 @@ Entry* Entry::create_value(DbId db, std::string_view key, std::string_view value
   e->stamp_ = stamp;
   if (deadline != kNoDeadline) e->put_word(e->deadline_offset(), deadline);
   return e;
-}
-
-Collection* Entry::collections() const {
-  if (const Wide* w = wide()) return w->collections;
-  return kind() == BaseKind::kCollection ? word<Collection*>(wide_offset()) : nullptr;
 }
 
 // A later base of another type hides what is there. Beside a deletion stand the elements that it
@@ -104,8 +105,7 @@ bool Entry::collections_garbage() const {
   return c != collection() || c == nullptr || c->next() != nullptr || c->has_garbage();
 }
 
-bool Entry::exists() const {
-  if (kind() == BaseKind::kValue || has(kIsCounter)) return true;
+bool Entry::exists_beside() const {
   if (kind() == BaseKind::kCollection) return collection() != nullptr;
   const Wide* w = wide();
   if (w == nullptr) return false;
@@ -114,9 +114,8 @@ bool Entry::exists() const {
                      [&](const Contribution& c) { return counts(*w, c); });
 }
 
-Millis Entry::deadline() const {
+Millis Entry::wide_deadline() const {
   const Wide* w = wide();
-  if (w == nullptr) return inline_deadline();
   if (w->ttl.empty()) return kNoDeadline;
   StateView marks;
   marks.kind = kind();

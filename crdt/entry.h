@@ -92,7 +92,10 @@ class Entry {
   Wide* wide() const { return has(kIsWide) ? word<Wide*>(wide_offset()) : nullptr; }
 
   // All that the key has, of whatever type, first the first; null: none.
-  Collection* collections() const;
+  Collection* collections() const {
+    if (has(kIsWide)) return wide()->collections;
+    return kind() == BaseKind::kCollection ? word<Collection*>(head_bytes() - 8) : nullptr;
+  }
   // The one that readers see; null: none.
   const Collection* collection() const;
   // The entry has none then; they are the caller's.
@@ -113,8 +116,8 @@ class Entry {
   }
 
   // Whether the key holds a value, expiry apart; the deadline in force.
-  bool exists() const;
-  Millis deadline() const;
+  bool exists() const { return kind() == BaseKind::kValue || has(kIsCounter) || exists_beside(); }
+  Millis deadline() const { return has(kIsWide) ? wide_deadline() : inline_deadline(); }
   // TTL marks wait here for a base that has not arrived.
   bool has_pending() const;
   // Something about the entry only serves merging and can be collected once it is stable.
@@ -150,17 +153,16 @@ class Entry {
 
   // A word for the collections, unless they are in the Wide block.
   static bool holds_collections(uint8_t flags) {
-    return static_cast<BaseKind>(flags & kKindMask) == BaseKind::kCollection &&
-           (flags & kIsWide) == 0;
+    return (flags & (kKindMask | kIsWide)) == static_cast<uint8_t>(BaseKind::kCollection);
   }
   static size_t head_bytes(uint8_t flags) {
     const size_t collections = holds_collections(flags) ? 8 : 0;
-    if ((flags & kHasHead) == 0) return collections;
-    return ((flags & kIsLong) ? 8u : 0u) + ((flags & kHasDeadline) ? 8u : 0u) +
-           ((flags & kHasTtlStamp) ? 8u : 0u) + ((flags & kIsWide) ? 8u : 0u) +
-           ((flags & kIsCounter) ? 24u : 0u) + collections;
+    return (flags & kHasHead) == 0 ? collections : collections + more_head_bytes(flags);
   }
+  static size_t more_head_bytes(uint8_t flags);
   bool collections_garbage() const;
+  bool exists_beside() const;  // with neither value nor counter of its own
+  Millis wide_deadline() const;
   size_t head_bytes() const { return head_bytes(flags()); }
   size_t deadline_offset() const { return has(kIsLong) ? 8 : 0; }
   // Of the Wide block's address, of the contribution, or of the collections' address.

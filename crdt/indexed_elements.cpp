@@ -6,8 +6,6 @@
 #include <cstring>
 #include <limits>
 
-#include "crdt/list_position.h"
-
 namespace atl::crdt {
 
 double score_of(const StateView& s) {
@@ -24,16 +22,12 @@ double score_of(const StateView& s) {
   return std::isnan(score) ? 0 : score;
 }
 
-double score_of(const Entry& e) {
+double counted_score(const Entry& e) {
   if (const Wide* w = e.wide()) return w->score;
   double score = 0;
   const std::string_view base = e.base_value();
   if (base.size() == sizeof score) std::memcpy(&score, base.data(), sizeof score);
   return e.has(Entry::kIsCounter) ? score + static_cast<double>(e.counter_total()) : score;
-}
-
-bool PositionOrder::less(const Entry* a, const Entry* b) {
-  return compare_positions(a->key(), b->key()) < 0;
 }
 
 IndexedElements::IndexedElements(CollectionType type) {
@@ -239,17 +233,12 @@ void IndexedElements::put_value(uint64_t hash, Entry* old, std::string_view name
   }
   const bool moves = by_score_ && old->base_value() != value;
   if (moves) unindex(old);
-  elements_bytes_ -= old->alloc_bytes();
-  const uint64_t before = digest_of(*old);
-  if (old->try_assign(value, kNoDeadline)) {
-    old->set_stamp(dot);
-    digest_ += digest_of(*old) - before;
-    elements_bytes_ += old->alloc_bytes();
-    if (moves) index(old);
-    return;
-  }
-  elements_bytes_ += old->alloc_bytes();
+  digest_ -= digest_of(*old);
+  const bool fits = old->try_assign(value, kNoDeadline);  // in the same allocation
+  if (fits) old->set_stamp(dot);
+  digest_ += digest_of(*old);
   if (moves) index(old);
+  if (fits) return;
   put_entry(hash, old, Entry::create_value(0, name, value, dot, kNoDeadline));
 }
 
@@ -278,6 +267,34 @@ bool IndexedElements::erase(uint64_t hash, Entry* old) {
   if (in_table(*old)) table_.erase(hash_in_table(hash, *old), old);
   Entry::destroy(old);
   return was_seen;
+}
+
+void IndexedElements::push(Side side, std::string_view position, std::string_view value,
+                           Stamp dot) {
+  note_stamp(dot);
+  Entry* e = Entry::create_value(0, position, value, dot, kNoDeadline);
+  const Entry* next = outermost(side);
+  const bool fits = next == nullptr || (side == Side::kLeft ? PositionOrder::less(e, next)
+                                                            : PositionOrder::less(next, e));
+  if (!fits) {
+    by_position_->insert(e);
+  } else if (side == Side::kLeft) {
+    by_position_->insert_first(e);
+  } else {
+    by_position_->insert_last(e);
+  }
+  elements_bytes_ += e->alloc_bytes();
+  digest_ += digest_of(*e);
+  ++visible_;
+}
+
+void IndexedElements::pop(Side side) {
+  Entry* e = side == Side::kLeft ? by_position_->take_first() : by_position_->take_last();
+  assert(e->is_plain() && !e->has(Entry::kHasDeadline));
+  elements_bytes_ -= e->alloc_bytes();
+  digest_ -= digest_of(*e);
+  --visible_;
+  Entry::destroy(e);
 }
 
 void note_newest(std::vector<Stamp>& newest, Stamp stamp) {

@@ -21,6 +21,7 @@
 #include "crdt/element.h"
 #include "crdt/element_table.h"
 #include "crdt/element_view.h"
+#include "crdt/list_position.h"
 #include "crdt/ranked_tree.h"
 
 namespace atl::crdt {
@@ -28,8 +29,16 @@ namespace atl::crdt {
 enum class CollectionType : uint8_t { kHash = 1, kSet = 2, kSortedSet = 3, kList = 4 };
 
 // Of a sorted set's element, everything counted.
-double score_of(const Entry& element);
 double score_of(const StateView& element);
+double counted_score(const Entry& element);
+inline double score_of(const Entry& element) {
+  double score = 0;
+  const std::string_view base = element.base_value();
+  const bool plain = !element.has(Entry::kIsWide | Entry::kIsCounter);
+  if (!plain || base.size() != sizeof score) return counted_score(element);
+  __builtin_memcpy(&score, base.data(), sizeof score);
+  return score;
+}
 // A score as the value of a dot.
 struct ScoreBytes {
   explicit ScoreBytes(double score) { __builtin_memcpy(bytes, &score, sizeof bytes); }
@@ -38,14 +47,27 @@ struct ScoreBytes {
 };
 
 struct ScoreOrder {
-  static bool less(const Entry* a, const Entry* b) {
-    const double x = score_of(*a);
+  struct Probe {
+    explicit Probe(const Entry* e) : score(score_of(*e)), entry(e) {}
+    double score;
+    const Entry* entry;
+  };
+  static bool less(const Probe& a, const Entry* b) {
     const double y = score_of(*b);
-    return x < y || (x == y && a->key() < b->key());
+    return a.score < y || (a.score == y && a.entry->key() < b->key());
   }
+  static bool less(const Entry* a, const Probe& b) {
+    const double x = score_of(*a);
+    return x < b.score || (x == b.score && a->key() < b.entry->key());
+  }
+  static bool less(const Entry* a, const Entry* b) { return less(Probe(a), b); }
+  static void prefetch(const Entry* e) { __builtin_prefetch(e); }
 };
 struct PositionOrder {
-  static bool less(const Entry* a, const Entry* b);
+  static bool less(const Entry* a, const Entry* b) {
+    return compare_positions(a->key(), b->key()) < 0;
+  }
+  static void prefetch(const Entry* e) { __builtin_prefetch(e); }
 };
 
 struct DeadlineOrder {
@@ -124,6 +146,13 @@ class IndexedElements {
   // covers all dots does not tell.
   size_t counters() const { return counters_; }
 
+  // Ahead of a look at an element, in steps with some time between them, as Store::prefetch().
+  void prefetch_table(uint64_t hash) const {
+    table_.prefetch(hash);
+    if (!newest_.empty()) __builtin_prefetch(newest_.data());
+  }
+  void prefetch_element(uint64_t hash) const { table_.prefetch_entry(hash); }
+
   // ---- Changes. `old`: what lookup() gave; they return whether readers see a difference ----
   // Leaves an element with one dot and nothing else.
   void put_value(uint64_t hash, Entry* old, std::string_view name, std::string_view value,
@@ -131,6 +160,13 @@ class IndexedElements {
   bool put_state(uint64_t hash, Entry* old, std::string_view name, const KeyState& state);
   bool erase(uint64_t hash, Entry* old);
   void set_counter(Entry* e, Stamp last, int64_t total);  // Requires: it is kIsCounter
+  // A list's item that was never there, outermost on that side unless others have stamped later.
+  void push(Side side, std::string_view position, std::string_view value, Stamp dot);
+  // The outermost item that readers see; null: none.
+  const Entry* outermost(Side side) const {
+    return side == Side::kLeft ? by_position_->first_item() : by_position_->last_item();
+  }
+  void pop(Side side);  // Requires: the outermost item is_plain(), without a deadline
   // Takes out of sight what is due, at most so many. *Returns* how many; *Cost*: O(log n) each.
   size_t hide_due(Millis now, size_t budget);
   void show(Entry* e);  // Requires: it is hidden, and not due after all

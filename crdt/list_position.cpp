@@ -1,10 +1,14 @@
 #include "crdt/list_position.h"
 
+#include <cstring>
+
 #include "crdt/bytes.h"
 
 namespace atl::crdt {
 
 namespace {
+
+constexpr size_t kShortBytes = sizeof(uint64_t) + 1;
 
 struct Step {
   Stamp stamp;
@@ -14,10 +18,11 @@ struct Step {
 };
 
 void append(std::string& path, const Step& step) {
-  for (int shift = 56; shift >= 0; shift -= 8) {
-    path.push_back(static_cast<char>(step.stamp.raw >> shift));
-  }
-  Writer(path).varint(step.number * 2 + static_cast<uint64_t>(step.side));
+  char bytes[sizeof(uint64_t) + 10];
+  const uint64_t stamp = __builtin_bswap64(step.stamp.raw);
+  std::memcpy(bytes, &stamp, sizeof stamp);
+  const uint64_t rest = step.number * 2 + static_cast<uint64_t>(step.side);
+  path.append(bytes, sizeof stamp + encode_varint(bytes + sizeof stamp, rest));
 }
 
 bool next(Reader& path, Step& step) {
@@ -37,6 +42,18 @@ int compare(const Step& a, const Step& b) {
 
 bool begins_with(std::string_view path, std::string_view prefix) {
   return path.substr(0, prefix.size()) == prefix;
+}
+
+// Nearly all positions are one step, with a number that is one byte.
+bool is_short(std::string_view path) {
+  return path.size() == kShortBytes && static_cast<uint8_t>(path.back()) < 0x80;
+}
+
+Step short_step(std::string_view path) {
+  uint64_t stamp = 0;
+  std::memcpy(&stamp, path.data(), sizeof stamp);
+  const uint64_t rest = static_cast<uint8_t>(path.back());
+  return {{__builtin_bswap64(stamp)}, rest >> 1, static_cast<Side>(rest & 1)};
 }
 
 }  // namespace
@@ -59,6 +76,11 @@ std::string position_between(std::string_view before, std::string_view after, St
 }
 
 int compare_positions(std::string_view a, std::string_view b) {
+  if (is_short(a) && is_short(b)) {
+    const Step s = short_step(a);
+    const Step t = short_step(b);
+    return s == t ? 0 : compare(s, t);
+  }
   Reader x(a);
   Reader y(b);
   for (;;) {

@@ -48,8 +48,9 @@
 
 namespace atl::crdt {
 
-// Order: `static bool less(const Item&, const Item&)`, a total order; and if items are worth
-// fetching ahead, `static void prefetch(const Item&)`.
+// Order: `static bool less(const Item&, const Item&)`, a total order; if items are worth fetching
+// ahead, `static void prefetch(const Item&)`; and if it is worth reading once what is searched for,
+// `Probe(const Item&)`, which less() takes on either side.
 //
 // *Threads*: none of its own. *Owns*: the nodes, not what items point at; that must outlive its
 // item's stay here, for its order may be read at any insert, erase or search by order.
@@ -87,6 +88,21 @@ class RankedTree {
   // False: no equal item is there.
   bool erase(Item item);
 
+  // The ends, as a queue uses them: without a search, and no item is looked at.
+  // *Requires*: it is less than all that are there, or greater.
+  void insert_first(Item item);
+  void insert_last(Item item);
+  // The outermost item; Item{} if there is none.
+  Item first_item() const { return root_ == nullptr ? Item{} : *units<Item>(leaf_on(Edge::kLeft)); }
+  Item last_item() const {
+    if (root_ == nullptr) return Item{};
+    const Node* leaf = leaf_on(Edge::kRight);
+    return units<Item>(leaf)[leaf->used - 1];
+  }
+  // The same, taken out. *Requires*: there is one.
+  Item take_first() { return take(Edge::kLeft); }
+  Item take_last() { return take(Edge::kRight); }
+
   // The number of items less than this one, which need not be there.
   size_t rank(Item item) const {
     return count_below([&](const Item& other) { return Order::less(other, item); });
@@ -107,7 +123,7 @@ class RankedTree {
 
   Cursor at(size_t rank) const;  // past the end: a cursor that is false
   Cursor first() const { return at(0); }
-  Cursor last() const { return empty() ? Cursor() : at(size_ - 1); }
+  Cursor last() const;
 
   // Frees up to `budget` nodes from the end, without a look at what items point at, which may be
   // gone. *Returns* how many were freed. Once begun, only release(), size(), bytes() and
@@ -172,6 +188,13 @@ class RankedTree {
   static const Item& least_of(const Child& child) { return child.least; }
 
   // ---- Search ----
+  static auto probe_of(const Item& item) {
+    if constexpr (requires { typename Order::Probe; }) {
+      return typename Order::Probe(item);
+    } else {
+      return item;
+    }
+  }
   static void prefetch_item(const Item& item) {
     if constexpr (requires { Order::prefetch(item); }) Order::prefetch(item);
   }
@@ -190,6 +213,13 @@ class RankedTree {
   template <class ChildOf>
   Path descend(ChildOf&& child_of) const;
   Path path_to(const Item& item) const;
+  enum class Edge : uint8_t { kLeft, kRight };
+  static uint32_t outermost(const Node* node, Edge edge) {
+    return edge == Edge::kLeft ? 0 : node->used - 1u;
+  }
+  // The leaf on an edge; the way to its outermost item. *Require*: the tree is not empty.
+  const Node* leaf_on(Edge edge) const;
+  Path path_to(Edge edge) const;
 
   // ---- Nodes as memory ----
   template <class Unit>
@@ -223,6 +253,9 @@ class RankedTree {
   static void set_least(Path& path, uint32_t step, const Item& least);
   template <class Unit>
   static uint32_t cut_of(const Path& path, uint32_t step);
+  void insert_at(Path& path, const Item& item);
+  void erase_at(Path& path);
+  Item take(Edge edge);
   template <class Unit>
   void add(Path& path, uint32_t step, const Unit& unit);
   template <class Unit>

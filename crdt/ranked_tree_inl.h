@@ -90,20 +90,42 @@ template <class Item, class Order>
 auto RankedTree<Item, Order>::path_to(const Item& item) const -> Path {
   Path right = descend([](const Node* inner) { return inner->used - 1u; });
   Step& end = right.end();
+  const auto probe = probe_of(item);
   const Item* last = units<Item>(end.node) + end.node->used - 1;
-  end.at = end.node->used - (Order::less(*last, item) ? 0u : 1u);
-  if (!Order::less(item, *last)) return right;
+  end.at = end.node->used - (Order::less(*last, probe) ? 0u : 1u);
+  if (!Order::less(probe, *last)) return right;
 
   Path left = descend([](const Node*) { return 0u; });
-  if (!Order::less(*units<Item>(left.end().node), item)) return left;
+  if (!Order::less(*units<Item>(left.end().node), probe)) return left;
 
   Path path = descend([&](const Node* inner) {
-    return child_passing(inner, [&](const Item& least) { return !Order::less(item, least); });
+    return child_passing(inner, [&](const Item& least) { return !Order::less(probe, least); });
   });
   const Node* leaf = path.end().node;
   path.end().at = count_passing(units<Item>(leaf), leaf->used,
-                                [&](const Item& other) { return Order::less(other, item); });
+                                [&](const Item& other) { return Order::less(other, probe); });
   return path;
+}
+
+template <class Item, class Order>
+auto RankedTree<Item, Order>::leaf_on(Edge edge) const -> const Node* {
+  const Node* node = root_;
+  while (node->level > 0) node = units<Child>(node)[outermost(node, edge)].node;
+  return node;
+}
+
+template <class Item, class Order>
+auto RankedTree<Item, Order>::path_to(Edge edge) const -> Path {
+  Path path = descend([&](const Node* inner) { return outermost(inner, edge); });
+  path.end().at = outermost(path.end().node, edge);
+  return path;
+}
+
+template <class Item, class Order>
+auto RankedTree<Item, Order>::last() const -> Cursor {
+  if (root_ == nullptr) return {};
+  const Node* leaf = leaf_on(Edge::kRight);
+  return Cursor(this, {leaf, leaf->used - 1u, size_ - 1});
 }
 
 template <class Item, class Order>
@@ -127,7 +149,7 @@ template <class Unit>
 uint32_t RankedTree<Item, Order>::room_for(uint32_t n) {
   const size_t bytes = sizeof(Node) + n * sizeof(Unit);
   const size_t step = std::max<size_t>(16, std::bit_floor(bytes - 1) / 4);
-  const size_t given = (bytes + step - 1) / step * step;
+  const size_t given = (bytes + step - 1) & ~(step - 1);
   return std::min(kMost<Unit>, static_cast<uint32_t>((given - sizeof(Node)) / sizeof(Unit)));
 }
 
@@ -189,12 +211,14 @@ void RankedTree<Item, Order>::close(Node*& link, uint32_t at) {
   if (link->used > 0) shrink<Unit>(link);
 }
 
-// Moves what follows the first `keep` units into a new node.
+// Leaves the first `keep` units, and returns a node with the others. One that is begun at an end of
+// the tree will fill, and has room for half of that at once.
 template <class Item, class Order>
 template <class Unit>
 auto RankedTree<Item, Order>::split(Node*& link, uint32_t keep) -> Node* {
   const uint32_t moved = link->used - keep;
-  Node* right = make<Unit>(link->level, std::max(1u, moved));
+  if (keep == 0) return std::exchange(link, make<Unit>(link->level, kMost<Unit> / 2));
+  Node* right = make<Unit>(link->level, moved == 0 ? kMost<Unit> / 2 : moved);
   std::memcpy(units<Unit>(right), units<Unit>(link) + keep, moved * sizeof(Unit));
   right->used = static_cast<uint16_t>(moved);
   link->used = static_cast<uint16_t>(keep);
@@ -251,6 +275,28 @@ void RankedTree<Item, Order>::insert(Item item) {
     return open(root_, 0, item);
   }
   Path path = path_to(item);
+  insert_at(path, item);
+}
+
+template <class Item, class Order>
+void RankedTree<Item, Order>::insert_first(Item item) {
+  if (root_ == nullptr) return insert(item);
+  ++size_;
+  Path path = path_to(Edge::kLeft);
+  insert_at(path, item);
+}
+
+template <class Item, class Order>
+void RankedTree<Item, Order>::insert_last(Item item) {
+  if (root_ == nullptr) return insert(item);
+  ++size_;
+  Path path = path_to(Edge::kRight);
+  ++path.end().at;
+  insert_at(path, item);
+}
+
+template <class Item, class Order>
+void RankedTree<Item, Order>::insert_at(Path& path, const Item& item) {
   for (uint32_t i = 0; i < path.leaf; ++i) ++units<Child>(path[i].node)[path[i].at].count;
   if (path.end().at == 0) set_least(path, path.leaf, item);
   add(path, path.leaf, item);
@@ -264,10 +310,24 @@ bool RankedTree<Item, Order>::erase(Item item) {
   if (leaf.at == leaf.node->used || Order::less(item, units<Item>(leaf.node)[leaf.at])) {
     return false;
   }
+  erase_at(path);
+  return true;
+}
+
+template <class Item, class Order>
+void RankedTree<Item, Order>::erase_at(Path& path) {
   for (uint32_t i = 0; i < path.leaf; ++i) --units<Child>(path[i].node)[path[i].at].count;
   --size_;
   remove<Item>(path, path.leaf);
-  return true;
+}
+
+template <class Item, class Order>
+Item RankedTree<Item, Order>::take(Edge edge) {
+  assert(root_ != nullptr);
+  Path path = path_to(edge);
+  const Item item = units<Item>(path.end().node)[path.end().at];
+  erase_at(path);
+  return item;
 }
 
 template <class Item, class Order>

@@ -24,7 +24,8 @@ Store::Store(const Options& options)
       dbs_(options.databases),
       writer_(options.region),
       regions_{options.region},
-      changed_(options.slots.size()) {}
+      changed_(options.slots.size()),
+      elements_(options.replicated ? ElementsWriter::Use::kWrite : ElementsWriter::Use::kNone) {}
 
 Store::~Store() {
   for (Slot& s : slots_) {
@@ -65,17 +66,21 @@ bool Store::elements_due(const Entry& entry, Millis now) {
 // pipeline 16: parsing four takes less than a miss, so that every step waits for one), and the
 // slots alone then (no less). Nor does it pay to fetch what head() changes: it is small enough to
 // be near.
-void Store::prefetch(std::span<const KeyRef> keys) const {
+Store::Entries Store::prefetch_entries(std::span<const KeyRef> keys) const {
   assert(keys.size() <= kPrefetchMax);
-  std::array<const Entry*, kPrefetchMax> entries;
+  Entries entries;
   for (const KeyRef& ref : keys) __builtin_prefetch(&slot(ref.slot));
   for (const KeyRef& ref : keys) slot(ref.slot).table.prefetch(ref.hash);
   for (size_t i = 0; i < keys.size(); ++i) {
     entries[i] = slot(keys[i].slot).table.prefetch_entry(keys[i].hash);
   }
+  return entries;
+}
+
+void Store::prefetch_wide(Entries& entries, size_t n) const {
   if (garbage_ == 0) return;  // so there is nothing wide, and no reason to wait for the entries
   size_t wide = 0;
-  for (size_t i = 0; i < keys.size(); ++i) {
+  for (size_t i = 0; i < n; ++i) {
     if (entries[i] == nullptr || !entries[i]->has(Entry::kIsWide)) continue;
     __builtin_prefetch(entries[i]->wide());
     entries[wide++] = entries[i];
@@ -86,6 +91,33 @@ void Store::prefetch(std::span<const KeyRef> keys) const {
     __builtin_prefetch(contributions);
     __builtin_prefetch(contributions + 64);
   }
+}
+
+void Store::prefetch(std::span<const KeyRef> keys) const {
+  Entries entries = prefetch_entries(keys);
+  prefetch_wide(entries, keys.size());
+}
+
+void Store::prefetch(std::span<const KeyRef> keys,
+                     std::span<const std::string_view> elements) const {
+  struct Place {
+    const Collection* collection;
+    uint64_t hash;
+  };
+  Entries entries = prefetch_entries(keys);
+  std::array<Place, kPrefetchMax> places;
+  size_t n = 0;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (elements[i].data() == nullptr || entries[i] == nullptr) continue;
+    const Collection* c = entries[i]->collections();
+    if (c == nullptr) continue;
+    __builtin_prefetch(c);
+    places[n++] = {c, ElementTable::hash(elements[i])};
+  }
+  for (size_t i = 0; i < n; ++i) places[i].collection->prefetch_content();
+  for (size_t i = 0; i < n; ++i) places[i].collection->prefetch_table(places[i].hash);
+  for (size_t i = 0; i < n; ++i) places[i].collection->prefetch_element(places[i].hash);
+  prefetch_wide(entries, keys.size());
 }
 
 const Entry* Store::peek(const KeyRef& ref) const {
@@ -203,6 +235,34 @@ void Store::count(Slot& s, const Entry& e, bool add) {
   note_elements(s, e);
   // One that was empty when its time came, or was looked for, may have elements now.
   if (exists && !e.has(Entry::kHidden)) note_deadline(s, e.deadline());
+}
+
+Store::Share Store::share_of(const Collection& c) {
+  return {c.bytes(), !c.empty(), c.empty() || c.has_garbage(), c.next_deadline() != kNoDeadline};
+}
+
+bool Store::is_alone(const Entry& e, const Collection& c) {
+  return e.kind() == BaseKind::kCollection && !e.has(Entry::kIsWide | Entry::kHidden) &&
+         e.collections() == &c && c.next() == nullptr &&
+         static_cast<char>(c.type()) == e.base_value().front();
+}
+
+void Store::recount(Slot& s, const Entry& e, const Share& before, const Share& after) {
+  const auto change = [](bool was, bool is) {
+    return static_cast<uint64_t>(is) - static_cast<uint64_t>(was);
+  };
+  memory_bytes_ += after.bytes - before.bytes;
+  const uint64_t keys = change(before.shown, after.shown);
+  dbs_[e.db()].keys += keys;
+  if (e.deadline() != kNoDeadline) dbs_[e.db()].volatile_keys += keys;
+  const uint64_t garbage = change(before.garbage, after.garbage);
+  garbage_ += garbage;
+  s.garbage += static_cast<uint32_t>(garbage);
+  timed_ += change(before.timed, after.timed);
+  note_elements(s, e);
+  if (!after.shown) return;
+  if (!appeared_.empty()) ++appeared_[hash_key(e.db(), e.key()) % kAppearances];
+  note_deadline(s, e.deadline());
 }
 
 void Store::note_elements(Slot& s, const Entry& e) {

@@ -27,6 +27,7 @@
 //      for a slot when changed() is equal for all regions.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -128,6 +129,9 @@ class Store {
   // address that the one before holds, overlap with those of the other keys.
   static constexpr size_t kPrefetchMax = 64;
   void prefetch(std::span<const KeyRef> keys) const;  // at most kPrefetchMax
+  // The same, and up to four misses more each: of keys that are collections the elements with
+  // these names, one a key. Without data(): none.
+  void prefetch(std::span<const KeyRef> keys, std::span<const std::string_view> elements) const;
   // The visible entry, or null. peek() leaves the access clock alone, find() touches it.
   const Entry* find(const KeyRef& ref);
   const Entry* peek(const KeyRef& ref) const;
@@ -382,8 +386,20 @@ class Store {
   static bool elements_due(const Entry& entry, Millis now);
   size_t expire_elements(Slot& s, Entry& entry, size_t budget);
   uint32_t next_random();
+  using Entries = std::array<const Entry*, kPrefetchMax>;
+  Entries prefetch_entries(std::span<const KeyRef> keys) const;
+  void prefetch_wide(Entries& entries, size_t n) const;
   // Adds (or takes away) an entry in all counts. Around every change of an entry's content.
   void count(Slot& s, const Entry& entry, bool add);
+  // What of the counts changes with a collection: cheaper, for an edit of what is_alone().
+  struct Share {
+    size_t bytes = 0;
+    bool shown = false, garbage = false, timed = false;
+  };
+  static Share share_of(const Collection& c);
+  void recount(Slot& s, const Entry& entry, const Share& before, const Share& after);
+  // Whether the entry has nothing but this collection, of the type that it says.
+  static bool is_alone(const Entry& entry, const Collection& c);
   void erase_at(Slot& s, uint32_t index);
   // Puts the entry for a state in place of what is at `index` (kNone: nothing); a bottom state
   // erases. Keeps the access clock. Returns the entry, or null.

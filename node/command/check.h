@@ -69,6 +69,11 @@ constexpr bool key_use_sound(const CommandSpec& row) {
   return !says_writes || (row.flags & kWrite) != 0;
 }
 
+constexpr bool element_sound(const CommandSpec& row) {
+  return row.element_at == 0 ||
+         (row.keys.first > 0 && row.keys.first == row.keys.last && row.element_at > row.keys.first);
+}
+
 constexpr bool route_sound(const CommandSpec& row) {
   switch (row.route) {
     case Route::kKeys:
@@ -104,7 +109,8 @@ constexpr bool row_sound(const CommandSpec& row) {
     }
     return rows_sound(row.subcommands) && !has_keys(row);
   }
-  return row.handler != nullptr && keys_sound(row) && key_use_sound(row) && route_sound(row);
+  return row.handler != nullptr && keys_sound(row) && key_use_sound(row) && element_sound(row) &&
+         route_sound(row);
 }
 
 constexpr bool rows_sound(std::span<const CommandSpec> rows) {

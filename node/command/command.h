@@ -134,6 +134,7 @@ struct CommandSpec {
   int arity = 0;          // Redis' convention: negative is "at least"
   KeySpec keys{};
   KeySpec not_keys{};  // what a cluster routes by though it is no key: shard channels
+  int element_at = 0;  // the argument that names the element it needs first, mostly; 0: none
   Access access = Access::kNone;
   uint8_t key_use = 0;                    // KeyUse bits; 0: what follows from `access`
   uint8_t first_key_use = 0;              // of the first key, if it differs: SINTERSTORE

@@ -27,7 +27,7 @@ std::optional<int64_t> set_fields(Context& ctx) {
   const auto found = find_collection(ctx, ctx.args[1], kHash);
   if (!found) return std::nullopt;
   int64_t created = 0;
-  crdt::CollectionEdit edit(found->store, found->ref, kHash);
+  crdt::CollectionEdit edit(found->store, found->ref, kHash, found->entry);
   for (size_t i = 2; i < ctx.args.size(); i += 2) {
     if (edit.put(ctx.args[i], ctx.args[i + 1])) ++created;
   }
@@ -49,7 +49,7 @@ void hsetnx_command(Context& ctx) {
   const bool taken = *found && found->collection->find(ctx.args[2]);
   ctx.out.integer(taken ? 0 : 1);
   if (taken) return;
-  crdt::CollectionEdit edit(found->store, found->ref, kHash);
+  crdt::CollectionEdit edit(found->store, found->ref, kHash, found->entry);
   edit.put(ctx.args[2], ctx.args[3]);
   edit.finish();
   notify_changed(ctx, *found, kHash, "hset");
@@ -59,7 +59,7 @@ void hdel_command(Context& ctx) {
   const auto found = find_collection(ctx, ctx.args[1], kHash);
   if (!found) return;
   int64_t removed = 0;
-  crdt::CollectionEdit edit(found->store, found->ref, kHash);
+  crdt::CollectionEdit edit(found->store, found->ref, kHash, found->entry);
   for (const std::string_view field : ctx.args.subspan(2)) removed += edit.remove(field) ? 1 : 0;
   edit.finish();
   if (removed != 0) notify_changed(ctx, *found, kHash, "hdel");
@@ -72,7 +72,7 @@ void hincrby_command(Context& ctx) {
   const auto found = find_collection(ctx, ctx.args[1], kHash);
   if (!found) return;
   int64_t result = 0;
-  crdt::CollectionEdit edit(found->store, found->ref, kHash);
+  crdt::CollectionEdit edit(found->store, found->ref, kHash, found->entry);
   switch (edit.add(ctx.args[2], amount, result)) {
     case crdt::AddResult::kOk:
       edit.finish();
@@ -109,7 +109,7 @@ void hincrbyfloat_command(Context& ctx) {
   const auto found = find_collection(ctx, ctx.args[1], kHash);
   if (!found) return;
   std::string result;
-  crdt::CollectionEdit edit(found->store, found->ref, kHash);
+  crdt::CollectionEdit edit(found->store, found->ref, kHash, found->entry);
   const crdt::AddResult status = edit.add_real(ctx.args[2], amount, result);
   if (status == crdt::AddResult::kOk) {
     edit.finish();
@@ -274,6 +274,7 @@ constexpr CommandSpec kHashCommands[] = {
     {.name = "hdel",
      .arity = -3,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kReadWrite,
      .key_use = kKeyDeletes,
      .route = Route::kKeys,
@@ -289,6 +290,7 @@ constexpr CommandSpec kHashCommands[] = {
     {.name = "hexists",
      .arity = 3,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kRead,
      .key_use = kKeyLooks,
      .route = Route::kKeys,
@@ -303,6 +305,7 @@ constexpr CommandSpec kHashCommands[] = {
     {.name = "hget",
      .arity = 3,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kRead,
      .route = Route::kKeys,
      .flags = kReadOnly | kFast,
@@ -330,6 +333,7 @@ constexpr CommandSpec kHashCommands[] = {
     {.name = "hincrby",
      .arity = 4,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kReadWrite,
      .route = Route::kKeys,
      .flags = kWrite | kDenyOom | kFast,
@@ -344,6 +348,7 @@ constexpr CommandSpec kHashCommands[] = {
     {.name = "hincrbyfloat",
      .arity = 4,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kReadWrite,
      .route = Route::kKeys,
      .flags = kWrite | kDenyOom | kFast,
@@ -387,6 +392,7 @@ constexpr CommandSpec kHashCommands[] = {
     {.name = "hmget",
      .arity = -3,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kRead,
      .route = Route::kKeys,
      .flags = kReadOnly | kFast,
@@ -400,6 +406,7 @@ constexpr CommandSpec kHashCommands[] = {
     {.name = "hmset",
      .arity = -4,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kReadWrite,
      .key_use = kKeyUpdates,
      .route = Route::kKeys,
@@ -446,6 +453,7 @@ constexpr CommandSpec kHashCommands[] = {
     {.name = "hset",
      .arity = -4,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kReadWrite,
      .key_use = kKeyUpdates,
      .route = Route::kKeys,
@@ -462,6 +470,7 @@ constexpr CommandSpec kHashCommands[] = {
     {.name = "hsetnx",
      .arity = 4,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kReadWrite,
      .key_use = kKeyInserts,
      .route = Route::kKeys,
@@ -477,6 +486,7 @@ constexpr CommandSpec kHashCommands[] = {
     {.name = "hstrlen",
      .arity = 3,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kRead,
      .key_use = kKeyLooks,
      .route = Route::kKeys,

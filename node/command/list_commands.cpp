@@ -44,7 +44,7 @@ void range_of(int64_t start, int64_t stop, size_t length, size_t& first, size_t&
 void push(Context& ctx, Side side) {
   const auto list = find_collection(ctx, ctx.args[1], kType);
   if (!list) return;
-  CollectionEdit edit(list->store, list->ref, kType);
+  CollectionEdit edit(list->store, list->ref, kType, list->entry);
   for (const std::string_view value : ctx.args.subspan(2)) edit.push(side, value);
   ctx.out.integer(static_cast<int64_t>(edit.collection()->size()));
   edit.finish();
@@ -127,10 +127,11 @@ void ltrim_command(Context& ctx) {
   const size_t length = length_of(*list);
   range_of(start, stop, length, first, end);
   if (first == end) first = end = length;  // nothing is left
-  std::vector<TakenItem> gone = outermost(*list->collection, Side::kLeft, first);
-  std::vector<TakenItem> right = outermost(*list->collection, Side::kRight, length - end);
-  gone.insert(gone.end(), right.begin(), right.end());
-  remove_and_notify(ctx, *list, gone, "ltrim");
+  CollectionEdit edit(list->store, list->ref, kType, list->entry);
+  for (size_t n = 0; n < first; ++n) edit.pop(Side::kLeft);
+  for (size_t n = end; n < length; ++n) edit.pop(Side::kRight);
+  edit.finish();
+  notify_changed(ctx, *list, kType, "ltrim");
 }
 
 // ---- By value ----
@@ -150,19 +151,23 @@ void lrem_command(Context& ctx) {
   if (!read_integer(ctx, ctx.args[2], count)) return;
   const auto list = find_collection(ctx, ctx.args[1], kType);
   if (!list) return;
-  std::vector<TakenItem> gone;
+  std::vector<std::string> gone;  // positions
   const uint64_t most = count == 0  ? UINT64_MAX
                         : count < 0 ? 0 - static_cast<uint64_t>(count)
                                     : static_cast<uint64_t>(count);
   if (*list) {
     walk(*list->collection, count < 0 ? Side::kRight : Side::kLeft,
          [&](const crdt::Entry* e, size_t) {
-           if (item(e) == ctx.args[3]) gone.push_back({std::string(e->key()), {}});
+           if (item(e) == ctx.args[3]) gone.emplace_back(e->key());
            return gone.size() < most;
          });
   }
   ctx.out.integer(static_cast<int64_t>(gone.size()));
-  if (!gone.empty()) remove_and_notify(ctx, *list, gone, "lrem");
+  if (gone.empty()) return;
+  CollectionEdit edit(list->store, list->ref, kType, list->entry);
+  for (const std::string& position : gone) edit.remove(position);
+  edit.finish();
+  notify_changed(ctx, *list, kType, "lrem");
 }
 
 void linsert_command(Context& ctx) {

@@ -1,7 +1,6 @@
 // Lists: items taken from an end, moved to another list, or waited for.
 #include <algorithm>
 #include <string>
-#include <vector>
 
 #include "node/command/check.h"
 #include "node/command/families.h"
@@ -25,28 +24,27 @@ std::string_view pop_event(Side side) {
   return side == Side::kLeft ? "lpop" : "rpop";
 }
 
-std::vector<TakenItem> outermost(const crdt::Collection& list, Side side, size_t count) {
-  std::vector<TakenItem> taken;
-  auto at = side == Side::kLeft ? list.by_position().first() : list.by_position().last();
-  for (; at && taken.size() < count; side == Side::kLeft ? at.next() : at.prev()) {
-    taken.push_back({std::string((*at)->key()), std::string(item(*at))});
-  }
-  return taken;
-}
-
-void remove_and_notify(Context& ctx, const FoundCollection& list,
-                       const std::vector<TakenItem>& items, std::string_view event) {
-  CollectionEdit edit(list.store, list.ref, kListType);
-  for (const TakenItem& i : items) edit.remove(i.position);
-  edit.finish();
-  notify_changed(ctx, list, kListType, event);
-}
-
 namespace {
 
 constexpr std::string_view kMustBePositive = "ERR value is out of range, must be positive";
 
 // ---- Pop ----
+
+size_t up_to(size_t count, const FoundCollection& list) {
+  return std::min(count, list.collection->size());
+}
+
+// Replies with the outermost items of that side, one after the other, and takes them out.
+// Requires: so many are there.
+void pop_items(Context& ctx, const FoundCollection& list, Side side, size_t count) {
+  CollectionEdit edit(list.store, list.ref, kListType, list.entry);
+  for (; count > 0; --count) {
+    ctx.out.bulk(item(edit.collection()->outermost(side)));
+    edit.pop(side);
+  }
+  edit.finish();
+  notify_changed(ctx, list, kListType, pop_event(side));
+}
 
 void pop(Context& ctx, Side side) {
   int64_t count = 1;
@@ -61,11 +59,9 @@ void pop(Context& ctx, Side side) {
   if (!list) return;
   if (!*list) return many ? ctx.out.null_array() : ctx.out.null();
   if (count == 0) return ctx.out.array(0);
-  const std::vector<TakenItem> items =
-      outermost(*list->collection, side, static_cast<size_t>(count));
-  if (many) ctx.out.array(static_cast<int64_t>(items.size()));
-  for (const TakenItem& i : items) ctx.out.bulk(i.value);
-  remove_and_notify(ctx, *list, items, pop_event(side));
+  const size_t taken = up_to(static_cast<size_t>(count), *list);
+  if (many) ctx.out.array(static_cast<int64_t>(taken));
+  pop_items(ctx, *list, side, taken);
 }
 
 void lpop_command(Context& ctx) {
@@ -82,20 +78,21 @@ bool move(Context& ctx, Side from, Side to) {
   if (!*source) return false;
   const auto target = find_collection(ctx, ctx.args[2], kListType);
   if (!target) return true;
-  const std::vector<TakenItem> taken = outermost(*source->collection, from, 1);
-  ctx.out.bulk(taken[0].value);
+  const std::string moved(item(source->collection->outermost(from)));
+  ctx.out.bulk(moved);
   if (ctx.args[1] == ctx.args[2]) {
     CollectionEdit edit(source->store, source->ref, kListType);
-    edit.remove(taken[0].position);
-    edit.push(to, taken[0].value);
+    edit.pop(from);
+    edit.push(to, moved);
     edit.finish();
     notify_changed(ctx, *source, kListType, push_event(to));
     notify_changed(ctx, *source, kListType, pop_event(from));
     return true;
   }
-  CollectionEdit(target->store, target->ref, kListType).push(to, taken[0].value);
+  CollectionEdit(target->store, target->ref, kListType).push(to, moved);
   notify_changed(ctx, *target, kListType, push_event(to));
-  remove_and_notify(ctx, *source, taken, pop_event(from));
+  CollectionEdit(source->store, source->ref, kListType).pop(from);
+  notify_changed(ctx, *source, kListType, pop_event(from));
   return true;
 }
 
@@ -161,12 +158,11 @@ bool pop_first(Context& ctx, const ListPop& query) {
     const auto list = read_collection(ctx, key, kListType);
     if (!list) return true;
     if (!*list) continue;
-    const std::vector<TakenItem> items = outermost(*list->collection, query.side, query.count);
+    const size_t taken = up_to(query.count, *list);
     ctx.out.array(2);
     ctx.out.bulk(key);
-    ctx.out.array(static_cast<int64_t>(items.size()));
-    for (const TakenItem& i : items) ctx.out.bulk(i.value);
-    remove_and_notify(ctx, *list, items, pop_event(query.side));
+    ctx.out.array(static_cast<int64_t>(taken));
+    pop_items(ctx, *list, query.side, taken);
     return true;
   }
   return false;
@@ -191,11 +187,9 @@ void blocking_pop(Context& ctx, Side side) {
     const auto list = read_collection(ctx, key, kListType);
     if (!list) return;
     if (!*list) continue;
-    const std::vector<TakenItem> items = outermost(*list->collection, side, 1);
     ctx.out.array(2);
     ctx.out.bulk(key);
-    ctx.out.bulk(items[0].value);
-    return remove_and_notify(ctx, *list, items, pop_event(side));
+    return pop_items(ctx, *list, side, 1);
   }
   ctx.out.null_array();
   wait_for_list(ctx, timeout);

@@ -26,7 +26,7 @@ void sadd_command(Context& ctx) {
   if (!found) return;
   int64_t added = 0;
   {
-    crdt::CollectionEdit edit(found->store, found->ref, kSet);
+    crdt::CollectionEdit edit(found->store, found->ref, kSet, found->entry);
     for (const std::string_view member : ctx.args.subspan(2)) added += edit.put(member, {});
   }
   if (added > 0) notify_changed(ctx, *found, kSet, "sadd");
@@ -39,7 +39,7 @@ int64_t remove_members(Context& ctx, const FoundCollection& found, const Names& 
                        std::string_view event) {
   int64_t removed = 0;
   {
-    crdt::CollectionEdit edit(found.store, found.ref, kSet);
+    crdt::CollectionEdit edit(found.store, found.ref, kSet, found.entry);
     for (const auto& member : members) removed += edit.remove(member);
   }
   if (removed > 0) notify_changed(ctx, found, kSet, event);
@@ -213,6 +213,7 @@ constexpr CommandSpec kSetCommands[] = {
     {.name = "sadd",
      .arity = -3,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kReadWrite,
      .key_use = kKeyInserts,
      .route = Route::kKeys,
@@ -243,6 +244,7 @@ constexpr CommandSpec kSetCommands[] = {
     {.name = "sismember",
      .arity = 3,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kRead,
      .key_use = kKeyLooks,
      .route = Route::kKeys,
@@ -271,6 +273,7 @@ constexpr CommandSpec kSetCommands[] = {
     {.name = "smismember",
      .arity = -3,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kRead,
      .route = Route::kKeys,
      .flags = kReadOnly | kFast,
@@ -333,6 +336,7 @@ constexpr CommandSpec kSetCommands[] = {
     {.name = "srem",
      .arity = -3,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kReadWrite,
      .key_use = kKeyDeletes,
      .route = Route::kKeys,

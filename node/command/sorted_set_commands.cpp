@@ -104,7 +104,7 @@ void add_pairs(Context& ctx, const AddOptions& options) {
   if (!found) return;
   AddCounts counts;
   {
-    crdt::CollectionEdit edit(found->store, found->ref, kSortedSetType);
+    crdt::CollectionEdit edit(found->store, found->ref, kSortedSetType, found->entry);
     for (size_t i = 0; i < scores.size(); ++i) {
       add_pair(edit, options, pairs[i * 2 + 1], scores[i], counts);
     }
@@ -127,8 +127,9 @@ void increment(Context& ctx, const AddOptions& options, std::string_view amount_
   if ((options.only_new && !is_new) || (options.only_existing && is_new)) return ctx.out.null();
   const double after = before + amount;
   if (!std::isnan(after) && !permitted(options, seen, after)) return ctx.out.null();
-  const crdt::AddResult status = crdt::CollectionEdit(found->store, found->ref, kSortedSetType)
-                                     .add_score(member, amount, score);
+  const crdt::AddResult status =
+      crdt::CollectionEdit(found->store, found->ref, kSortedSetType, found->entry)
+          .add_score(member, amount, score);
   if (status != crdt::AddResult::kOk) return ctx.out.error(kNotANumber);
   if (is_new || score != before) notify_changed(ctx, *found, kSortedSetType, "zincr");
   ctx.out.dbl(score);
@@ -292,6 +293,7 @@ constexpr CommandSpec kSortedSetCommands[] = {
     {.name = "zadd",
      .arity = -4,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 3,
      .access = Access::kReadWrite,
      .key_use = kKeyUpdates,
      .route = Route::kKeys,
@@ -322,6 +324,7 @@ constexpr CommandSpec kSortedSetCommands[] = {
     {.name = "zincrby",
      .arity = 4,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 3,
      .access = Access::kReadWrite,
      .key_use = kKeyReads | kKeyUpdates,
      .route = Route::kKeys,
@@ -337,6 +340,7 @@ constexpr CommandSpec kSortedSetCommands[] = {
     {.name = "zmscore",
      .arity = -3,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kRead,
      .route = Route::kKeys,
      .flags = kReadOnly | kFast,
@@ -350,6 +354,7 @@ constexpr CommandSpec kSortedSetCommands[] = {
     {.name = "zrank",
      .arity = -3,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kRead,
      .route = Route::kKeys,
      .flags = kReadOnly | kFast,
@@ -363,6 +368,7 @@ constexpr CommandSpec kSortedSetCommands[] = {
     {.name = "zrem",
      .arity = -3,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kReadWrite,
      .key_use = kKeyDeletes,
      .route = Route::kKeys,
@@ -379,6 +385,7 @@ constexpr CommandSpec kSortedSetCommands[] = {
     {.name = "zrevrank",
      .arity = -3,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kRead,
      .route = Route::kKeys,
      .flags = kReadOnly | kFast,
@@ -409,6 +416,7 @@ constexpr CommandSpec kSortedSetCommands[] = {
     {.name = "zscore",
      .arity = 3,
      .keys = {.first = 1, .last = 1, .step = 1},
+     .element_at = 2,
      .access = Access::kRead,
      .route = Route::kKeys,
      .flags = kReadOnly | kFast,

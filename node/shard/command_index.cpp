@@ -103,6 +103,7 @@ void CommandIndex::add(const command::CommandSpec& spec, std::string_view contai
   const bool fixed = spec.keys.count_at == 0 && spec.reads_unnamed == nullptr;
   if (fixed && spec.keys.first > 0 && spec.keys.first == spec.keys.last) {
     command->key_at = static_cast<uint16_t>(spec.keys.first);
+    command->element_at = static_cast<uint16_t>(spec.element_at);
   }
   const bool by_key = spec.route == command::Route::kKeys || spec.route == command::Route::kSum ||
                       spec.route == command::Route::kGather;

@@ -28,10 +28,11 @@ struct Command {
   const command::CommandSpec* spec = nullptr;
   uint16_t id = 0;  // dense: index into statistics
   acl::CommandId access_id = 0;
-  uint16_t key_at = 0;     // argument of the only key; 0: none, or several
-  bool plain = false;      // touches only the keys it names: may be parsed ahead and prefetched
-  bool direct = false;     // plain, with one key and no subcommands
-  bool immediate = false;  // never queued by MULTI
+  uint16_t key_at = 0;      // argument of the only key; 0: none, or several
+  uint16_t element_at = 0;  // argument that may be fetched ahead as an element of that key; 0: none
+  bool plain = false;       // touches only the keys it names: may be parsed ahead and prefetched
+  bool direct = false;      // plain, with one key and no subcommands
+  bool immediate = false;   // never queued by MULTI
   bool waits_for_keys = false;   // BLPOP and its kin
   bool asks_writes = false;      // about the connection's writes: after those under way
   bool for_subscribers = false;  // allowed to those who have subscribed, in RESP2

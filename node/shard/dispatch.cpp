@@ -161,12 +161,21 @@ void Dispatcher::prefetch_batch() {
   const crdt::Store& store = shard_.store();
   const crdt::SlotRange slots = store.options().slots;
   std::array<crdt::KeyRef, kBatchMax> keys;
+  std::array<std::string_view, kBatchMax> elements;
   static_assert(kBatchMax <= crdt::Store::kPrefetchMax);
-  size_t n = 0;
+  size_t n = 0, named = 0;
   for (const Parsed& parsed : batch_) {
-    if (parsed.hashed && slots.contains(parsed.ref.slot)) keys[n++] = parsed.ref;
+    if (!parsed.hashed || !slots.contains(parsed.ref.slot)) continue;
+    const size_t at = parsed.command->element_at;
+    elements[n] = {};
+    if (at != 0 && at < parsed.arg_count) {
+      elements[n] = args_[parsed.first_arg + at];
+      ++named;
+    }
+    keys[n++] = parsed.ref;
   }
-  store.prefetch({keys.data(), n});
+  if (named == 0) return store.prefetch({keys.data(), n});
+  store.prefetch({keys.data(), n}, {elements.data(), n});
 }
 
 void Dispatcher::take(Client& client, const Command* command, command::Args args,

@@ -1,7 +1,7 @@
 // From bytes to replies: parses pipelines, decides whether and where each command runs, runs it.
 //
-// A pipeline is parsed up to kBatchMax requests ahead; their keys are hashed and their cells
-// prefetched before the first one executes, because a cache miss per key costs as much as the
+// A pipeline is parsed up to kBatchMax requests ahead; their keys, and the elements that they name,
+// are hashed and fetched before the first one executes, because a cache miss costs as much as the
 // rest of a GET. Parsing ahead stops at every command that could change how the next one is to be
 // understood (AUTH, MULTI, EXEC, CLIENT...), so a command parsed ahead never has to be put back.
 //

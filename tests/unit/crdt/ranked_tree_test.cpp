@@ -26,6 +26,8 @@ auto below(uint64_t bound) {
 // freed right after its erase.
 class Mirror {
  public:
+  static constexpr uint64_t kMiddle = 1u << 30;
+
   ~Mirror() {
     for (const uint64_t* item : model) delete item;
   }
@@ -47,6 +49,30 @@ class Mirror {
     model.erase(at);
   }
   void erase_at(size_t rank) { erase(*model[rank]); }
+  // At the ends, without a search.
+  void insert_first() {
+    const auto* item = new uint64_t(model.empty() ? kMiddle : *model.front() - 1);
+    tree.insert_first(item);
+    model.insert(model.begin(), item);
+  }
+  void insert_last() {
+    const auto* item = new uint64_t(model.empty() ? kMiddle : *model.back() + 1);
+    tree.insert_last(item);
+    model.push_back(item);
+  }
+  void take_first() {
+    ASSERT_EQ(tree.first_item(), model.front());
+    ASSERT_EQ(tree.take_first(), model.front());
+    delete model.front();
+    model.erase(model.begin());
+  }
+  void take_last() {
+    ASSERT_EQ(tree.last_item(), model.back());
+    ASSERT_EQ(*tree.last(), model.back());
+    ASSERT_EQ(tree.take_last(), model.back());
+    delete model.back();
+    model.pop_back();
+  }
 
   // One number looked up in every way.
   void expect_same_at(uint64_t number) const {
@@ -198,6 +224,33 @@ TEST(RankedTree, StaysSoundAsAStackAtEitherEnd) {
     }
     m.expect_same();
   }
+}
+
+// What comes and goes at the ends without a search, mixed with what comes and goes by order.
+TEST(RankedTree, TakesAndGivesAtTheEnds) {
+  tests::for_seeds(20, [](uint64_t, tests::Random& random) {
+    Mirror m;
+    EXPECT_EQ(m.tree.first_item(), nullptr);
+    EXPECT_EQ(m.tree.last_item(), nullptr);
+    for (int phase = 0; phase < 10; ++phase) {
+      const uint64_t growth = 1 + random.below(9);
+      const uint64_t left = random.below(11);
+      for (int step = 0; step < 1000; ++step) {
+        const bool grows = random.below(10) < growth;
+        const bool at_left = random.below(10) < left;
+        if (grows) {
+          at_left ? m.insert_first() : m.insert_last();
+        } else if (!m.model.empty()) {
+          at_left ? m.take_first() : m.take_last();
+        }
+        if (random.one_in(50) && !m.model.empty()) m.erase_at(random.below(m.model.size()));
+        if (random.one_in(50)) m.insert(Mirror::kMiddle + random.below(2000));
+      }
+      ASSERT_NO_FATAL_FAILURE(m.expect_same());
+    }
+    while (!m.model.empty()) m.take_first();
+    EXPECT_EQ(m.tree.bytes(), 0u);
+  });
 }
 
 // Bounds are found by any monotone question, not only by an item.
