@@ -99,6 +99,7 @@ test('a visit prolongs it, though nothing was written', async () => {
   const ttl = await client.ttl(browser.key);
   assert.ok(ttl > 590 && ttl <= 600);
   await client.expire(browser.key, 50);
+  assert.ok((await client.ttl(browser.key)) <= 50);
   const value = await client.get(browser.key);
   assert.equal(await browser.get('/who'), 'Ada');
   assert.ok((await client.ttl(browser.key)) > 590);
