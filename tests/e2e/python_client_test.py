@@ -326,7 +326,7 @@ class PythonClient:
         taken = []
 
         def work():
-            worker = redis.Redis(port=self.port)
+            worker = redis.Redis(port=self.port, socket_timeout=20)
             while (item := worker.blpop(["q1", "q2", "q3"], timeout=10))[1] != b"end":
                 taken.append(int(item[1]))
             worker.close()
@@ -352,7 +352,7 @@ class PythonClient:
         inside, most = [0], [0]
 
         def work():
-            client = redis.Redis(port=self.port)
+            client = redis.Redis(port=self.port, socket_timeout=20)
             for _ in range(20):
                 with client.lock("lock", timeout=20, sleep=0.002):
                     inside[0] += 1
@@ -402,7 +402,8 @@ class PythonClient:
             listening.join()
 
     def test_a_pool_that_many_threads_share(self):
-        pool = redis.BlockingConnectionPool(max_connections=4, timeout=20, port=self.port)
+        pool = redis.BlockingConnectionPool(max_connections=4, timeout=20, port=self.port,
+                                            socket_timeout=20)
         self.addCleanup(pool.disconnect)
 
         def work(n):
