@@ -4,7 +4,7 @@
 BUILD_PACKAGES=(g++ cmake ninja-build ccache pkg-config libboost1.81-dev libnats-dev
   libprotobuf-dev protobuf-compiler librocksdb-dev libspdlog-dev libgtest-dev libbenchmark-dev
   libzstd-dev liblz4-dev libxxhash-dev libjemalloc-dev libssl-dev
-  liblua5.1-0-dev lua-cjson-dev lua-bitop-dev)
+  liblua5.1-0-dev lua-cjson-dev lua-bitop-dev libhiredis-dev libevent-dev)
 RUN_PACKAGES=(nats-server redis-tools)
 # redis-tools holds redis-server's program too (redis-check-rdb is the same file under another
 # name). The package redis-server would only add a service on port 6379 that nobody asked for.

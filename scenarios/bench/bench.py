@@ -25,7 +25,8 @@ must be equal), and `peer CPU` what one peer spends on a request until then, ove
 Where that is below the server's CPU, a peer with a core of its own keeps up. Messages that were
 dropped on the way, and pulls that repaired it, are printed below the table.
 
-Memory: growth of the resident set per key, distinct 16-byte keys. Durability: CPU with the log, reply
+Memory: growth of the resident set per key, distinct 16-byte keys. Collections: CPU per request of
+hashes, sets, sorted sets and lists, and growth of the resident set per element. Durability: CPU with the log, reply
 times and memory while a snapshot runs, restarts. Lag: one region writes 10,000 stamped values a
 second and another one is polled for them; both ends share this machine's clock. Latency: reply times
 at half load, and while a million keys expire at once. Eviction: hit ratios at equal maxmemory.
@@ -38,6 +39,7 @@ import sys
 
 from contenders import REPOSITORY
 from durability import durability
+from elements import elements
 from eviction import eviction
 from goals import print_summary
 from latency import growth, latency
@@ -59,6 +61,7 @@ def main():
     given, parts = None, {
         "speed": lambda: speed(given.quick, rounds),
         "memory": lambda: memory(given.quick),
+        "collections": lambda: elements(given.quick, rounds),
         "durability": lambda: durability(given.quick, rounds),
         "wire": lambda: wire(given.quick),
         "lag": lambda: lag(given.quick),

@@ -113,9 +113,15 @@ def running(**makers):
 
 def load(port, test, pipeline, requests, keys=KEYS):
     """One redis-benchmark run on core 1: (requests/s, p50 in ms)."""
+    return load_command(port, pipeline, requests, keys, "-d", "64", "-t", test)
+
+
+def load_command(port, pipeline, requests, keys, *words):
+    """The same of a command, in which __rand_int__ stands for twelve digits of a number below
+    `keys`."""
     done = subprocess.run(
         ["taskset", "-c", "1", "redis-benchmark", "-h", "127.0.0.1", "-p", str(port), "-q", "-c",
-         "50", "-P", str(pipeline), "-n", str(requests), "-d", "64", "-r", str(keys), "-t", test],
+         "50", "-P", str(pipeline), "-n", str(requests), "-r", str(keys), *words],
         capture_output=True, text=True, timeout=600)
     found = re.findall(r"([\d.]+) requests per second(?:, p50=([\d.]+))?",
                        done.stdout.replace("\r", "\n"))

@@ -1,4 +1,4 @@
-"""npm's ioredis and redis (RESP3) run against Atoll unmodified.
+"""npm's clients, and what applications put on top of them, run against Atoll unmodified.
 
 The packages are installed beforehand (npm ci) where NODE_PATH points.
 """
@@ -15,7 +15,7 @@ from processes import free_port
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-class NodeClients(OneNodeTest):
+class Scripts(OneNodeTest):
     def run_script(self, name, **environment):
         done = subprocess.run(["node", "--test", "--test-reporter=tap", os.path.join(HERE, name)],
                               capture_output=True, text=True, timeout=120,
@@ -24,10 +24,39 @@ class NodeClients(OneNodeTest):
         self.assertIn("# fail 0", done.stdout)
         self.assertNotIn("# tests 0", done.stdout)
 
+
+class NodeClients:
+    """Subclasses say on how many threads."""
+
     def test_ioredis(self):
         self.run_script("ioredis_client.cjs")
 
-    def test_ioredis_over_tls(self):
+    def test_redis_resp3(self):
+        self.run_script("redis_client.cjs")
+
+    def test_near_cache(self):
+        self.run_script("near_cache.cjs")
+
+    def test_session_store(self):
+        self.run_script("session_store.cjs")
+
+    def test_rate_limiter(self):
+        self.run_script("rate_limiter.cjs")
+
+    def test_redlock(self):
+        self.run_script("redlock.cjs")
+
+
+class OnOneThread(NodeClients, Scripts):
+    options = {"threads": 1, "appendonly": "yes", "appendfsync": "always"}
+
+
+class OnThreeThreads(NodeClients, Scripts):
+    options = {"threads": 3, "appendonly": "yes", "appendfsync": "everysec"}
+
+
+class OverTls(Scripts):
+    def test_ioredis(self):
         directory = tempfile.mkdtemp(prefix="atoll-node-tls-")
         self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
         authority = Authority(directory, "authority")
@@ -39,9 +68,6 @@ class NodeClients(OneNodeTest):
         node.start()
         self.run_script("ioredis_client.cjs", ATOLL_PORT=str(node.options["tls-port"]),
                         ATOLL_TLS_FILES=":".join([authority.cert, *authority.issue("client")]))
-
-    def test_redis_resp3(self):
-        self.run_script("redis_client.cjs")
 
 
 if __name__ == "__main__":

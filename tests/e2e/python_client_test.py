@@ -1,14 +1,18 @@
 """Debian's python3-redis runs against Atoll unmodified: a walk over what applications use."""
+import asyncio
 import threading
 import time
 import unittest
 
 import redis
+import redis.asyncio
 
 from one_node import OneNodeTest
 
 
-class PythonClient(OneNodeTest):
+class PythonClient:
+    """Subclasses say on how many threads."""
+
     def test_set_and_all_its_options(self):
         r = self.redis
         self.assertTrue(r.set("k", "1"))
@@ -289,6 +293,181 @@ class PythonClient(OneNodeTest):
                 (("SETRANGE", "k", "-1", "x"), "offset is out of range")):
             with self.assertRaisesRegex(redis.ResponseError, text, msg=words):
                 r.execute_command(*words)
+
+    def test_collections_as_python_has_them(self):
+        r = redis.Redis(port=self.port, decode_responses=True)
+        self.addCleanup(r.close)
+        self.assertEqual(r.hset("h", mapping={"a": 1, "b": "text"}), 2)
+        self.assertEqual(r.hgetall("h"), {"a": "1", "b": "text"})
+        self.assertEqual(r.hmget("h", "a", "none"), ["1", None])
+        self.assertEqual(r.hincrbyfloat("h", "a", 0.5), 1.5)
+        self.assertEqual(dict(r.hscan_iter("h")), {"a": "1.5", "b": "text"})
+        self.assertEqual(r.sadd("s", "a", "b", "c"), 3)
+        self.assertEqual(r.smembers("s"), {"a", "b", "c"})
+        self.assertEqual(r.sinter("s", "s2"), set())
+        self.assertEqual(set(r.sscan_iter("s")), {"a", "b", "c"})
+        self.assertEqual(r.zadd("z", {"a": 1, "b": 2.5, "c": float("-inf")}), 3)
+        self.assertEqual(r.zrange("z", 0, -1, withscores=True),
+                         [("c", float("-inf")), ("a", 1.0), ("b", 2.5)])
+        self.assertEqual(r.zadd("z", {"a": 5}, incr=True), 6.0)
+        self.assertEqual(r.zrank("z", "a"), 2)
+        self.assertEqual(dict(r.zscan_iter("z"))["b"], 2.5)
+        self.assertEqual(r.zpopmax("z"), [("a", 6.0)])
+        self.assertEqual(r.rpush("l", *range(5)), 5)
+        self.assertEqual(r.lrange("l", 1, 2), ["1", "2"])
+        self.assertEqual(r.lpop("l", 2), ["0", "1"])
+        self.assertEqual(r.sort("l", desc=True), ["4", "3", "2"])
+        with self.assertRaisesRegex(redis.ResponseError, "WRONGTYPE"):
+            r.get("l")
+
+    def test_queues_that_are_waited_for(self):
+        r = self.redis
+        self.assertIsNone(r.blpop(["q1", "q2"], timeout=0.05))
+        taken = []
+
+        def work():
+            worker = redis.Redis(port=self.port, socket_timeout=20)
+            while (item := worker.blpop(["q1", "q2", "q3"], timeout=10))[1] != b"end":
+                taken.append(int(item[1]))
+            worker.close()
+
+        workers = [threading.Thread(target=work) for _ in range(3)]
+        for worker in workers:
+            worker.start()
+        for n in range(300):
+            r.rpush(f"q{1 + n % 3}", n)
+        self.assertTrue(_within(10, lambda: len(taken) == 300))
+        for _ in workers:
+            r.rpush("q1", "end")
+        for worker in workers:
+            worker.join()
+        self.assertEqual(sorted(taken), list(range(300)))
+        r.rpush("from", "x")
+        self.assertEqual(r.blmove("from", "to", 1, "LEFT", "RIGHT"), b"x")
+        self.assertEqual(r.brpoplpush("to", "from", 1), b"x")
+        r.zadd("z", {"a": 1})
+        self.assertEqual(r.bzpopmin("z", 1), (b"z", b"a", 1.0))
+
+    def test_locks_keep_threads_apart(self):
+        inside, most = [0], [0]
+
+        def work():
+            client = redis.Redis(port=self.port, socket_timeout=20)
+            for _ in range(20):
+                with client.lock("lock", timeout=20, sleep=0.002):
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                    total = int(client.get("sum") or 0)
+                    time.sleep(0.0005)
+                    client.set("sum", total + 1)
+                    inside[0] -= 1
+            client.close()
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual((self.redis.get("sum"), most[0]), (b"80", 1))
+
+    def test_a_lock_expires_and_who_is_late_releases_nothing(self):
+        r = self.redis
+        late = r.lock("lock", timeout=0.1)
+        self.assertTrue(late.acquire())
+        self.assertFalse(r.lock("lock", blocking_timeout=0.03).acquire())
+        following = r.lock("lock", timeout=20, sleep=0.01)
+        self.assertTrue(following.acquire(blocking_timeout=5))
+        for attempt in (late.reacquire, late.release):
+            with self.assertRaises(redis.exceptions.LockNotOwnedError):
+                attempt()
+        self.assertTrue(following.owned())
+        self.assertTrue(following.extend(30))
+        self.assertTrue(40_000 < r.pttl("lock") <= 50_000)
+        self.assertTrue(following.extend(5, replace_ttl=True))
+        self.assertTrue(4_000 < r.pttl("lock") <= 5_000)
+        following.release()
+        self.assertFalse(r.exists("lock"))
+
+    def test_messages_in_a_thread(self):
+        heard = []
+        pubsub = self.redis.pubsub(ignore_subscribe_messages=True)
+        pubsub.subscribe(news=lambda message: heard.append(message["data"]))
+        pubsub.psubscribe(**{"n*": lambda message: heard.append(message["channel"])})
+        listening = pubsub.run_in_thread(sleep_time=0.01)
+        try:
+            self.assertTrue(_within(5, lambda: self.redis.publish("news", "x") == 2))
+            self.assertTrue(_within(5, lambda: sorted(heard) == [b"news", b"x"]), heard)
+        finally:
+            listening.stop()
+            listening.join()
+
+    def test_a_pool_that_many_threads_share(self):
+        pool = redis.BlockingConnectionPool(max_connections=4, timeout=20, port=self.port,
+                                            socket_timeout=20)
+        self.addCleanup(pool.disconnect)
+
+        def work(n):
+            client = redis.Redis(connection_pool=pool)
+            for i in range(50):
+                client.pipeline().set(f"k{n}", i).incr("sum").execute()
+                if client.get(f"k{n}") != b"%d" % i:
+                    return
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(self.redis.get("sum"), b"800")
+
+    def test_a_lost_connection_is_opened_anew(self):
+        client = redis.Redis(port=self.port, db=4, client_name="lost", retry_on_timeout=True)
+        self.addCleanup(client.close)
+        client.set("k", "four")
+        (lost,) = [c for c in self.redis.client_list() if c["name"] == "lost"]
+        self.assertEqual(self.redis.client_kill_filter(_id=lost["id"]), 1)
+        self.assertEqual(client.get("k"), b"four")
+        self.assertEqual(client.client_getname(), "lost")
+
+    def test_asyncio(self):
+        async def converse():
+            r = redis.asyncio.Redis(port=self.port)
+            await asyncio.gather(*[r.incr("n") for _ in range(100)])
+            self.assertEqual(await r.get("n"), b"100")
+            async with r.pipeline(transaction=True) as pipe:
+                self.assertEqual(await pipe.set("a", 1).incr("a").execute(), [True, 2])
+            waiting = asyncio.create_task(r.blpop("q", timeout=10))
+            await r.rpush("q", "x")
+            self.assertEqual(await waiting, (b"q", b"x"))
+            inside = 0
+
+            async def work():
+                nonlocal inside
+                async with r.lock("lock", timeout=20, sleep=0.002):
+                    inside += 1
+                    self.assertEqual(inside, 1)
+                    await r.incr("held")
+                    inside -= 1
+
+            await asyncio.gather(*[work() for _ in range(10)])
+            self.assertEqual(await r.get("held"), b"10")
+            async with r.pubsub(ignore_subscribe_messages=True) as pubsub:
+                await pubsub.subscribe("news")
+                await r.publish("news", "x")
+                async for message in pubsub.listen():
+                    self.assertEqual(message["data"], b"x")
+                    break
+            await r.close(close_connection_pool=True)
+
+        asyncio.run(converse())
+
+
+class OnOneThread(PythonClient, OneNodeTest):
+    options = {**OneNodeTest.options, "threads": 1}
+
+
+class OnThreeThreads(PythonClient, OneNodeTest):
+    options = {**OneNodeTest.options, "threads": 3}
 
 
 def _within(seconds, condition):
