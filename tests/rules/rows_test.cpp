@@ -20,10 +20,11 @@ enum class Arrival : uint8_t {
   kSlots,             // healed, as after a link was away for longer than the log reaches
   kSlotsThenBatches,  // healed by one slot, and the deltas come besides
   kRelayed,           // one region hears of all, the others heal from it
+  kAllLate,           // the third region has not heard of what the others had seen either
 };
-constexpr Arrival kArrivals[] = {Arrival::kBatches,         Arrival::kTwice, Arrival::kCoalesced,
-                                 Arrival::kCollecting,      Arrival::kSlots, Arrival::kRelayed,
-                                 Arrival::kSlotsThenBatches};
+constexpr Arrival kArrivals[] = {
+    Arrival::kBatches, Arrival::kTwice,   Arrival::kCoalesced, Arrival::kCollecting,
+    Arrival::kSlots,   Arrival::kRelayed, Arrival::kAllLate,   Arrival::kSlotsThenBatches};
 
 struct Trial {
   std::vector<size_t> parts;  // which region plays A, B, C
@@ -87,7 +88,9 @@ class Play {
 
   void write() {
     regions_.write(0, row_.before);
-    for (size_t i = 0; i < regions_.size(); ++i) regions_.deliver_all(i);
+    for (size_t i = 0; i < regions_.size(); ++i) {
+      if (!is_late(i)) regions_.deliver_all(i);
+    }
     if (trial_.arrival == Arrival::kCollecting) regions_.settle();
     regions_.take_conflicts();
     const auto& p = trial_.parts;
@@ -95,6 +98,11 @@ class Play {
     if (p.size() > 2) regions_.write(p[2], row_.c);
     regions_.write(p[trial_.a_is_later ? 0 : 1], trial_.a_is_later ? row_.a : row_.b);
     for (size_t i = 0; i < regions_.size(); ++i) slots_.push_back(regions_.slot(i));
+  }
+
+  bool is_late(size_t region) const {
+    return trial_.arrival == Arrival::kAllLate && trial_.parts.size() == 3 &&
+           region == trial_.parts[2] && row_.c.empty();
   }
 
   size_t arrive() {
@@ -137,6 +145,7 @@ class Play {
     switch (trial_.arrival) {
       case Arrival::kBatches:
       case Arrival::kRelayed:
+      case Arrival::kAllLate:
         return regions_.deliver_next(from, to);
       case Arrival::kTwice:
         return take_twice(from, to);
@@ -169,7 +178,7 @@ class Play {
 
   void expect_moment(size_t at) {
     const auto& moments = row_.moments;
-    if (moments.empty()) return;
+    if (moments.empty() || is_late(at)) return;
     const std::string shown = regions_.shown(at);
     EXPECT_NE(std::find(moments.begin(), moments.end(), shown), moments.end())
         << "region " << at + 1 << " showed " << shown;
