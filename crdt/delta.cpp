@@ -339,6 +339,8 @@ BatchReader::BatchReader(std::string_view bytes) : in_(bytes) {
     error_ = "batch header is cut short";
   } else if (header_.region == 0 || header_.from > header_.to) {
     error_ = "batch header makes no sense";
+  } else if (header_.to.ms() > kLatestMs) {
+    error_ = "a stamp of the far future";
   } else if (deltas > in_.left()) {
     error_ = "more deltas announced than there are bytes";
   }

@@ -34,6 +34,12 @@ constexpr uint64_t kMarksMax = 256;
 constexpr uint64_t kSiblingsMax = 256;
 constexpr size_t kRealBytes = 10;  // x87 extended: 64 bits of mantissa, 16 of sign and exponent
 
+// What no region can have stamped is of nobody: a clock does not follow it (HybridClock::observe),
+// so what is written on top of it would be earlier, and be refused elsewhere.
+bool sound_stamp(Stamp stamp) {
+  return stamp.region() != 0 && stamp.ms() <= kLatestMs;
+}
+
 void write_total(Writer& w, const Total& t) {
   if (!t.is_float) {
     w.svarint(t.integer);
@@ -87,7 +93,7 @@ bool read_contribution(Reader& in, Contribution& c) {
     c.seen_last = Stamp::from_tick(c.birth.tick() + in.varint(), c.birth.region());
     c.seen_total = read_total(in, (flags & kFloat) != 0);
   }
-  const bool sound = (flags & ~kKnownContributionFlags) == 0 && c.birth.region() != 0 &&
+  const bool sound = (flags & ~kKnownContributionFlags) == 0 && sound_stamp(c.last) &&
                      c.last >= c.birth && c.seen_last <= c.last;
   if (!sound) in.fail();
   return in.ok();
@@ -111,7 +117,7 @@ bool read_mark(Reader& in, TtlMark& m, Stamp base) {
   m.stamp = in.stamp();
   m.deadline = in.svarint();
   m.base = (flags & kOtherBase) != 0 ? in.stamp() : base;
-  if ((flags & ~kKnownMarkFlags) != 0 || m.stamp.region() == 0) in.fail();
+  if ((flags & ~kKnownMarkFlags) != 0 || !sound_stamp(m.stamp)) in.fail();
   return in.ok();
 }
 
@@ -162,6 +168,7 @@ bool decode_state(Reader& in, KeyState& s) {
     s.value.assign(1, static_cast<char>(type));
   }
   if ((s.kind != BaseKind::kNone) != (s.base.raw != 0)) in.fail();
+  if (s.base && !sound_stamp(s.base)) in.fail();
   if (flags & kHasContributions) {
     const uint64_t n = in.varint();
     if (n == 0 || n > kContributionsMax || n > in.left()) in.fail();
@@ -200,7 +207,7 @@ bool decode_state(Reader& in, KeyState& s) {
   }
   if (flags & kHasObserved) {
     s.observed = in.stamp();
-    if (s.observed.region() == 0 || s.contributions.empty()) in.fail();
+    if (!sound_stamp(s.observed) || s.contributions.empty()) in.fail();
   }
   if (!in.ok()) s = {};
   return in.ok();

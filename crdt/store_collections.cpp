@@ -14,6 +14,17 @@ std::string type_byte(CollectionType type) {
   return std::string(1, static_cast<char>(type));
 }
 
+// Its base is of another type, so what is written to this one is not seen.
+bool shows_another(const Entry& e, CollectionType type) {
+  return e.kind() == BaseKind::kValue ||
+         (e.kind() == BaseKind::kCollection && e.base_value() != type_byte(type));
+}
+
+const char* conflict_rule(CollectionType type) {
+  if (type == CollectionType::kHash) return "HSET || HSET";
+  return type == CollectionType::kList ? "LSET || LSET" : "ZADD || ZADD";
+}
+
 }  // namespace
 
 // ---- Behind which key ----
@@ -278,8 +289,16 @@ void Store::apply_elements(Slot& s, const KeyRef& ref, const Delta& d) {
   count(s, *e, false);
   if (in.cleared() != nullptr) clear_seen(d.slot, c, *in.cleared(), d.stamp);
   ElementChange change;
-  while (in.next(change)) apply_change(s, ref, d, c, change);
+  bool adds = false;
+  while (in.next(change)) {
+    adds |= change.op != ElementOp::kRemove;
+    apply_change(s, ref, d, c, change);
+  }
   count(s, *e, true);
+  // Of a creation the base was told.
+  if (adds && !in.creates() && shows_another(*e, in.type()) && !d.context->covers(e->stamp())) {
+    note_conflict(ref, "key type clash", e->stamp(), d.stamp, {});
+  }
 }
 
 void Store::apply_change(Slot& s, const KeyRef& ref, const Delta& d, Collection& c,
@@ -324,9 +343,8 @@ void Store::apply_put(Slot& s, const KeyRef& ref, const Delta& d, Collection& c,
   for (const Stamp dot : change.observed) remove_dot(mine, dot);
   if (has_dots(mine) && !dead && c.type() != CollectionType::kSet && mine.value != change.value) {
     const bool later = mine.base > d.stamp;
-    note_conflict(ref, c.type() == CollectionType::kHash ? "HSET || HSET" : "ZADD || ZADD",
-                  later ? mine.base : d.stamp, later ? d.stamp : mine.base,
-                  later ? change.value : std::string_view(mine.value));
+    note_conflict(ref, conflict_rule(c.type()), later ? mine.base : d.stamp,
+                  later ? d.stamp : mine.base, later ? change.value : std::string_view(mine.value));
   }
   if (!dead) add_dot(mine, d.stamp, change.value);
   c.put_state(place, change.name, mine);

@@ -27,6 +27,15 @@ void delete_flushed(KeyState& state, const VersionVector& seen) {
   std::erase_if(state.ttl, [&](const TtlMark& m) { return m.counter && seen.covers(m.stamp); });
 }
 
+// A base that lost to one of another type: what was written under it is not seen any more.
+bool is_clash(const Discarded& lost, const KeyState& winner) {
+  if (winner.kind == BaseKind::kCollection) {
+    return lost.loser_kind == BaseKind::kValue ||
+           (lost.loser_kind == BaseKind::kCollection && lost.loser_value != winner.value);
+  }
+  return winner.kind == BaseKind::kValue && lost.loser_kind == BaseKind::kCollection;
+}
+
 }  // namespace
 
 // ---- Positions and coverage ----
@@ -489,11 +498,18 @@ void Store::apply_state(Slot& s, const KeyRef& ref, KeyState& theirs, const Vers
     }
   }
   const bool had_value = mine.kind == BaseKind::kValue;
+  const Stamp had = mine.base;
   Discarded lost;
   const bool changed = merge_from(mine, theirs, sender, own, Parts::kAll, &lost);
   // A base that was seen here before lost to one that observed it: no conflict.
-  if (lost.base && lost.loser_kind == BaseKind::kValue && had_value &&
-      lost.winner.region() == options_.region && !own.covers(lost.loser)) {
+  const bool loses_here =
+      lost.base && lost.winner.region() == options_.region && !own.covers(lost.loser);
+  const bool lost_here = lost.base && lost.loser == had && !sender.covers(lost.loser);
+  if ((loses_here || lost_here) && is_clash(lost, mine)) {
+    const bool is_value = lost.loser_kind == BaseKind::kValue;
+    note_conflict(ref, "key type clash", lost.winner, lost.loser,
+                  is_value ? std::string_view(lost.loser_value) : std::string_view());
+  } else if (loses_here && lost.loser_kind == BaseKind::kValue && had_value) {
     note_conflict(ref, "SET || SET", lost.winner, lost.loser, lost.loser_value);
   }
   bool saturated = false;

@@ -121,6 +121,13 @@ bool Store::parse_slot(std::string_view bytes, SlotImage& image, std::string* er
   const uint8_t changed = in.u8();
   for (uint8_t i = 0; i < changed && in.ok(); ++i) image.changed.push_back(in.stamp());
   decode_seen(in, image.coverage);
+  // This region's own stamps would begin there.
+  for (const Coverage& c : image.coverage.items()) {
+    if (c.upto.ms() > kLatestMs) in.fail();
+  }
+  for (const Stamp stamp : image.changed) {
+    if (stamp.ms() > kLatestMs) in.fail();
+  }
   const uint8_t flags = in.u8();
   if ((flags & ~(kEvicted | kExact | kObserved)) != 0) in.fail();
   image.evicted = (flags & kEvicted) != 0;

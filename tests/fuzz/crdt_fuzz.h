@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "crdt/collection_edit.h"
 #include "crdt/store.h"
 
 namespace atl::fuzz {
@@ -23,6 +24,45 @@ inline crdt::Store::Options options(crdt::RegionId region) {
   return {.region = region, .slots = {slot, slot}};
 }
 
+inline constexpr struct {
+  const char* key;
+  crdt::CollectionType type;
+} kCollections[] = {{"{g}hash", crdt::CollectionType::kHash},
+                    {"{g}set", crdt::CollectionType::kSet},
+                    {"{g}zset", crdt::CollectionType::kSortedSet},
+                    {"{g}list", crdt::CollectionType::kList}};
+
+// Every kind of write to elements that there is.
+inline void write_collections(crdt::Store& store) {
+  for (const auto& [key, type] : kCollections) {
+    const crdt::KeyRef ref = crdt::make_ref(0, key);
+    const crdt::Entry* e = store.peek(ref);
+    const crdt::Collection* c = e == nullptr ? nullptr : e->collection();
+    if (e != nullptr && (c == nullptr || c->type() != type)) store.del(ref);
+    int64_t sum = 0;
+    double score = 0;
+    crdt::CollectionEdit edit(store, ref, type);
+    switch (type) {
+      case crdt::CollectionType::kHash:
+        edit.put("e0", "1", kNow + 1000);
+        edit.expire("e1", kNow + 2000);
+        edit.add("e2", 3, sum);
+        break;
+      case crdt::CollectionType::kSet:
+        edit.put("e0", {});
+        edit.remove("e1");
+        break;
+      case crdt::CollectionType::kSortedSet:
+        edit.put("e0", crdt::ScoreBytes(1));
+        edit.add_score("e1", 2, score);
+        break;
+      default:
+        edit.push(crdt::Side::kLeft, "first");
+        edit.push(crdt::Side::kRight, "last");
+    }
+  }
+}
+
 // The keys of the golden files, so that foreign state meets local state.
 inline void fill(crdt::Store& store) {
   store.set_now(kNow);
@@ -36,6 +76,7 @@ inline void fill(crdt::Store& store) {
     store.set(crdt::make_ref(db, "{g}gone"), "x", crdt::kNoDeadline);
     store.del(crdt::make_ref(db, "{g}gone"));
   }
+  write_collections(store);
   store.seal();
 }
 
@@ -53,6 +94,7 @@ inline void exercise(crdt::Store& store) {
   store.add(crdt::make_ref(0, "{g}a"), 1, sum);
   store.add_real(crdt::make_ref(0, "{g}counter"), 0.5L, text);
   store.del(crdt::make_ref(0, "{g}plain"));
+  write_collections(store);
   const crdt::SlotId slot = store.options().slots.first;
   std::string bytes, error;
   store.encode_slot(slot, bytes);
@@ -62,8 +104,10 @@ inline void exercise(crdt::Store& store) {
   store.slot_digest(slot, kNow);
   const crdt::Batch batch = store.seal();
   demand(crdt::BatchReader::validate(batch.bytes, nullptr));
+  store.set_now(kNow + 60'000);
   store.expire_step(SIZE_MAX);
   store.collect_step(SIZE_MAX);
+  write_collections(store);
 }
 
 }  // namespace atl::fuzz

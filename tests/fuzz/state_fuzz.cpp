@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "crdt/element.h"
 #include "tests/fuzz/crdt_fuzz.h"
 
 namespace {
@@ -13,6 +14,30 @@ bool names(const atl::crdt::KeyState& state, atl::crdt::Stamp stamp) {
   return state.base == stamp || std::any_of(state.ttl.begin(), state.ttl.end(), [&](const auto& t) {
            return t.stamp == stamp || t.base == stamp;
          });
+}
+
+// An element of a collection: its parts merge by functions of their own.
+void exercise_element(const atl::crdt::KeyState& state) {
+  using namespace atl;
+  const crdt::Stamp later = crdt::Stamp::make(fuzz::kNow + 12'345, 67, 201);
+  crdt::KeyState removed = state;
+  crdt::remove_element(removed, later);
+  fuzz::demand(!crdt::has_dots(removed) && removed.siblings.empty());
+  crdt::KeyState written = state;
+  crdt::write_element(written, "7", later);
+  fuzz::demand(written.base == later && written.siblings.empty());
+  crdt::KeyState joined = state;
+  crdt::for_each_dot(removed, [&](crdt::Stamp) { fuzz::demand(false); });
+  crdt::add_dot(joined, later, "7");
+  crdt::merge_counts(joined, state, {}, {});
+  crdt::remove_dot(joined, later);
+  crdt::remove_dot(joined, state.base);
+  crdt::VersionVector seen;
+  seen.raise(1, state.newest());
+  crdt::merge_counts(joined, {}, seen, {});
+  crdt::score_of(crdt::StateView(state));
+  if (crdt::exists(joined)) crdt::visible_value(joined);
+  crdt::digest(0, "e", joined);
 }
 
 }  // namespace
@@ -31,7 +56,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::demand(again.done());
   fuzz::demand(back == state);
 
-  // An element; its parts merge by functions of their own.
+  exercise_element(state);
   if (!state.siblings.empty() || state.observed) return 0;
   crdt::KeyState joined = state;
   crdt::merge(joined, state);

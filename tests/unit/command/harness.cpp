@@ -172,6 +172,11 @@ Stores::Stores(size_t count) {
   }
 }
 
+Stores::Stores(const crdt::Store::Options& only) {
+  owned_.push_back(std::make_unique<crdt::Store>(only));
+  views_.push_back(owned_.back().get());
+}
+
 crdt::Store& Stores::store(crdt::SlotId slot) {
   for (crdt::Store* store : views_) {
     if (store->options().slots.contains(slot)) return *store;
@@ -189,6 +194,10 @@ crdt::Store& OneStore::store(crdt::SlotId slot) {
 }
 
 Client::Client(size_t stores) : stores_(stores), node_(std::make_unique<FakeNode>()) {
+  advance(0);
+}
+Client::Client(const crdt::Store::Options& store)
+    : stores_(store), node_(std::make_unique<FakeNode>()) {
   advance(0);
 }
 Client::~Client() = default;
@@ -222,8 +231,9 @@ std::string Client::run(const std::vector<std::string>& words) {
   } else if (!arity_ok(*row, args.size()) || row->handler == nullptr) {
     out.error(arity_error(*row));
   } else {
-    OneStore one(stores_.store(args.size() > 1 ? scan_cursor_slot(args[1]) : crdt::SlotId{0}));
-    Keyspace& reach = row->route == Route::kSlotCursor ? static_cast<Keyspace&>(one) : stores_;
+    const bool by_cursor = row->route == Route::kSlotCursor;
+    OneStore one(by_cursor ? stores_.store(scan_cursor_slot(args[1])) : *stores_.stores()[0]);
+    Keyspace& reach = by_cursor ? static_cast<Keyspace&>(one) : stores_;
     Context ctx{args, out, session_, reach, *node_, *row, now_};
     ctx.value_bytes_max = value_bytes_max_;
     ctx.random = random_ = random_ * 6364136223846793005u + 1442695040888963407u;

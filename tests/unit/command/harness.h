@@ -19,6 +19,7 @@ namespace atl::command::testing {
 class Stores : public Keyspace {
  public:
   explicit Stores(size_t count);
+  explicit Stores(const crdt::Store::Options& only);  // one, of which the slots may be few
   crdt::Store& store(crdt::SlotId slot) override;
   std::span<crdt::Store* const> stores() override { return views_; }
   void set_now(crdt::Millis now);
@@ -45,6 +46,7 @@ class Client {
   static constexpr crdt::Millis kStart = 1'800'000'000'000;
 
   explicit Client(size_t stores = 1);
+  explicit Client(const crdt::Store::Options& store);  // of one that has peers
   ~Client();
 
   // Splits at blanks, with "..." and '...' around arguments that hold some.

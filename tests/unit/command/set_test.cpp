@@ -187,5 +187,17 @@ TEST(Sets, AnswerInSetsWhereTheProtocolHasThem) {
   EXPECT_EQ(client.run("SPOP s"), "nil");
 }
 
+// SINTERCARD counts no further than its limit; 0 is none.
+TEST(Sets, AnIntersectionIsCountedUpToALimit) {
+  Client client;
+  client.run("SADD {s}a 1 2 3 4");
+  client.run("SADD {s}b 2 3 4 5");
+  EXPECT_EQ(client.run("SINTERCARD 2 {s}a {s}b"), ":3");
+  EXPECT_EQ(client.run("SINTERCARD 2 {s}a {s}b LIMIT 2"), ":2");
+  EXPECT_EQ(client.run("SINTERCARD 2 {s}a {s}b LIMIT 0"), ":3");
+  EXPECT_EQ(client.run("SINTERCARD 2 {s}a {s}b LIMIT 9"), ":3");
+  EXPECT_EQ(client.run("SINTERCARD 2 {s}a {s}b LIMIT -1"), "-ERR LIMIT can't be negative");
+}
+
 }  // namespace
 }  // namespace atl::command::testing

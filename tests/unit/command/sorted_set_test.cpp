@@ -267,5 +267,14 @@ TEST(SortedSets, TheDestinationIsAKey) {
   EXPECT_EQ(key_use(*find_command("sdiffstore"), sets, 3), kKeyReads);
 }
 
+// ZADD counts the new members; with CH those as well whose score is another one now.
+TEST(SortedSets, ChangedScoresAreCountedWhenAskedFor) {
+  Client client;
+  client.run("ZADD k 1 a 2 b");
+  EXPECT_EQ(client.run("ZADD k 1 a 3 b 4 c"), ":1");
+  EXPECT_EQ(client.run("ZADD k CH 1 a 5 b 6 d"), ":2");
+  EXPECT_EQ(client.run("ZADD k CH 1 a"), ":0");
+}
+
 }  // namespace
 }  // namespace atl::command::testing

@@ -277,6 +277,45 @@ TEST(ElementDeadlines, ExpiryIsToldOnce) {
   EXPECT_EQ(changes, 2u);  // what the other region removes was gone here
 }
 
+// Told of is what readers lost: nothing more of a key that had expired itself.
+TEST(ElementDeadlines, AnExpiredKeysFieldsAreNotTold) {
+  World world(1);
+  size_t told = 0;
+  put(world[0], "f", "1", kLater);
+  world[0].set_deadline(key(), kSoon);
+  world[0].on_loss([&](Loss loss, DbId, std::string_view) {
+    EXPECT_EQ(loss, Loss::kExpired);
+    ++told;
+  });
+  world.pass(kSoon - world.now());
+  world[0].expire_step(SIZE_MAX);
+  EXPECT_EQ(told, 1u);
+  world.pass(kLater - world.now());
+  world[0].expire_step(SIZE_MAX);
+  EXPECT_EQ(told, 1u);
+}
+
+// An increment that had not seen the expiry, and does not prolong it, tells nobody again.
+TEST(ElementDeadlines, WhatComesForAnExpiredFieldIsNotToldAgain) {
+  World world(2);
+  count(world[0], "f", 1);
+  put(world[0], "g", "1");
+  expire(world[0], "f", kSoon);
+  world.sync();
+  count(world[1], "f", 2);
+  world.pass(kSoon - world.now());
+  size_t told = 0;
+  world[0].on_loss([&](Loss, DbId, std::string_view) { ++told; });
+  world[0].expire_step(SIZE_MAX);
+  EXPECT_EQ(told, 1u);
+  EXPECT_EQ(world[0].stats().expired_elements, 1u);
+  world.sync();
+  world[0].expire_step(SIZE_MAX);
+  EXPECT_EQ(shown(world[0]), "g=1");
+  EXPECT_EQ(world[0].stats().expired_elements, 1u);
+  EXPECT_EQ(told, 1u);
+}
+
 // Many that are due at once are taken out in steps while nobody looks; who looks sees none.
 TEST(ElementDeadlines, ManyAtOnceGoInSteps) {
   World world(1);
@@ -446,6 +485,33 @@ TEST(ElementDeadlines, AnExpiredFieldWaitsForOnesThatMayProlongIt) {
   ASSERT_EQ(world[0].apply(2, prolonged), Store::Applied::kApplied);
   EXPECT_EQ(shown(world[0]), "f=1");
   EXPECT_EQ(deadline_of(world[0], "f"), kLater);
+}
+
+// All clocks have passed the deadline, and yet it may be prolonged: by one that did so before, and
+// has not been heard of.
+TEST(ElementDeadlines, WhatIsNotStableIsNotFreedWhateverTheClocksSay) {
+  for (const bool whole_key : {false, true}) {
+    World world(2);
+    put(world[0], "f", "1");
+    if (whole_key) world[0].set_deadline(key(), kSoon);
+    if (!whole_key) expire(world[0], "f", kSoon);
+    world.sync();
+    if (whole_key) world[1].set_deadline(key(), kNow + 90'000);
+    if (!whole_key) expire(world[1], "f", kNow + 90'000);
+    const std::string prolonged = world[1].seal().bytes;
+    world.pass(20'000);
+    Stability stable;
+    stable.upto = Stamp::before(kNow);
+    stable.wall = world.now();
+    stable.members = {1, 2};
+    EXPECT_EQ(shown(world[0]), "(nil)");
+    world[0].expire_step(SIZE_MAX);
+    world[0].seal();
+    world[0].set_stability(stable);
+    for (int i = 0; i < 3; ++i) world[0].collect_step(SIZE_MAX);
+    ASSERT_EQ(world[0].apply(2, prolonged), Store::Applied::kApplied);
+    EXPECT_EQ(shown(world[0]), "f=1");
+  }
 }
 
 // The region that would remove it has evicted it: another one does.

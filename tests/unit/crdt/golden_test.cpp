@@ -266,5 +266,34 @@ TEST(Golden, EarlierFormatsAreRefusedByName) {
   }
 }
 
+// A fuzzer that begins with bytes of another format tests the check of the version and nothing
+// else.
+TEST(Golden, FuzzersBeginWithThisFormat) {
+  const std::filesystem::path corpus =
+      std::filesystem::path(ATOLL_GOLDEN_DIR).parent_path() / "fuzz" / "corpus";
+  const auto each = [&](const char* target, const auto& check) {
+    size_t files = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(corpus / target)) {
+      if (entry.path().filename().string().starts_with("refused")) continue;
+      std::ifstream file(entry.path(), std::ios::binary);
+      const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+      std::string error;
+      EXPECT_TRUE(check(bytes, &error)) << entry.path() << ": " << error;
+      ++files;
+    }
+    EXPECT_GT(files, 3u);
+  };
+  each("batch_fuzz", BatchReader::validate);
+  each("slot_fuzz", [](const std::string& bytes, std::string* error) {
+    Store store({.region = 9, .slots = {}});
+    return store.merge_slot(bytes, Store::SlotSource::kRegion, error);
+  });
+  each("state_fuzz", [](const std::string& bytes, std::string*) {
+    Reader in(bytes);
+    KeyState state;
+    return decode_state(in, state);
+  });
+}
+
 }  // namespace
 }  // namespace atl::crdt
