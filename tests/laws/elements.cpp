@@ -170,7 +170,7 @@ std::vector<crdt::KeyState> element_states(const Store& store) {
   store.for_each(0, [&](const Entry& key) {
     const Collection* c = key.collection();
     if (c == nullptr) return;
-    c->for_each_entry([&](const Entry& element) {
+    c->for_each_entry([&](const crdt::ElementView& element) {
       crdt::KeyState state;
       element.unpack(state);
       out.push_back(std::move(state));
