@@ -102,11 +102,17 @@ size_t IndexedElements::table_and_order_bytes() const {
 
 namespace {
 
-uint64_t digest_of(const ElementView& e) {
-  const uint64_t name = ElementTable::hash(e.key());
-  if (e.is_simple()) return element_digest(name, e.stamp());
-  InlineParts parts;
-  return element_digest(name, e.view(parts));
+// As element_digest() of the whole state, which has no more in it where an entry is so narrow.
+uint64_t digest_of(const Entry& e) {
+  uint64_t h = ElementTable::hash(e.key());
+  if (e.has(Entry::kIsWide | Entry::kHasDeadline)) [[unlikely]] {
+    InlineParts parts;
+    return element_digest(h, e.view(parts));
+  }
+  if (e.kind() == BaseKind::kValue) h = element_digest(h, e.stamp());
+  if (!e.has(Entry::kIsCounter)) return h;
+  h = element_digest(h, e.counter_birth());
+  return element_digest(h, Stamp{static_cast<uint64_t>(e.counter_total())});
 }
 
 }  // namespace
