@@ -36,7 +36,7 @@ IndexedElements& Collection::index() {
 void Collection::pack_if_small() {
   constexpr size_t kSmall = PackedElements::kElementsMax / 2;  // not back and forth
   if (!indexed_ || !may_pack() || has_garbage()) return;
-  if (indexed_->entries() > kSmall || indexed_->counters() != 0) return;
+  if (indexed_->entries() > kSmall || indexed_->complex() != 0) return;
   PackedElements packed;
   bool fits = true;
   indexed_->for_each_entry([&](const Entry& entry) {
@@ -78,7 +78,9 @@ void Collection::put_value(const Place& place, std::string_view name, std::strin
     index();
   }
   const Place now = current(place, name);
+  const size_t complex = indexed_->complex();
   indexed_->put_value(now.hash, now.entry, name, value, dot);
+  pack_if_simple_now(complex);
 }
 
 void Collection::put_state(const Place& place, std::string_view name, const KeyState& state) {
@@ -91,7 +93,9 @@ void Collection::put_state(const Place& place, std::string_view name, const KeyS
     index();
   }
   const Place now = current(place, name);
+  const size_t complex = indexed_->complex();
   if (indexed_->put_state(now.hash, now.entry, name, state)) ++changes_;
+  pack_if_simple_now(complex);
 }
 
 void Collection::settle(const Place& place, std::string_view name, const KeyState& state) {
@@ -105,9 +109,11 @@ void Collection::erase(const Place& place, std::string_view name) {
   if (!indexed_) {
     packed_.erase(now.packed);
     ++changes_;
-  } else if (indexed_->erase(now.hash, now.entry)) {
-    ++changes_;
+    return;
   }
+  const size_t complex = indexed_->complex();
+  if (indexed_->erase(now.hash, now.entry)) ++changes_;
+  pack_if_simple_now(complex);
 }
 
 void Collection::set_counter(Entry* e, Stamp last, int64_t total) {

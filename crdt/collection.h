@@ -180,7 +180,8 @@ class Collection {
   void collect_next(size_t count, Visit&& visit) {
     indexed_->collect_cursor = indexed_->scan_entries(indexed_->collect_cursor, count, visit);
   }
-  // Packs what has become small and simple. *Cost*: O(PackedElements::kElementsMax).
+  // Packs what is small and simple. Put and erase do so themselves when the last element that was
+  // neither has changed. *Cost*: O(PackedElements::kElementsMax).
   void pack_if_small();
 
   // Sum of element_digest() over what readers see at that time, whatever was hidden so far.
@@ -196,6 +197,9 @@ class Collection {
  private:
   IndexedElements& index();
   bool may_pack() const;
+  void pack_if_simple_now(size_t complex_before) {
+    if (complex_before != 0 && indexed_->complex() == 0) pack_if_small();
+  }
   // A place found before guards were needed.
   Place current(const Place& place, std::string_view name) const {
     return place.indexed == (indexed_ != nullptr) ? place : locate(name);

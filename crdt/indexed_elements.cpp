@@ -148,6 +148,7 @@ void IndexedElements::count(const Entry& e, bool add) {
   const bool untold = w != nullptr && (!w->contributions.empty() || e.has_pending());
   if (e.has(Entry::kIsCounter) || untold) counters_ += one;
   if (e.has_garbage()) guarded_ += static_cast<uint32_t>(one);
+  if (!ElementView(e).is_simple()) complex_ += one;
   elements_bytes_ += one * e.alloc_bytes();
 }
 

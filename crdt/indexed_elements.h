@@ -142,6 +142,8 @@ class IndexedElements {
   const std::vector<Stamp>& newest() const { return newest_; }
   // Elements with something to collect.
   size_t guarded() const { return guarded_; }
+  // Elements that are more than one dot and its value.
+  size_t complex() const { return complex_; }
   // Elements with contributions, or with deadlines of what has not come: of these a vector that
   // covers all dots does not tell.
   size_t counters() const { return counters_; }
@@ -205,6 +207,7 @@ class IndexedElements {
   Millis next_deadline_ = kNoDeadline;
   size_t counters_ = 0;
   size_t elements_bytes_ = 0;
+  size_t complex_ = 0;
   uint32_t guarded_ = 0;
   mutable std::string scratch_;
 };

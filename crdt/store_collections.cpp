@@ -477,7 +477,6 @@ void Store::join_collection(Slot& s, const KeyRef& ref, Collection& theirs,
     changed |= merge_counts(state, {}, context, {});
     if (changed) c.put_state(place, name, state);
   }
-  c.pack_if_small();
   count(s, *e, true);
   if (lost.empty() || !options_.replicated) return;
   const Stamp stamp = clock_.next(now_);
@@ -513,54 +512,6 @@ void Store::load_collection(Slot& s, const KeyRef& ref, std::unique_ptr<Collecti
   c.swap_elements(*collection);
   if (const Guards* guards = collection->guards()) c.with_guards() = *guards;
   count(s, *e, true);
-}
-
-// ---- After a crash ----
-
-void Store::stamp_collection_anew(const KeyRef& ref, Collection& c, Stamp since) {
-  const auto later = [&](Stamp stamp) {
-    return stamp.region() == options_.region && stamp > since;
-  };
-  const std::vector<Stamp> newest = c.newest();
-  if (std::none_of(newest.begin(), newest.end(), later)) return;
-  std::vector<std::string> names;
-  c.for_each_entry([&](const ElementView& e) {
-    if (e.last_of(options_.region) > since) names.emplace_back(e.key());
-  });
-  Entry* e = slot(ref.slot).table.at(slot(ref.slot).table.find(ref.hash, ref.db, ref.key));
-  count(slot(ref.slot), *e, false);
-  elements_.begin(c.type(), false, nullptr, clock_.last());
-  for (const std::string& name : names) {
-    const Collection::Place place = c.locate(name);
-    KeyState state;
-    c.unpack(place, state);
-    std::vector<Sibling> dots = std::move(state.siblings);
-    std::vector<TtlMark> marks = std::move(state.ttl);
-    state.siblings.clear();
-    state.ttl.clear();
-    if (has_dots(state)) dots.push_back({state.base, std::move(state.value)});
-    remove_dots(state);
-    for (const Sibling& d : dots) {
-      const Stamp anew = later(d.stamp) ? clock_.next(now_) : d.stamp;
-      add_dot(state, anew, d.value);
-      for (TtlMark& m : marks) {
-        if (m.base == d.stamp) m.base = anew;
-      }
-    }
-    for (TtlMark& m : marks) {
-      if (later(m.stamp)) m.stamp = clock_.next(now_);
-    }
-    state.ttl = std::move(marks);
-    for (Contribution& k : state.contributions) {
-      if (!later(k.birth)) continue;
-      k.birth = k.last = clock_.next(now_);
-      if (k.seen_last) k.seen_last = k.birth;
-    }
-    c.put_state(place, name, state);
-    elements_.state(name, state, {});
-  }
-  count(slot(ref.slot), *e, true);
-  emit_elements(ref, clock_.next(now_));
 }
 
 // ---- Collection of metadata ----

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -120,8 +121,38 @@ TEST(PackedCollections, AnObjectOfShortFieldsIsPacked) {
   EXPECT_LT(world[0].peek(key())->collection()->bytes(), 16 * (64 + 24));
 }
 
-// Aim: it is indexed when it grows, counts, expires or is written by two at once, and says the same
-// before and after; and packed again when two values have become one and everybody has seen it.
+// Aim: it is packed again when the counter, the deadline or the second value is gone that it was
+// indexed for, in the region that wrote as where that is merged; and says the same throughout.
+TEST(PackedCollections, IsPackedAgain) {
+  const auto hash = CollectionType::kHash;
+  const std::vector<std::function<void(World&)>> reasons = {
+      [&](World& w) {
+        int64_t sum = 0;
+        CollectionEdit(w[0], key(), hash).add("f", 5, sum);
+      },
+      [&](World& w) { CollectionEdit(w[0], key(), hash).put("f", "x", w.now() + 1000); },
+      [&](World& w) {
+        put(w[0], "f", "x");
+        put(w[1], "f", "y");
+      }};
+  for (const auto& reason : reasons) {
+    World world(2);
+    put(world[0], "a", "1");
+    world.sync();
+    reason(world);
+    world.sync();
+    for (size_t i = 0; i < world.size(); ++i) EXPECT_FALSE(is_packed(world[i]));
+    put(world[1], "f", "z");
+    world.settle();
+    for (size_t i = 0; i < world.size(); ++i) {
+      EXPECT_EQ(shown(world[i]), "a=1 f=z");
+      EXPECT_TRUE(is_packed(world[i])) << "region " << i;
+    }
+    world.expect_clean();
+  }
+}
+
+// Aim: it is indexed when it grows, counts or gets a deadline, and says the same before and after.
 TEST(PackedCollections, IsIndexedWhereItMustBe) {
   const auto fill = [](Store& s) {
     for (int i = 0; i < 4; ++i) put(s, "f" + std::to_string(i), "v");
