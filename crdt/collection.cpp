@@ -177,9 +177,11 @@ void Collection::drop_guards(const std::function<bool(Stamp)>& covered, const Ve
   if (guards() == nullptr) return;
   Guards& g = *indexed_->guards;
   std::erase_if(g.parked, [&](const Parked& p) { return covered(p.dot) || stable.covers(p.dot); });
+  // How far a region had been heard of is not always a stamp of its own.
   const VersionVector waiting = g.cleared.beyond(own);
-  const bool over = std::all_of(waiting.items().begin(), waiting.items().end(),
-                                [&](const Coverage& c) { return stable.covers(c.upto); });
+  const bool over = std::all_of(
+      waiting.items().begin(), waiting.items().end(),
+      [&](const Coverage& c) { return stable.covers(Stamp::from_tick(c.upto.tick(), c.region)); });
   if (over) g.cleared = {};
   if (g.parked.empty() && g.cleared.empty()) indexed_->guards.reset();
 }

@@ -102,6 +102,11 @@ TEST(Simulation, SeedsThatOnceFailed) {
     const Outcome outcome = sim::run(seed, profile);
     EXPECT_TRUE(outcome.ok) << "ATOLL_SEED=" << seed << " " << outcome.what;
   }
+  // A clear that was kept in mind for as far as a region had been heard of, never to be let go.
+  for (const uint64_t seed : {1753324228909889, 1753324228910239}) {
+    const Outcome outcome = sim::run(seed, sim::profile_of(seed));
+    EXPECT_TRUE(outcome.ok) << "ATOLL_SEED=" << seed << " " << outcome.what;
+  }
 }
 
 }  // namespace
