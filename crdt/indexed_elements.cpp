@@ -103,8 +103,7 @@ size_t IndexedElements::table_and_order_bytes() const {
 namespace {
 
 // As element_digest() of the whole state, which has no more in it where an entry is so narrow.
-uint64_t digest_of(const Entry& e) {
-  uint64_t h = ElementTable::hash(e.key());
+uint64_t digest_of(uint64_t h, const Entry& e) {
   if (e.has(Entry::kIsWide | Entry::kHasDeadline)) [[unlikely]] {
     InlineParts parts;
     return element_digest(h, e.view(parts));
@@ -113,6 +112,9 @@ uint64_t digest_of(const Entry& e) {
   if (!e.has(Entry::kIsCounter)) return h;
   h = element_digest(h, e.counter_birth());
   return element_digest(h, Stamp{static_cast<uint64_t>(e.counter_total())});
+}
+uint64_t digest_of(const Entry& e) {
+  return digest_of(ElementTable::hash(e.key()), e);
 }
 
 }  // namespace
@@ -240,10 +242,11 @@ void IndexedElements::put_value(uint64_t hash, Entry* old, std::string_view name
   }
   const bool moves = by_score_ && old->base_value() != value;
   if (moves) unindex(old);
-  digest_ -= digest_of(*old);
+  const uint64_t name_hash = by_position_ ? ElementTable::hash(name) : hash;
+  digest_ -= digest_of(name_hash, *old);
   const bool fits = old->try_assign(value, kNoDeadline);  // in the same allocation
   if (fits) old->set_stamp(dot);
-  digest_ += digest_of(*old);
+  digest_ += digest_of(name_hash, *old);
   if (moves) index(old);
   if (fits) return;
   put_entry(hash, old, Entry::create_value(0, name, value, dot, kNoDeadline));
@@ -261,9 +264,10 @@ bool IndexedElements::put_state(uint64_t hash, Entry* old, std::string_view name
 void IndexedElements::set_counter(Entry* e, Stamp last, int64_t total) {
   note_stamp(last);
   if (by_score_) unindex(e);
-  digest_ -= digest_of(*e);
+  const uint64_t name_hash = ElementTable::hash(e->key());
+  digest_ -= digest_of(name_hash, *e);
   e->set_counter(last, total);
-  digest_ += digest_of(*e);
+  digest_ += digest_of(name_hash, *e);
   if (by_score_) index(e);
 }
 
