@@ -168,15 +168,14 @@ bool Collection::is_guarded(std::string_view name, Stamp dot) const {
   const Guards* g = guards();
   if (g == nullptr) return false;
   if (g->cleared.covers(dot)) return true;
-  return std::any_of(g->parked.begin(), g->parked.end(),
-                     [&](const Parked& p) { return p.dot == dot && p.name == name; });
+  return g->parked.contains(name, dot);
 }
 
 void Collection::drop_guards(const std::function<bool(Stamp)>& covered, const VersionVector& own,
                              const Stability& stable) {
   if (guards() == nullptr) return;
   Guards& g = *indexed_->guards;
-  std::erase_if(g.parked, [&](const Parked& p) { return covered(p.dot) || stable.covers(p.dot); });
+  g.parked.drop_if([&](const Parked& p) { return covered(p.dot) || stable.covers(p.dot); });
   // How far a region had been heard of is not always a stamp of its own.
   const VersionVector waiting = g.cleared.beyond(own);
   const bool over = std::all_of(

@@ -119,6 +119,8 @@ class Collection {
     indexed_->for_each_entry([&](const Entry& e) { visit(ElementView(e)); });
   }
 
+  const IndexedElements* indexed() const { return indexed_.get(); }  // null: packed
+
   // Where an element of that name is, or would be put.
   struct Place {
     uint64_t hash = 0;

@@ -55,6 +55,17 @@ class ElementTable {
       }
     });
   }
+  // In the order of buckets: where in it a hash stands, and one bucket's share of it. A bucket is a
+  // stretch of that order, whatever the number of buckets.
+  static constexpr uint64_t kOrderEnd = uint64_t{1} << 32;
+  static uint64_t order_of(uint64_t hash) { return reversed(static_cast<uint32_t>(hash)); }
+  static uint64_t quarter_end(uint64_t from) {
+    return (from / (kOrderEnd / 4) + 1) * (kOrderEnd / 4);
+  }
+  // Visits what the bucket at `from` holds from there on; returns where the next one begins, or
+  // kOrderEnd. (A table of one bucket: a quarter of it.) *Requires*: from < kOrderEnd.
+  template <class Visit>
+  uint64_t visit_bucket(uint64_t from, Visit&& visit) const;
   // Some element; any is as likely as others, near enough. Null: there is none.
   Entry* random(uint64_t random) const;
   // Empties one bucket; what was there is passed to `visit`. False: there was none left.
@@ -103,6 +114,27 @@ uint64_t ElementTable::scan(uint64_t cursor, size_t count, Visit&& visit) const 
   const uint64_t step = uint64_t{1} << (32 - bucket.depth);
   const uint64_t next = (at & ~(step - 1)) + step;
   return next > UINT32_MAX ? 0 : next << 16;
+}
+
+template <class Visit>
+uint64_t ElementTable::visit_bucket(uint64_t from, Visit&& visit) const {
+  const Table* t = &only_;
+  uint64_t begin = kOrderEnd;  // so that all are looked at
+  uint64_t end = quarter_end(from);
+  if (!directory_.empty()) {
+    const Bucket& b = *directory_[reversed(static_cast<uint32_t>(from)) & (directory_.size() - 1)];
+    const uint64_t step = uint64_t{1} << (32 - b.depth);
+    t = &b.table;
+    begin = from & ~(step - 1);
+    end = begin + step;
+  }
+  for (uint32_t i = 0; i < t->capacity(); ++i) {
+    Entry* e = t->at(i);
+    if (e == nullptr) continue;
+    const uint64_t place = from == begin ? from : order_of(hash(e->key()));
+    if (place >= from && place < end) visit(e);
+  }
+  return end;
 }
 
 template <class Visit>

@@ -17,7 +17,12 @@ constexpr int kCountShift = 2;
 constexpr uint8_t kManyObserved = 63;  // a varint follows
 constexpr uint64_t kObservedMax = 256;
 constexpr uint64_t kParkedMax = 1 << 24;
-enum CollectionFlags : uint8_t { kHasCleared = 0x01, kHasParked = 0x02 };
+enum CollectionFlags : uint8_t {
+  kHasCleared = 0x01,
+  kHasParked = 0x02,
+  kInParts = 0x04,
+  kKnownCollectionFlags = 0x07,
+};
 
 bool sound_name(CollectionType type, std::string_view name) {
   return type != CollectionType::kList || is_position(name);
@@ -152,13 +157,21 @@ std::string_view ElementsReader::sole_state(std::string_view body) {
 
 // ---- Slot ----
 
-void encode_collection(const Collection& c, std::string& out) {
+void encode_element(const ElementView& e, std::string& out) {
+  Writer(out).bytes(e.key());
+  InlineParts parts;
+  encode_state(e.view(parts), out);
+}
+
+void encode_collection(const Collection& c, CollectionBytes what, std::string& out) {
   Writer w(out);
   w.u8(static_cast<uint8_t>(c.type()));
   const Guards* guards = c.guards();
   const bool cleared = guards != nullptr && !guards->cleared.empty();
   const bool parked = guards != nullptr && !guards->parked.empty();
-  w.u8(static_cast<uint8_t>((cleared ? kHasCleared : 0) | (parked ? kHasParked : 0)));
+  const bool in_parts = what == CollectionBytes::kHead;
+  w.u8(static_cast<uint8_t>((cleared ? kHasCleared : 0) | (parked ? kHasParked : 0) |
+                            (in_parts ? kInParts : 0)));
   if (cleared) encode_seen(guards->cleared, out);
   if (parked) {
     w.varint(guards->parked.size());
@@ -167,18 +180,29 @@ void encode_collection(const Collection& c, std::string& out) {
       w.stamp(p.dot);
     }
   }
+  if (in_parts) return w.stamp(c.newest_of_all());
   w.varint(c.entries());
-  c.for_each_entry([&](const ElementView& e) {
-    w.bytes(e.key());
-    InlineParts parts;
-    encode_state(e.view(parts), out);
-  });
+  c.for_each_entry([&](const ElementView& e) { encode_element(e, out); });
 }
 
-Collection* decode_collection(Reader& in) {
+void decode_elements(Reader& in, Collection& c) {
+  const uint64_t n = in.varint();
+  if (n > in.left()) in.fail();
+  KeyState state;
+  for (uint64_t i = 0; i < n && in.ok(); ++i) {
+    const std::string_view name = in.bytes();
+    if (!decode_state(in, state)) break;
+    const Collection::Place place = c.locate(name);
+    const bool sound = sound_element(c.type(), name, state) && !state.is_bottom() && !place;
+    if (!sound) return in.fail();
+    c.put_state(place, name, state);
+  }
+}
+
+Collection* decode_collection(Reader& in, Stamp& newest) {
   const uint8_t type = in.u8();
   const uint8_t flags = in.u8();
-  if (type < 1 || type > kCollectionTypes || (flags & ~(kHasCleared | kHasParked)) != 0) in.fail();
+  if (type < 1 || type > kCollectionTypes || (flags & ~kKnownCollectionFlags) != 0) in.fail();
   if (!in.ok()) return nullptr;
   auto c = std::make_unique<Collection>(static_cast<CollectionType>(type));
   if ((flags & kHasCleared) != 0) decode_seen(in, c->with_guards().cleared);
@@ -187,22 +211,14 @@ Collection* decode_collection(Reader& in) {
     if (n > kParkedMax || n > in.left()) in.fail();
     for (uint64_t i = 0; i < n && in.ok(); ++i) {
       const std::string_view name = in.bytes();
-      c->with_guards().parked.push_back({std::string(name), in.stamp()});
+      c->with_guards().parked.add(name, in.stamp());
     }
   }
-  const uint64_t n = in.varint();
-  if (n > in.left()) in.fail();
-  KeyState state;
-  for (uint64_t i = 0; i < n && in.ok(); ++i) {
-    const std::string_view name = in.bytes();
-    if (!decode_state(in, state)) break;
-    const Collection::Place place = c->locate(name);
-    const bool sound = sound_element(c->type(), name, state) && !state.is_bottom() && !place;
-    if (!sound) {
-      in.fail();
-      break;
-    }
-    c->put_state(place, name, state);
+  if ((flags & kInParts) == 0) {
+    decode_elements(in, *c);
+  } else {
+    newest = in.stamp();
+    if (newest.region() == 0 || newest.ms() > kLatestMs) in.fail();
   }
   return in.ok() ? c.release() : nullptr;
 }

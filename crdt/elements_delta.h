@@ -82,9 +82,13 @@ class ElementsReader {
 bool sound_element(CollectionType type, std::string_view name, const StateView& state);
 bool sound_value(CollectionType type, std::string_view value);
 
-// All of a collection, in a slot.
-void encode_collection(const Collection& collection, std::string& out);
-// Null: malformed. The caller owns it.
-Collection* decode_collection(Reader& in);
+// A collection in a slot: with its elements, or what there is besides, if these come in parts.
+enum class CollectionBytes : uint8_t { kWhole, kHead };
+void encode_collection(const Collection& collection, CollectionBytes what, std::string& out);
+void encode_element(const ElementView& element, std::string& out);
+// Null: malformed. The caller owns it. `newest`: of elements that are not in it; 0: all are.
+Collection* decode_collection(Reader& in, Stamp& newest);
+// Their number, and so many elements.
+void decode_elements(Reader& in, Collection& collection);
 
 }  // namespace atl::crdt

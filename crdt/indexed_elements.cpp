@@ -92,8 +92,7 @@ size_t IndexedElements::table_and_order_bytes() const {
   if (by_position_) n += sizeof(ByPosition) + by_position_->bytes();
   if (by_deadline_) n += sizeof(ByDeadline) + by_deadline_->bytes();
   if (guards) {
-    n += sizeof(Guards);
-    for (const Parked& p : guards->parked) n += sizeof p + p.name.size();
+    n += sizeof(Guards) + guards->parked.bytes();
   }
   return n;
 }

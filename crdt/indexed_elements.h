@@ -13,9 +13,11 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "crdt/element.h"
@@ -82,10 +84,40 @@ struct DeadlineOrder {
 struct Parked {
   std::string name;
   Stamp dot;
+  auto operator<=>(const Parked& o) const {
+    return std::tie(dot, name) <=> std::tie(o.dot, o.name);
+  }
   bool operator==(const Parked&) const = default;
 };
+// Seldom many; but where a large collection comes in parts, as many as are removed meanwhile.
+class ParkedDots {
+ public:
+  void add(std::string_view name, Stamp dot) {
+    if (all_.insert({std::string(name), dot}).second) bytes_ += sizeof(Parked) + name.size();
+  }
+  bool contains(std::string_view name, Stamp dot) const {
+    return !all_.empty() && all_.contains({std::string(name), dot});
+  }
+  template <class Drop>
+  void drop_if(Drop&& drop) {
+    std::erase_if(all_, [&](const Parked& p) {
+      if (!drop(p)) return false;
+      bytes_ -= sizeof(Parked) + p.name.size();
+      return true;
+    });
+  }
+  bool empty() const { return all_.empty(); }
+  size_t size() const { return all_.size(); }
+  size_t bytes() const { return bytes_; }
+  auto begin() const { return all_.begin(); }
+  auto end() const { return all_.end(); }
+
+ private:
+  std::set<Parked> all_;
+  size_t bytes_ = 0;
+};
 struct Guards {
-  std::vector<Parked> parked;
+  ParkedDots parked;
   VersionVector cleared;  // whatever was stamped within is gone, when it comes
 };
 
@@ -126,6 +158,9 @@ class IndexedElements {
     if (!by_position_) return table_.scan(cursor, count, visit);
     return scan_list(cursor, count, visit);
   }
+  // For parts (collection_part.h): what is in the table, which is all but a list's items that
+  // readers see.
+  const ElementTable& table() const { return table_; }
   const Entry* random(uint64_t random) const;                      // of no list; null: empty
   const ByScore& by_score() const { return *by_score_; }           // of a sorted set
   const ByPosition& by_position() const { return *by_position_; }  // of a list

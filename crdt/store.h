@@ -40,9 +40,12 @@
 #include "crdt/delta.h"
 #include "crdt/elements_delta.h"
 #include "crdt/entry.h"
+#include "crdt/slot_parts.h"
 #include "crdt/table.h"
 
 namespace atl::crdt {
+
+struct CollectionPart;
 
 // A key, hashed once. *Lifetime*: `key` is a view.
 struct KeyRef {
@@ -53,7 +56,7 @@ struct KeyRef {
 };
 KeyRef make_ref(DbId db, std::string_view key);
 
-inline constexpr uint8_t kSlotVersion = 6;  // of encode_slot()
+inline constexpr uint8_t kSlotVersion = 7;  // of encode_slot() and parts of a slot
 
 // The slots of a shard: [first, last].
 struct SlotRange {
@@ -110,6 +113,10 @@ class Store {
     bool replicated = true;  // false: no deltas are collected (no log and no peers)
     // kIndexed: also small collections are, as tests want it that are after what large ones do.
     Collection::Form small_collections = Collection::Form::kPacked;
+    // Of a slot in parts (slot_parts.h): collections up to here go with the other keys, and what is
+    // larger in parts of about so many bytes.
+    size_t whole_elements = 4096;
+    size_t part_bytes = 32 * 1024;
   };
   explicit Store(const Options& options);
   ~Store();
@@ -264,6 +271,10 @@ class Store {
   // ---- Whole slots ----
   // Encodes everything of a slot. `bytes` is the slot format of FORMAT.md.
   void encode_slot(SlotId slot, std::string& bytes) const;
+  // The first part of a slot, and of what more parts are to follow.
+  void encode_keys(SlotId slot, std::string& bytes, std::deque<ElementsPlace>& large) const;
+  // The part that begins there; moves `place` on. True: that was the collection's last.
+  bool encode_elements(SlotId slot, ElementsPlace& place, std::string& bytes) const;
   // Joins a slot that another region or a snapshot encoded. *Errors*: false and `error`, nothing
   // changed. After a restart, values of this region that it had lost come back here and are put
   // into the current batch again, so that every region gets them.
@@ -278,7 +289,10 @@ class Store {
     kLapsedRegion,
     kRegionWeLapsedFor
   };
-  bool merge_slot(std::string_view bytes, SlotSource source, std::string* error);
+  // Null `join`: only of a slot that is not in parts. Else it is what the parts of one slot have in
+  // common; a first part begins it anew.
+  bool merge_slot(std::string_view bytes, SlotSource source, std::string* error,
+                  SlotJoin* join = nullptr);
   // Stamps anew, and puts into the current batch again, all that this region has written later than
   // `since`: to others those stamps are an earlier life's.
   void write_again(Stamp since);
@@ -290,6 +304,7 @@ class Store {
   // Slots changed since they were last marked clean, for incremental snapshots.
   bool slot_dirty(SlotId slot) const;
   void mark_clean(SlotId slot);
+  void mark_dirty(SlotId slot) { touch_dirty(this->slot(slot)); }
   size_t dirty_slots() const { return dirty_slots_; }
 
   // ---- Metrics ----
@@ -343,6 +358,9 @@ class Store {
     // What writers of this slot may have observed beyond Store::observed_: what came with slots,
     // also with those that did not stand for the deltas that they had seen.
     std::unique_ptr<VersionVector> observed;
+    // Of a slot that is being joined in parts, what these say: this side does not know it all yet,
+    // but who clears something here means what is still to come of it as well.
+    std::unique_ptr<VersionVector> joining;
   };
   // One cache line: what every command needs of its slot comes with one miss.
   struct alignas(64) Slot {
@@ -365,7 +383,8 @@ class Store {
       return *extra;
     }
     void drop_empty_extra() {
-      if (extra && !extra->flushes && !extra->repaired && !extra->observed) extra.reset();
+      const bool empty = extra && !extra->flushes && !extra->repaired && !extra->observed;
+      if (empty && !extra->joining) extra.reset();
     }
   };
   static_assert(sizeof(Slot) == 64);
@@ -447,6 +466,7 @@ class Store {
   void clear_elements(SlotId id, Collection& c, const VersionVector& seen);
   void clear_flushed(Slot& s, SlotId id, Entry& e, const VersionVector& seen);
   void clear_seen(SlotId id, Collection& c, const VersionVector& seen, Stamp upto);
+  void keep_in_mind(SlotId id, Collection& c, const VersionVector& cleared, Stamp upto);
   void flush_collections(Slot& s, uint32_t index, SlotId id, const VersionVector& seen);
   bool told_by(const Collection& c, const VersionVector& seen) const;
   bool passed(SlotId id, Stamp dot, Stamp upto) const;
@@ -458,11 +478,25 @@ class Store {
                     ElementChange& change);
   void apply_put(Slot& s, const KeyRef& ref, const Delta& d, Collection& c,
                  const ElementChange& change);
-  void join_collection(Slot& s, const KeyRef& ref, Collection& theirs, const VersionVector& context,
-                       const VersionVector& mine, bool complete);
+  struct CollectionItem;
+  // How a slot of another region is joined.
+  struct Joining {
+    VersionVector context;  // what it had seen that lacks what is absent there
+    VersionVector mine;     // what this side had seen before
+    bool complete = true;   // nothing was evicted there
+  };
+  Collection* open_joined(Slot& s, const KeyRef& ref, const CollectionItem& theirs,
+                          const Joining& how);
+  void join_guards(SlotId id, Collection& c, const Guards& theirs);
+  bool join_element(Slot& s, const KeyRef& ref, Collection& c, const ElementView& theirs,
+                    const Joining& how, const VersionVector& own);
+  void join_absent(SlotId id, Collection& c, const Collection& theirs, const CollectionPart& range,
+                   const VersionVector& context);
+  void join_collection(Slot& s, const KeyRef& ref, const CollectionItem& theirs,
+                       const Joining& how);
   void leave_collections(Slot& s, SlotId id, const std::unordered_set<uint64_t>& joined,
                          const VersionVector& context);
-  void load_collection(Slot& s, const KeyRef& ref, std::unique_ptr<Collection> collection);
+  void load_collection(Slot& s, const KeyRef& ref, CollectionItem& item);
   bool remove_absent_dots(SlotId id, Collection& c, std::string_view name, KeyState& state,
                           const StateView& theirs, const VersionVector& context);
   void stamp_collection_anew(const KeyRef& ref, Collection& c, Stamp since);
@@ -517,18 +551,33 @@ class Store {
   Coverage coverage_of(SlotId id, RegionId region) const;
   bool covers(SlotId id, Stamp stamp) const;  // coverage_of() does, without building it
   VersionVector context(SlotId id) const;
+  VersionVector told_of(SlotId id) const;  // the coverage, and what is being joined
   bool knows_all(const VersionVector& theirs, SlotId id) const;
 
+  void encode_head(SlotId id, uint8_t flags, std::string& out) const;
+  void encode_all_keys(SlotId id, std::string& out, std::deque<ElementsPlace>* large) const;
   struct SlotImage;
+  static void parse_head(Reader& in, SlotImage& image);
+  static void parse_keys(Reader& in, SlotImage& image);
+  static void parse_elements(Reader& in, SlotImage& image);
   static bool parse_slot(std::string_view bytes, SlotImage& image, std::string* error);
   static VersionVector context_of(const SlotImage& image);
   void learn_coverage(Slot& s, SlotId id, Coverage seen);
   void learn_observed(Slot& s, const VersionVector& seen);
+  void observe_clock(const SlotImage& image);
+  static bool begin_part(const SlotImage& image, SlotJoin& join);
+  static void end_part(const SlotImage& image, SlotJoin& join);
+  static void note_joining(Slot& s, const SlotImage& image, const SlotJoin& join);
   void load_slot(SlotImage& image);
-  void join_slot(SlotImage& image, SlotSource source);
+  void claim(SlotSource source, const SlotJoin& join);
+  bool join_slot(SlotImage& image, SlotSource source);
+  void join_flushes(Slot& s, const SlotImage& image, const VersionVector& mine);
+  void join_keys(Slot& s, SlotImage& image, SlotSource source, const Joining& how);
+  void leave_keys(Slot& s, SlotId id, const std::unordered_set<uint64_t>& theirs,
+                  const VersionVector& context);
   void evict_replaced(Slot& s, const SlotImage& image, const VersionVector& context);
-  void join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
-                  const VersionVector& mine, bool complete);
+  void evict_lost(Slot& s, const SlotImage& image);
+  void join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const Joining& how);
   void emit_flush(SlotId id, DbId db, Stamp stamp, const VersionVector& seen);
 
   // Upkeep.

@@ -184,7 +184,7 @@ bool Store::told_by(const Collection& c, const VersionVector& seen) const {
 // Removes all that is seen here. The vector says it of nearly everything; of counters, and of what
 // lies in a gap, only their names do.
 void Store::clear_collection(Slot& s, const KeyRef& ref, Collection& c) {
-  const VersionVector seen = coverage(ref.slot);
+  const VersionVector seen = told_of(ref.slot);
   const Stamp stamp = clock_.next(now_);
   elements_.begin(c.type(), false, &seen, stamp);
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
@@ -216,6 +216,7 @@ void Store::clear_collection(Slot& s, const KeyRef& ref, Collection& c) {
       }
     }
   }
+  keep_in_mind(ref.slot, c, seen, {});
   count(s, *e, true);
   emit_elements(ref, stamp);
 }
@@ -250,7 +251,7 @@ bool Store::passed(SlotId id, Stamp dot, Stamp upto) const {
 
 void Store::removed(SlotId id, Collection& c, std::string_view name, Stamp dot, Stamp upto) {
   if (!options_.replicated || passed(id, dot, upto) || c.is_guarded(name, dot)) return;
-  c.with_guards().parked.push_back({std::string(name), dot});
+  c.with_guards().parked.add(name, dot);
 }
 
 bool Store::is_dead(const Slot& s, DbId db, const Collection& c, std::string_view name,
@@ -379,6 +380,11 @@ void Store::clear_elements(SlotId id, Collection& c, const VersionVector& seen) 
 // when it does.
 void Store::clear_seen(SlotId id, Collection& c, const VersionVector& seen, Stamp upto) {
   clear_elements(id, c, seen);
+  keep_in_mind(id, c, seen, upto);
+}
+
+void Store::keep_in_mind(SlotId id, Collection& c, const VersionVector& seen, Stamp upto) {
+  if (!options_.replicated) return;
   VersionVector own = coverage(id);
   if (upto) own.raise(upto.region(), upto);
   if (!seen.beyond(own).empty()) c.with_guards().cleared.unite(seen);
@@ -392,126 +398,6 @@ void Store::clear_flushed(Slot& s, SlotId id, Entry& e, const VersionVector& see
     clear_elements(id, *c, seen);
   }
   count(s, e, true);
-}
-
-// ---- Whole slots ----
-
-// Of what is here, the dots that the other side had seen and has not. What it had seen of this slot
-// is not always what this side then knows to have seen.
-bool Store::remove_absent_dots(SlotId id, Collection& c, std::string_view name, KeyState& state,
-                               const StateView& theirs, const VersionVector& context) {
-  std::vector<Stamp> gone;
-  for_each_dot(state, [&](Stamp dot) {
-    if (context.covers(dot) && !has_dot(theirs, dot)) gone.push_back(dot);
-  });
-  for (const Stamp dot : gone) {
-    remove_dot(state, dot);
-    removed(id, c, name, dot, {});
-  }
-  return !gone.empty();
-}
-
-void Store::join_collection(Slot& s, const KeyRef& ref, Collection& theirs,
-                            const VersionVector& context, const VersionVector& mine,
-                            bool complete) {
-  const bool missing = find_collection(s, ref, theirs.type()) == nullptr;
-  const bool restores = s.evicted && complete && knows_all(context, ref.slot);
-  if (missing && s.evicted && !restores) {
-    s.evicted_base = std::max(s.evicted_base, theirs.newest_of_all());
-    return;
-  }
-  static const VersionVector kNothing;
-  const VersionVector& own = missing && restores ? kNothing : mine;
-  Collection& c = collection_of(s, ref, theirs.type());
-  Entry* e = s.table.at(s.table.find(ref.hash, ref.db, ref.key));
-  count(s, *e, false);
-  if (const Guards* guards = theirs.guards()) {
-    if (!guards->cleared.empty()) clear_seen(ref.slot, c, guards->cleared, {});
-    for (const Parked& p : guards->parked) {
-      const Collection::Place place = c.locate(p.name);
-      KeyState state;
-      c.unpack(place, state);
-      if (remove_dot(state, p.dot)) c.put_state(place, p.name, state);
-      removed(ref.slot, c, p.name, p.dot, {});
-    }
-  }
-  std::vector<std::string> lost;  // what this region wrote, and lost in a crash, comes back
-  theirs.for_each_entry([&](const ElementView& entry) {
-    const Collection::Place place = c.locate(entry.key());
-    KeyState state;
-    c.unpack(place, state);
-    const KeyState before = state;
-    InlineParts parts;
-    const StateView view = entry.view(parts);
-    KeyState other;
-    entry.unpack(other);
-    remove_absent_dots(ref.slot, c, entry.key(), state, view, context);
-    bool came_back = false;
-    const auto take = [&](Stamp dot, std::string_view value) {
-      if (has_dot(state, dot) || own.covers(dot)) return;
-      if (is_dead(s, ref.db, c, entry.key(), dot)) return;
-      came_back |= dot.region() == options_.region;
-      add_dot(state, dot, value);
-    };
-    for (const Sibling& sibling : other.siblings) take(sibling.stamp, sibling.value);
-    if (has_dots(other)) take(other.base, other.value);
-    for (const Contribution& k : other.contributions) {
-      came_back |= k.last.region() == options_.region && !own.covers(k.last);
-    }
-    for (const TtlMark& m : other.ttl) {
-      came_back |= m.stamp.region() == options_.region && !own.covers(m.stamp);
-    }
-    merge_counts(state, other, context, own);
-    if (state != before) c.put_state(place, entry.key(), state);
-    if (came_back && !state.is_bottom()) lost.emplace_back(entry.key());
-  });
-  std::vector<std::string> absent;
-  c.for_each_entry([&](const ElementView& entry) {
-    if (!theirs.locate(entry.key())) absent.emplace_back(entry.key());
-  });
-  for (const std::string& name : absent) {
-    const Collection::Place place = c.locate(name);
-    KeyState state;
-    c.unpack(place, state);
-    bool changed = remove_absent_dots(ref.slot, c, name, state, {}, context);
-    changed |= merge_counts(state, {}, context, {});
-    if (changed) c.put_state(place, name, state);
-  }
-  count(s, *e, true);
-  if (lost.empty() || !options_.replicated) return;
-  const Stamp stamp = clock_.next(now_);
-  elements_.begin(c.type(), false, nullptr, stamp);
-  for (const std::string& name : lost) {
-    InlineParts parts;
-    elements_.state(name, c.at(c.locate(name)).view(parts), {});
-  }
-  emit_elements(ref, stamp);
-}
-
-// What is here and not there at all, although it had been seen there, was removed.
-void Store::leave_collections(Slot& s, SlotId id, const std::unordered_set<uint64_t>& joined,
-                              const VersionVector& context) {
-  for (uint32_t i = 0; i < s.table.capacity(); ++i) {
-    const Entry* e = s.table.at(i);
-    if (e == nullptr || e->collections() == nullptr) continue;
-    const std::string key(e->key());
-    const KeyRef ref{key, e->db(), id, hash_key(e->db(), key)};
-    for (const Collection* c = e->collections(); c != nullptr; c = c->next()) {
-      if (joined.contains(ref.hash + static_cast<uint64_t>(c->type()))) continue;
-      Collection nothing(c->type());
-      tell_if_changed(ref, [&] { join_collection(s, ref, nothing, context, {}, true); });
-    }
-  }
-}
-
-// Of a slot that is empty so far.
-void Store::load_collection(Slot& s, const KeyRef& ref, std::unique_ptr<Collection> collection) {
-  Collection& c = collection_of(s, ref, collection->type());
-  Entry* e = s.table.at(s.table.find(ref.hash, ref.db, ref.key));
-  count(s, *e, false);
-  c.swap_elements(*collection);
-  if (const Guards* guards = collection->guards()) c.with_guards() = *guards;
-  count(s, *e, true);
 }
 
 // ---- Collection of metadata ----

@@ -1,202 +1,115 @@
-// The store: whole slots, as snapshots and as what regions send each other to heal.
-// FORMAT.md has the byte layout.
+// The store: slots and parts of them, as snapshots and as what regions send each other to heal.
 #include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
-#include "crdt/store.h"
+#include "crdt/slot_image.h"
 
 namespace atl::crdt {
 
 namespace {
 
-constexpr uint8_t kEvicted = 0x01;
-constexpr uint8_t kExact = 0x02;
-constexpr uint8_t kObserved = 0x04;
-
-// Of a key that only has a collection, whose base is not here.
-bool is_bottom(const Entry& e) {
-  if (e.kind() != BaseKind::kNone || !e.has(Entry::kIsWide)) return false;
-  const Wide& w = *e.wide();
-  return w.contributions.empty() && w.ttl.empty();
+bool refuse(std::string* error, const char* why) {
+  if (error != nullptr) *error = why;
+  return false;
 }
 
 }  // namespace
 
-struct Store::SlotImage {
-  struct Item {
-    DbId db = 0;
-    std::string_view key;
-    KeyState state;
-  };
-  struct CollectionItem {
-    DbId db = 0;
-    std::string_view key;
-    std::unique_ptr<Collection> collection;
-  };
-  SlotId slot = 0;
-  std::vector<Stamp> changed;
-  VersionVector coverage;
-  VersionVector observed;  // what the coverage does not tell of Store::observed_ and the slot's
-  bool evicted = false, exact = false;
-  Stamp evicted_birth, evicted_base;
-  std::vector<FlushMark> flushes;
-  std::vector<Item> items;
-  std::vector<CollectionItem> collections;
-};
-
-void Store::encode_slot(SlotId id, std::string& out) const {
-  const Slot& s = slot(id);
-  Writer w(out);
-  w.u8(kSlotVersion);
-  w.u16(id);
-  const std::vector<Stamp> last = changed(id);
-  w.u8(static_cast<uint8_t>(last.size()));
-  for (const Stamp stamp : last) w.stamp(stamp);
-  const VersionVector seen = coverage(id);
-  encode_seen(seen, out);
-  VersionVector observed = observed_;
-  if (s.observed() != nullptr) observed.unite(*s.observed());
-  observed = observed.beyond(seen);
-  w.u8(static_cast<uint8_t>((s.evicted ? kEvicted : 0) | (s.exact ? kExact : 0) |
-                            (observed.empty() ? 0 : kObserved)));
-  w.stamp(s.evicted_birth);
-  w.stamp(s.evicted_base);
-  if (!observed.empty()) encode_seen(observed, out);
-  w.varint(s.flushes() == nullptr ? 0 : s.flushes()->size());
-  if (s.flushes() != nullptr) {
-    for (const FlushMark& m : *s.flushes()) {
-      w.stamp(m.stamp);
-      w.u8(m.db);
-      encode_seen(m.seen, out);
-    }
-  }
-  size_t states = 0;
-  size_t collections = 0;
-  for (uint32_t i = 0; i < s.table.capacity(); ++i) {
-    const Entry* e = s.table.at(i);
-    if (e == nullptr) continue;
-    states += is_bottom(*e) ? 0 : 1;
-    for (const Collection* c = e->collections(); c != nullptr; c = c->next()) ++collections;
-  }
-  w.varint(states);
-  for (uint32_t i = 0; i < s.table.capacity(); ++i) {
-    const Entry* e = s.table.at(i);
-    if (e == nullptr || is_bottom(*e)) continue;
-    w.u8(e->db());
-    w.bytes(e->key());
-    InlineParts parts;
-    encode_state(e->view(parts), out);
-  }
-  w.varint(collections);
-  for (uint32_t i = 0; collections != 0 && i < s.table.capacity(); ++i) {
-    const Entry* e = s.table.at(i);
-    const Collection* c = e == nullptr ? nullptr : e->collections();
-    for (; c != nullptr; c = c->next()) {
-      w.u8(e->db());
-      w.bytes(e->key());
-      encode_collection(*c, out);
-    }
-  }
-}
-
-bool Store::peek_slot(std::string_view bytes, SlotId& id) {
-  Reader in(bytes);
-  const uint8_t version = in.u8();
-  id = in.u16();
-  return in.ok() && version == kSlotVersion && id < kSlotCount;
-}
-
-bool Store::parse_slot(std::string_view bytes, SlotImage& image, std::string* error) {
-  Reader in(bytes);
-  const uint8_t version = in.u8();
-  if (in.ok() && version != kSlotVersion) {
-    if (error != nullptr) {
-      *error = "slot format " + std::to_string(version) + ", this program knows " +
-               std::to_string(kSlotVersion);
-    }
-    return false;
-  }
-  image.slot = in.u16();
-  const uint8_t changed = in.u8();
-  for (uint8_t i = 0; i < changed && in.ok(); ++i) image.changed.push_back(in.stamp());
-  decode_seen(in, image.coverage);
-  // This region's own stamps would begin there.
-  for (const Coverage& c : image.coverage.items()) {
-    if (c.upto.ms() > kLatestMs) in.fail();
-  }
-  for (const Stamp stamp : image.changed) {
-    if (stamp.ms() > kLatestMs) in.fail();
-  }
-  const uint8_t flags = in.u8();
-  if ((flags & ~(kEvicted | kExact | kObserved)) != 0) in.fail();
-  image.evicted = (flags & kEvicted) != 0;
-  image.exact = (flags & kExact) != 0;
-  image.evicted_birth = in.stamp();
-  image.evicted_base = in.stamp();
-  if ((flags & kObserved) != 0) decode_seen(in, image.observed);
-  const uint64_t flushes = in.varint();
-  if (flushes > 256) in.fail();
-  for (uint64_t i = 0; i < flushes && in.ok(); ++i) {
-    FlushMark m;
-    m.stamp = in.stamp();
-    m.db = in.u8();
-    decode_seen(in, m.seen);
-    image.flushes.push_back(std::move(m));
-  }
-  const uint64_t items = in.varint();
-  if (items > in.left()) in.fail();
-  for (uint64_t i = 0; i < items && in.ok(); ++i) {
-    SlotImage::Item item;
-    item.db = in.u8();
-    item.key = in.bytes();
-    if (!decode_state(in, item.state)) break;
-    const bool of_element = !item.state.siblings.empty() || item.state.observed;
-    if (slot_of(item.key) != image.slot || item.db == kEveryDb) in.fail();
-    if (item.state.is_bottom() || of_element) in.fail();
-    image.items.push_back(std::move(item));
-  }
-  const uint64_t collections = in.varint();
-  if (collections > in.left()) in.fail();
-  for (uint64_t i = 0; i < collections && in.ok(); ++i) {
-    SlotImage::CollectionItem item;
-    item.db = in.u8();
-    item.key = in.bytes();
-    item.collection.reset(decode_collection(in));
-    if (item.collection == nullptr) break;
-    if (slot_of(item.key) != image.slot || item.db == kEveryDb) in.fail();
-    image.collections.push_back(std::move(item));
-  }
-  if (in.ok() && in.done() && image.slot < kSlotCount) return true;
-  if (error != nullptr) *error = "malformed slot";
-  return false;
-}
-
-bool Store::merge_slot(std::string_view bytes, SlotSource source, std::string* error) {
+bool Store::merge_slot(std::string_view bytes, SlotSource source, std::string* error,
+                       SlotJoin* join) {
   SlotImage image;
   if (!parse_slot(bytes, image, error)) return false;
-  if (!options_.slots.contains(image.slot)) {
-    if (error != nullptr) *error = "slot belongs to another shard";
-    return false;
+  if (!options_.slots.contains(image.slot)) return refuse(error, "slot belongs to another shard");
+  SlotJoin alone;
+  SlotJoin& all = join != nullptr ? *join : alone;
+  if (!begin_part(image, all)) return refuse(error, "a part of a slot that does not come next");
+  if (join == nullptr && all.next() != nullptr) return refuse(error, "only a part of a slot");
+  observe_clock(image);
+  if (source == SlotSource::kSnapshot) {
+    load_slot(image);
+  } else {
+    all.stands_for_deltas_ &= join_slot(image, source);
   }
+  end_part(image, all);
+  note_joining(slot(image.slot), image, all);
+  if (all.next() == nullptr && all.stands_for_deltas_) claim(source, all);
+  return true;
+}
+
+// False: it is not what comes next.
+bool Store::begin_part(const SlotImage& image, SlotJoin& join) {
+  using Elements = CollectionItem::Elements;
+  if (image.is_part) {
+    const CollectionItem& item = image.collections.front();
+    const ElementsPlace place{item.db, std::string(item.key), item.collection->type(),
+                              item.range.from};
+    if (join.next() == nullptr || join.slot_ != image.slot || *join.next() != place) return false;
+    join.coverage_.intersect(image.coverage);
+    return true;
+  }
+  join = {};
+  join.slot_ = image.slot;
+  join.changed_ = image.changed;
+  join.coverage_ = image.coverage;
+  for (const CollectionItem& item : image.collections) {
+    if (item.elements != Elements::kLater) continue;
+    join.left_.push_back({item.db, std::string(item.key), item.collection->type(), {}});
+  }
+  return true;
+}
+
+void Store::end_part(const SlotImage& image, SlotJoin& join) {
+  if (!image.is_part) return;
+  const CollectionPart& range = image.collections.front().range;
+  join.left_.front().from = range.to;
+  if (range.is_last()) join.left_.pop_front();
+}
+
+void Store::observe_clock(const SlotImage& image) {
   for (const SlotImage::Item& item : image.items) {
     clock_.observe(item.state.newest());
     if (item.db >= dbs_.size()) dbs_.resize(item.db + 1u);
   }
-  for (const SlotImage::CollectionItem& item : image.collections) {
-    clock_.observe(item.collection->newest_of_all());
+  for (const CollectionItem& item : image.collections) {
+    clock_.observe(item.newest_of_all());
     if (item.db >= dbs_.size()) dbs_.resize(item.db + 1u);
   }
   for (const Stamp stamp : image.changed) clock_.observe(stamp);
   for (const FlushMark& mark : image.flushes) {
     if (mark.db >= dbs_.size() && mark.db != kEveryDb) dbs_.resize(mark.db + 1u);
   }
-  if (source == SlotSource::kSnapshot) {
-    load_slot(image);
-  } else {
-    join_slot(image, source);
+}
+
+// All of the slot is here: what it had seen when its first part was encoded, this side has as well.
+void Store::claim(SlotSource source, const SlotJoin& join) {
+  Slot& s = slot(join.slot_);
+  for (const Stamp stamp : join.changed_) {
+    Stamp& changed = changed_ref(join.slot_, stamp.region());
+    changed = std::max(changed, stamp);
+    // The log may have been trimmed up to here.
+    const bool ours = source == SlotSource::kSnapshot && stamp.region() == options_.region;
+    if (ours) sealed_upto_ = std::max(sealed_upto_, stamp);
   }
-  return true;
+  for (const Coverage& c : join.coverage_.items()) learn_coverage(s, join.slot_, c);
+}
+
+void Store::note_joining(Slot& s, const SlotImage& image, const SlotJoin& join) {
+  if (join.next() != nullptr) {
+    auto& joining = s.with_extra().joining;
+    if (joining == nullptr) joining = std::make_unique<VersionVector>();
+    joining->unite(image.coverage);
+  } else if (s.extra != nullptr) {
+    s.extra->joining.reset();
+    s.drop_empty_extra();
+  }
+}
+
+VersionVector Store::told_of(SlotId id) const {
+  VersionVector seen = coverage(id);
+  const Slot& s = slot(id);
+  if (s.extra != nullptr && s.extra->joining != nullptr) seen.unite(*s.extra->joining);
+  return seen;
 }
 
 void Store::learn_coverage(Slot& s, SlotId id, Coverage seen) {
@@ -232,26 +145,18 @@ void Store::forget_coverage(SlotId id) {
 
 void Store::load_slot(SlotImage& image) {
   Slot& s = slot(image.slot);
-  for (const Stamp stamp : image.changed) {
-    Stamp& changed = changed_ref(image.slot, stamp.region());
-    changed = std::max(changed, stamp);
-    // The log may have been trimmed up to here.
-    if (stamp.region() == options_.region) sealed_upto_ = std::max(sealed_upto_, stamp);
-  }
-  for (const Coverage& c : image.coverage.items()) learn_coverage(s, image.slot, c);
-  s.evicted = image.evicted;
-  s.exact = image.exact;
-  s.evicted_birth = image.evicted_birth;
-  s.evicted_base = image.evicted_base;
+  s.evicted |= image.evicted;
+  s.exact |= image.exact;
+  s.evicted_birth = std::max(s.evicted_birth, image.evicted_birth);
+  s.evicted_base = std::max(s.evicted_base, image.evicted_base);
   learn_observed(s, image.observed);
   for (const FlushMark& mark : image.flushes) add_flush(s, mark);
   for (SlotImage::Item& item : image.items) {
     const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
     put_state(s, ref, s.table.find(ref.hash, ref.db, ref.key), item.state);
   }
-  for (SlotImage::CollectionItem& item : image.collections) {
-    const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
-    load_collection(s, ref, std::move(item.collection));
+  for (CollectionItem& item : image.collections) {
+    load_collection(s, {item.key, item.db, image.slot, hash_key(item.db, item.key)}, item);
   }
 }
 
@@ -266,17 +171,16 @@ VersionVector Store::context_of(const SlotImage& image) {
   return seen;
 }
 
-// Joins one key of the other side. `mine` is what this side had seen before the join.
-void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const VersionVector& context,
-                       const VersionVector& mine, bool complete) {
+// Joins one key of the other side.
+void Store::join_entry(Slot& s, const KeyRef& ref, KeyState& theirs, const Joining& how) {
   // What this region itself wrote and lost in a crash: it comes back here, and goes to everyone.
   const auto lost = [&](Stamp stamp) {
-    return stamp.region() == options_.region && !mine.covers(stamp);
+    return stamp.region() == options_.region && !how.mine.covers(stamp);
   };
   bool lost_here = lost(theirs.base);
   for (const Contribution& c : theirs.contributions) lost_here |= lost(c.last);
   for (const TtlMark& m : theirs.ttl) lost_here |= lost(m.stamp);
-  tell_if_changed(ref, [&] { apply_state(s, ref, theirs, context, mine, complete); });
+  tell_if_changed(ref, [&] { apply_state(s, ref, theirs, how.context, how.mine, how.complete); });
   if (!lost_here || !options_.replicated) return;
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
   if (index == Table::kNone) return;
@@ -295,7 +199,7 @@ void Store::evict_replaced(Slot& s, const SlotImage& image, const VersionVector&
     if (item.state.base) bases.emplace(hash_key(item.db, item.key), item.state.base);
   }
   std::unordered_set<uint64_t> collections;
-  for (const SlotImage::CollectionItem& item : image.collections) {
+  for (const CollectionItem& item : image.collections) {
     collections.insert(hash_key(item.db, item.key));
   }
   const auto has_later = [&](const Entry& e) {
@@ -318,18 +222,27 @@ void Store::evict_replaced(Slot& s, const SlotImage& image, const VersionVector&
   }
 }
 
-void Store::join_slot(SlotImage& image, SlotSource source) {
+// The same, of a part.
+void Store::evict_lost(Slot& s, const SlotImage& image) {
+  const CollectionItem& item = image.collections.front();
+  const uint32_t index = s.table.find(hash_key(item.db, item.key), item.db, item.key);
+  const Collection* c = index == Table::kNone ? nullptr : s.table.at(index)->collections();
+  if (item.elements != CollectionItem::Elements::kGone || c == nullptr) return;
+  if (c->newest_of_all() <= image.evicted_base) evict_at(s, index);
+}
+
+// Returns whether the slot stands for the deltas that its writer had seen.
+bool Store::join_slot(SlotImage& image, SlotSource source) {
   Slot& s = slot(image.slot);
   const bool stands_for_deltas = !image.evicted || source != SlotSource::kRegionAndLog;
-  const VersionVector mine = context(image.slot);
-  VersionVector context = context_of(image);
+  Joining how{context_of(image), context(image.slot), !image.evicted};
   learn_observed(s, image.observed);
   if (image.evicted) {
     // What is absent there was removed or evicted. If deltas are out of reach that would have told
     // which, what we hold of it may have been replaced: it goes here as well, as evicted.
     const bool behind = source == SlotSource::kRegionWeLapsedFor ||
                         std::any_of(image.changed.begin(), image.changed.end(),
-                                    [&](Stamp stamp) { return !mine.covers(stamp); });
+                                    [&](Stamp stamp) { return !how.mine.covers(stamp); });
     // Nor will the log of this region bring back what is missing there of its own lost writes.
     const Coverage ours{options_.region, clock_.last(), gaps_};
     const bool missing = !ours.includes(image.coverage.of(options_.region));
@@ -338,20 +251,37 @@ void Store::join_slot(SlotImage& image, SlotSource source) {
       s.evicted_birth = std::max(s.evicted_birth, image.evicted_birth);
       s.evicted_base = std::max(s.evicted_base, image.evicted_base);
     }
-    if (!stands_for_deltas) learn_observed(s, context);
-    if (stands_for_deltas && behind) {
-      evict_replaced(s, image, context);
+    if (!stands_for_deltas) learn_observed(s, how.context);
+    if (!stands_for_deltas || !behind) {
+      how.context = {};
+    } else if (image.is_part) {
+      evict_lost(s, image);
     } else {
-      context = {};
+      evict_replaced(s, image, how.context);
     }
   }
   touch_dirty(s);
+  join_flushes(s, image, how.mine);
+  if (!image.is_part) {
+    join_keys(s, image, source, how);
+    return stands_for_deltas;
+  }
+  const CollectionItem& item = image.collections.front();
+  const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
+  tell_if_changed(ref, [&] { join_collection(s, ref, item, how); });
+  return stands_for_deltas;
+}
+
+void Store::join_flushes(Slot& s, const SlotImage& image, const VersionVector& mine) {
   for (const FlushMark& mark : image.flushes) {
     const bool lost_here = mark.stamp.region() == options_.region && !mine.covers(mark.stamp);
     apply_flush(s, mark);
     add_flush(s, mark);
     if (lost_here) emit_flush(image.slot, mark.db, clock_.next(now_), mark.seen);
   }
+}
+
+void Store::join_keys(Slot& s, SlotImage& image, SlotSource source, const Joining& how) {
   std::unordered_set<uint64_t> theirs;
   theirs.reserve(image.items.size());
   for (SlotImage::Item& item : image.items) {
@@ -366,17 +296,21 @@ void Store::join_slot(SlotImage& image, SlotSource source) {
       s.evicted_base = std::max(s.evicted_base, item.state.base);
       continue;
     }
-    join_entry(s, ref, item.state, context, mine, !image.evicted);
+    join_entry(s, ref, item.state, how);
   }
   std::unordered_set<uint64_t> joined;  // by key and type
-  for (SlotImage::CollectionItem& item : image.collections) {
+  for (const CollectionItem& item : image.collections) {
     const KeyRef ref{item.key, item.db, image.slot, hash_key(item.db, item.key)};
     joined.insert(ref.hash + static_cast<uint64_t>(item.collection->type()));
-    tell_if_changed(
-        ref, [&] { join_collection(s, ref, *item.collection, context, mine, !image.evicted); });
+    tell_if_changed(ref, [&] { join_collection(s, ref, item, how); });
   }
-  leave_collections(s, image.slot, joined, context);
-  // What we have and they lack, although they had seen it, was removed there.
+  leave_collections(s, image.slot, joined, how.context);
+  leave_keys(s, image.slot, theirs, how.context);
+}
+
+// What we have and they lack, although they had seen it, was removed there.
+void Store::leave_keys(Slot& s, SlotId id, const std::unordered_set<uint64_t>& theirs,
+                       const VersionVector& context) {
   for (uint32_t i = 0; i < s.table.capacity();) {
     Entry* e = s.table.at(i);
     const uint64_t hash = e == nullptr ? 0 : hash_key(e->db(), e->key());
@@ -391,17 +325,11 @@ void Store::join_slot(SlotImage& image, SlotSource source) {
       continue;
     }
     const std::string key(e->key());
-    const KeyRef ref{key, e->db(), image.slot, hash};
+    const KeyRef ref{key, e->db(), id, hash};
     tell_if_changed(ref, [&] {
       if (put_state(s, ref, i, state) != nullptr) ++i;
     });
   }
-  if (!stands_for_deltas) return;
-  for (const Stamp stamp : image.changed) {
-    Stamp& changed = changed_ref(image.slot, stamp.region());
-    changed = std::max(changed, stamp);
-  }
-  for (const Coverage& c : image.coverage.items()) learn_coverage(s, image.slot, c);
 }
 
 namespace {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "crdt/collection_part.h"
 #include "geo/envelope.pb.h"
 
 namespace atl::geo {
@@ -103,6 +104,14 @@ void put(wire::Content* out, const SlotRequest& m) {
   r->set_first_slot(m.slots.first);
   r->set_last_slot(m.slots.last);
   r->set_whole(m.whole);
+  r->set_part(m.part);
+  if (m.rest) {
+    wire::ElementsPlace* rest = r->mutable_rest();
+    rest->set_db(m.rest->db);
+    rest->set_key(m.rest->key);
+    rest->set_type(static_cast<uint32_t>(m.rest->type));
+    rest->set_from(m.rest->from);
+  }
   for (const auto& c : m.seen.items()) put(r->add_seen(), c);
   for (const auto& list : m.changed) {
     wire::Changed* c = r->add_changed();
@@ -118,6 +127,8 @@ void put(wire::Content* out, const SlotReply& m) {
   for (const auto& s : m.slots) r->add_slots(*s);
   for (const auto& c : m.covered.items()) put(r->add_covered(), c);
   r->set_evicted(m.evicted);
+  r->set_part(m.part);
+  r->set_more(m.more);
 }
 
 void put(wire::Content* out, const Healed&) {
@@ -195,6 +206,15 @@ Sender read(const wire::Sender& s, Checked& check) {
   return out;
 }
 
+crdt::ElementsPlace read(const wire::ElementsPlace& p, Checked& check) {
+  check.require(p.db() < crdt::kEveryDb, "database out of range");
+  check.require(p.type() >= 1 && p.type() <= crdt::kCollectionTypes, "type out of range");
+  crdt::ElementsPlace out{static_cast<crdt::DbId>(p.db()), p.key(),
+                          static_cast<crdt::CollectionType>(p.type()), p.from()};
+  check.require(crdt::CollectionPart{out.from, {}}.is_sound(out.type), "no place in a collection");
+  return out;
+}
+
 Body read_body(wire::Content& content, Checked& check) {
   switch (content.body_case()) {
     case wire::Content::kBatch:
@@ -229,22 +249,23 @@ Body read_body(wire::Content& content, Checked& check) {
     }
     case wire::Content::kSlotRequest: {
       const wire::SlotRequest& r = content.slot_request();
-      SlotRequest out{r.id(),
-                      check.slots(r.first_slot(), r.last_slot()),
-                      r.whole(),
-                      check.vector(r.seen()),
-                      {}};
+      SlotRequest out;
+      out.id = r.id();
+      out.slots = check.slots(r.first_slot(), r.last_slot());
+      if (r.has_rest()) out.rest = read(r.rest(), check);
+      out.part = r.part();
+      out.whole = r.whole();
+      out.seen = check.vector(r.seen());
       check.require(r.changed_size() <= static_cast<int>(crdt::kSlotCount), "too many slots");
       for (const wire::Changed& c : r.changed()) out.changed.push_back(stamps(c.stamps()));
       return out;
     }
     case wire::Content::kSlotReply: {
       wire::SlotReply& r = *content.mutable_slot_reply();
-      SlotReply out{r.id(),
-                    check.slots(r.first_slot(), r.last_slot()),
-                    {},
-                    check.vector(r.covered()),
-                    r.evicted()};
+      SlotReply out{r.id(),      check.slots(r.first_slot(), r.last_slot()),
+                    {},          check.vector(r.covered()),
+                    r.evicted(), r.part(),
+                    r.more()};
       for (std::string& s : *r.mutable_slots()) out.slots.push_back(crdt::share(std::move(s)));
       return out;
     }

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -24,7 +25,7 @@ using crdt::SlotId;
 using crdt::SlotRange;
 using crdt::Stamp;
 
-inline constexpr uint32_t kProtocolVersion = 8;
+inline constexpr uint32_t kProtocolVersion = 9;
 inline constexpr size_t kBatchesBytesMax = 192 * 1024;
 inline constexpr size_t kSlotsBytesMax = 192 * 1024;
 inline constexpr size_t kPublishedBytesMax = 192 * 1024;
@@ -94,9 +95,14 @@ struct PullReply {
 
 // "Send me these slots." A slot whose `changed` equals that of who is asked is answered without its
 // data, unless something may be hidden below it that lies in a gap of the one and not of the other.
+// A slot with large collections comes in parts (crdt/slot_parts.h). The first is answered as a
+// whole slot is, and ends the answer; who has it asks for the others, and gets several messages for
+// one request, a part each.
 struct SlotRequest {
   uint64_t id = 0;
   SlotRange slots;
+  std::optional<crdt::ElementsPlace> rest;  // of slots.first, the parts from there on
+  uint32_t part = 0;                        // its number: of a slot's first it is 0
   bool whole = false;                       // send the data in any case
   crdt::VersionVector seen;                 // what the sender covers of all these slots
   std::vector<std::vector<Stamp>> changed;  // one list a slot, from slots.first on; may be short
@@ -107,6 +113,8 @@ struct SlotReply {
   std::vector<SharedBytes> slots;  // those that differed
   crdt::VersionVector covered;     // the least that the others cover
   bool evicted = false;            // something was, in one of them
+  uint32_t part = 0;  // the number of the only one in `slots`; 0: whole, or first parts
+  bool more = false;  // the next part follows without being asked for
 };
 
 // "I have healed by slots from you": ends being lapsed.

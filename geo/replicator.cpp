@@ -219,6 +219,9 @@ Replicator::Feed& Replicator::feed_of(const Sender& s, Millis now) {
   Feed& feed = it->second;
   if (feed.sender.incarnation < s.incarnation) {
     introduce_ = true;
+    for (Heal& heal : heals_) {
+      if (heal.from == s.address) begin_slot_again(heal);
+    }
     feed.aside.clear();
     feed.aside_bytes = 0;
     feed.pulling = false;

@@ -38,7 +38,8 @@
 //
 // Invariants: (1) a position never passes a stamp whose delta is not merged; (2) nothing is
 // applied from a peer of another protocol, with a contested region id, or paused; (3) every
-// buffer is bounded: kAsideBytesMax a producer, one pull and one heal a producer at a time.
+// buffer is bounded: kAsideBytesMax a producer, one pull and one heal a producer at a time, of
+// which kPartsPerAnswer parts of a slot may wait.
 //
 // *Threads*: confined to its shard's thread. *Owns*: nothing but its own state; the store and the
 // host outlive it.
@@ -60,6 +61,7 @@
 namespace atl::geo {
 
 inline constexpr size_t kAsideBytesMax = 8 * 1024 * 1024;
+inline constexpr uint32_t kPartsPerAnswer = 64;
 inline constexpr int kAwayAfterBeacons = 5;
 inline constexpr int kListenBeacons = 3;
 
@@ -81,8 +83,9 @@ class Host {
   virtual void read_log(Stamp from, size_t bytes_max, std::function<void(LogPage)> done) = 0;
   // A batch of another region was merged: it belongs into the log of this region.
   virtual void log_remote(uint64_t producer, Stamp from, Stamp to, const SharedBytes& bytes) = 0;
-  // A slot was joined: it belongs into the snapshot at once, because the log does not have it.
-  virtual void slot_joined(SlotId slot) = 0;
+  // A slot was joined, all its parts: it belongs into the snapshot at once, because the log does
+  // not have it.
+  virtual void slot_joined(SlotId slot, const Address& from) = 0;
   // Seals what the store has unsealed, and thereby calls Replicator::on_sealed().
   virtual void seal() = 0;
   enum class Level { kInfo, kWarning, kError };
@@ -171,6 +174,10 @@ class Replicator {
   // A message that could not be read at all.
   void on_malformed(const std::string& reason, Millis now);
   void on_sealed(const crdt::SharedBatch& batch, Millis now);
+  // Slots in parts take long: one part is joined, or sent, a call. Between two calls the thread is
+  // free for others.
+  bool has_work() const;
+  void work(Millis now);
   // What this shard's clients have published, for the other regions. At most once: while this run
   // has not begun to speak it is lost.
   void publish(Published published, Millis now);
@@ -221,6 +228,18 @@ class Replicator {
     bool readmits = false;                     // ends the source's lapse here
     std::optional<crdt::VersionVector> least;  // what the source covers of every slot so far
     std::string why;
+    // Of the slot at `next`, if it comes in parts: how many are joined, and what has come since.
+    crdt::SlotJoin join;
+    uint32_t parts = 0;
+    std::deque<SlotReply> arrived;
+  };
+  // Parts of a slot that somebody has asked for.
+  struct Serving {
+    Address to;
+    uint64_t id = 0;
+    SlotId slot = 0;
+    crdt::ElementsPlace place;
+    uint32_t part = 0, left = 0;
   };
   struct Aside {
     Stamp from, to;
@@ -287,6 +306,12 @@ class Replicator {
   void pass_over(const Feed& feed, Stamp upto);
   Heal* start_heal(const Feed& from, SlotRange slots, const std::string& why, Millis now);
   void continue_heal(Heal& heal, Millis now);
+  bool join_slots(Heal& heal, const SlotReply& m, Millis now);
+  void take_answer(Heal& heal, const SlotReply& m, Millis now);
+  static void begin_slot_again(Heal& heal);
+  void stop_healing_with(RegionId id);
+  void answer_keys(const Address& to, const SlotRequest& m, Millis now);
+  void send_part(Serving serving, Millis now);
   void finish_heal(size_t index, Millis now);
   bool healing_from(const Address& from) const;
   bool is_missing(SlotId slot, const std::vector<Stamp>& changed) const;
@@ -328,6 +353,7 @@ class Replicator {
   std::map<RegionId, Region> regions_;
   std::map<uint64_t, Feed> feeds_;  // by producer
   std::vector<Heal> heals_;
+  std::deque<Serving> serving_;  // one for each shard that asks
   bool listening_ = false;
   Stamp life_;  // what was stamped later is of this life of the region, and not of one whose disk
                 // was lost

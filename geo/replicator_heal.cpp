@@ -225,6 +225,15 @@ void Replicator::continue_heal(Heal& heal, Millis now) {
                            : options_.pull_timeout;
   request.id = heal.id;
   request.slots.first = static_cast<SlotId>(heal.next);
+  if (const crdt::ElementsPlace* rest = heal.join.next()) {
+    request.slots.last = request.slots.first;
+    request.rest = *rest;
+    request.part = heal.parts;
+    heal.arrived.clear();
+    heal.asked_at = now;
+    host_.send(heal.from, message(std::move(request), now));
+    return;
+  }
   request.slots.last =
       static_cast<SlotId>(std::min<uint32_t>(heal.slots.last, heal.next + kSlotsPerRequest - 1));
   request.whole = heal.whole;
@@ -240,6 +249,49 @@ void Replicator::continue_heal(Heal& heal, Millis now) {
 
 void Replicator::handle(Feed& feed, const SlotRequest& m, Millis now) {
   if (m.slots.first > m.slots.last || !options_.slots.contains(m.slots.first)) return;
+  const Address& to = feed.sender.address;
+  std::erase_if(serving_, [&](const Serving& s) { return s.to == to; });
+  if (!m.rest) return answer_keys(to, m, now);
+  if (crdt::slot_of(m.rest->key) != m.slots.first) return;
+  serving_.push_back({to, m.id, m.slots.first, *m.rest, m.part, kPartsPerAnswer});
+}
+
+bool Replicator::has_work() const {
+  return !serving_.empty() || std::any_of(heals_.begin(), heals_.end(),
+                                          [](const Heal& h) { return !h.arrived.empty(); });
+}
+
+void Replicator::work(Millis now) {
+  for (Heal& heal : heals_) {
+    if (heal.arrived.empty()) continue;
+    const SlotReply part = std::move(heal.arrived.front());
+    heal.arrived.pop_front();
+    return take_answer(heal, part, now);
+  }
+  if (serving_.empty()) return;
+  Serving next = std::move(serving_.front());
+  serving_.pop_front();
+  send_part(std::move(next), now);
+}
+
+void Replicator::send_part(Serving serving, Millis now) {
+  host_.secure_clock(store_.clock().last());  // the part says that all up to here is in it
+  SlotReply reply;
+  reply.id = serving.id;
+  reply.answered = {serving.slot, serving.slot};
+  reply.part = serving.part++;
+  auto bytes = std::make_shared<std::string>();
+  const bool last = store_.encode_elements(serving.slot, serving.place, *bytes);
+  reply.slots.push_back(std::move(bytes));
+  reply.covered = store_.coverage(serving.slot);
+  reply.evicted = store_.slot_evicted(serving.slot);
+  reply.more = !last && --serving.left != 0;
+  const bool more = reply.more;
+  host_.send(serving.to, message(std::move(reply), now));
+  if (more) serving_.push_back(std::move(serving));
+}
+
+void Replicator::answer_keys(const Address& to, const SlotRequest& m, Millis now) {
   host_.secure_clock(store_.clock().last());  // the slots say that all up to here is in them
   SlotReply reply;
   reply.id = m.id;
@@ -247,6 +299,7 @@ void Replicator::handle(Feed& feed, const SlotRequest& m, Millis now) {
   const SlotId last = std::min(m.slots.last, options_.slots.last);
   std::optional<crdt::VersionVector> least;
   size_t bytes = 0;
+  std::deque<crdt::ElementsPlace> large;
   for (uint32_t i = m.slots.first; i <= last; ++i) {
     const auto slot = static_cast<SlotId>(i);
     const size_t n = i - m.slots.first;
@@ -255,17 +308,17 @@ void Replicator::handle(Feed& feed, const SlotRequest& m, Millis now) {
                       !hides(slot, here, m.seen);
     if (!same) {
       auto encoded = std::make_shared<std::string>();
-      store_.encode_slot(slot, *encoded);
+      store_.encode_keys(slot, *encoded, large);
       bytes += encoded->size();
       reply.slots.push_back(std::move(encoded));
     }
     keep_least(least, here);
     reply.evicted |= store_.slot_evicted(slot);
     reply.answered.last = slot;
-    if (bytes >= kSlotsBytesMax) break;
+    if (bytes >= kSlotsBytesMax || !large.empty()) break;
   }
   if (least) reply.covered = *least;
-  host_.send(feed.sender.address, message(std::move(reply), now));
+  host_.send(to, message(std::move(reply), now));
 }
 
 void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
@@ -274,32 +327,60 @@ void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
   if (it == heals_.end() || m.answered.first != it->next || m.answered.last < m.answered.first) {
     return;
   }
+  if (m.part != it->parts + it->arrived.size()) return;  // it was asked for twice
+  if (m.part == 0) return take_answer(*it, m, now);
+  it->asked_at = now;
+  it->arrived.push_back(m);
+}
+
+void Replicator::stop_healing_with(RegionId id) {
+  std::erase_if(heals_, [&](const Heal& h) { return h.from.region == id; });
+  std::erase_if(serving_, [&](const Serving& s) { return s.to.region == id; });
+}
+
+void Replicator::begin_slot_again(Heal& heal) {
+  heal.join = {};
+  heal.parts = 0;
+  heal.arrived.clear();
+  heal.id = 0;
+}
+
+bool Replicator::join_slots(Heal& heal, const SlotReply& m, Millis now) {
   using Source = crdt::Store::SlotSource;
-  const Source source = it->log_follows  ? Source::kRegionAndLog
-                        : it->readmits   ? Source::kLapsedRegion
-                        : it->ends_lapse ? Source::kRegionWeLapsedFor
-                                         : Source::kRegion;
+  const Source source = heal.log_follows  ? Source::kRegionAndLog
+                        : heal.readmits   ? Source::kLapsedRegion
+                        : heal.ends_lapse ? Source::kRegionWeLapsedFor
+                                          : Source::kRegion;
   for (const auto& bytes : m.slots) {
     SlotId slot = 0;
     std::string error = "malformed slot";
     if (!crdt::Store::peek_slot(*bytes, slot) || !m.answered.overlaps({slot, slot}) ||
-        !store_.merge_slot(*bytes, source, &error)) {
+        !store_.merge_slot(*bytes, source, &error, &heal.join)) {
       on_malformed(error, now);
-      it->id = 0;  // tick() asks again
-      return;
+      return false;
     }
+    if (heal.join.next() != nullptr) continue;
     ++counters_.slots_joined;
-    host_.slot_joined(slot);
+    host_.slot_joined(slot, heal.from);
   }
-  keep_least(it->least, m.covered);
-  it->evicted |= m.evicted;
-  it->next = m.answered.last + 1u;
-  it->id = 0;
+  return true;
+}
+
+void Replicator::take_answer(Heal& heal, const SlotReply& m, Millis now) {
+  if (!join_slots(heal, m, now)) return begin_slot_again(heal);  // tick() asks again
+  keep_least(heal.least, m.covered);
+  heal.evicted |= m.evicted;
+  const bool in_parts = heal.join.next() != nullptr;
+  heal.parts = in_parts ? heal.parts + 1 : 0;
+  heal.next = in_parts ? m.answered.last : m.answered.last + 1u;
+  heal.asked_at = now;
+  if (in_parts && m.more) return;
+  heal.id = 0;
   ack_due_ = true;
-  if (it->next > it->slots.last) {
-    finish_heal(static_cast<size_t>(it - heals_.begin()), now);
+  if (heal.next > heal.slots.last) {
+    finish_heal(static_cast<size_t>(&heal - heals_.data()), now);
   } else {
-    continue_heal(*it, now);
+    continue_heal(heal, now);
   }
 }
 

@@ -10,14 +10,14 @@ void Replicator::set_paused(RegionId id, bool paused, Millis now) {
   const auto it = regions_.find(id);
   if (it == regions_.end() || it->second.paused == paused) return;
   it->second.paused = paused;
-  if (paused) std::erase_if(heals_, [&](const Heal& h) { return h.from.region == id; });
+  if (paused) stop_healing_with(id);
   send_beacon(false, now);  // the other side hears of it at once
 }
 
 void Replicator::forget(RegionId id) {
   regions_.erase(id);
   std::erase_if(feeds_, [&](const auto& f) { return f.second.sender.address.region == id; });
-  std::erase_if(heals_, [&](const Heal& h) { return h.from.region == id; });
+  stop_healing_with(id);
   remember();
 }
 

@@ -17,6 +17,8 @@ constexpr std::size_t kToAt = 16;
 constexpr std::size_t kProducerAt = 24;
 constexpr std::uint8_t kRunStartFlag = 1;
 
+constexpr std::uint16_t kPartFlag = 0x8000;  // above every slot
+
 constexpr Stamp kStampMax = std::numeric_limits<Stamp>::max();
 
 /// The smallest string above every string that begins with `prefix`.
@@ -40,6 +42,11 @@ void put_u16(char* out, std::uint16_t value) {
   out[1] = static_cast<char>(value & 0xff);
 }
 
+void put_u32(char* out, std::uint32_t value) {
+  put_u16(out, static_cast<std::uint16_t>(value >> 16));
+  put_u16(out + 2, static_cast<std::uint16_t>(value & 0xffff));
+}
+
 void put_u64(char* out, std::uint64_t value) {
   for (int i = 7; i >= 0; --i) {
     out[i] = static_cast<char>(value & 0xff);
@@ -50,6 +57,10 @@ void put_u64(char* out, std::uint64_t value) {
 std::uint16_t get_u16(const char* in) {
   const auto* bytes = reinterpret_cast<const unsigned char*>(in);
   return static_cast<std::uint16_t>((bytes[0] << 8) | bytes[1]);
+}
+
+std::uint32_t get_u32(const char* in) {
+  return static_cast<std::uint32_t>(get_u16(in)) << 16 | get_u16(in + 2);
 }
 
 std::uint64_t get_u64(const char* in) {
@@ -79,6 +90,26 @@ std::string slot_key(SlotId slot) {
   std::string key(kSlotKeyBytes, '\0');
   put_u16(key.data(), slot);
   return key;
+}
+
+std::string part_key(SlotId slot, Ticket pass, std::uint32_t number) {
+  std::string key(kPartKeyBytes, '\0');
+  put_u16(key.data(), static_cast<std::uint16_t>(kPartFlag | slot));
+  put_u64(key.data() + 2, pass);
+  put_u32(key.data() + 10, number);
+  return key;
+}
+
+std::optional<SlotId> slot_of_part(std::string_view key) {
+  if (key.size() != kPartKeyBytes || (get_u16(key.data()) & kPartFlag) == 0) return std::nullopt;
+  return static_cast<SlotId>(get_u16(key.data()) & ~kPartFlag);
+}
+
+std::array<char, kPartsBytes> encode_parts(const SlotParts& parts) {
+  std::array<char, kPartsBytes> bytes{};
+  put_u64(bytes.data(), parts.pass);
+  put_u32(bytes.data() + 8, parts.count);
+  return bytes;
 }
 
 std::string blob_key(std::string_view name) {
@@ -171,6 +202,19 @@ std::optional<ParsedRecord> parse_record(std::string_view key, std::string_view 
     return std::nullopt;
   }
   return record;
+}
+
+std::optional<ParsedSlot> parse_slot(std::string_view key, std::string_view value) {
+  if (value.size() < kPartsBytes + kChecksumBytes) return std::nullopt;
+  const std::string_view header = value.substr(0, kPartsBytes);
+  const std::string_view bytes =
+      value.substr(kPartsBytes, value.size() - kPartsBytes - kChecksumBytes);
+  const Checksum sum = checksum(key, header, bytes);
+  const bool whole =
+      value.substr(value.size() - kChecksumBytes) == std::string_view(sum.data(), sum.size());
+  const SlotParts parts{get_u64(header.data()), get_u32(header.data() + 8)};
+  if (!whole || (parts.pass == 0) != (parts.count == 0)) return std::nullopt;
+  return ParsedSlot{parts, bytes};
 }
 
 std::string seal(std::string_view key, std::string_view bytes) {

@@ -33,7 +33,15 @@ std::string big_endian(std::uint64_t value) {
   return text;
 }
 
-Outcome newer_format(const std::string& path, std::uint64_t version) {
+/// Empty, if this program reads that version.
+Outcome check_version(const std::string& path, std::uint64_t version) {
+  if (version >= kOldestFormatVersion && version <= kFormatVersion) return {};
+  if (version < kOldestFormatVersion) {
+    return {
+        fmt::format("the data in {} has format {}, this program knows formats from {} on: use the "
+                    "older program, or another `dir`",
+                    path, version, kOldestFormatVersion)};
+  }
   return {
       fmt::format("the data in {} has format {}, this program knows formats up to {}: use the "
                   "newer program, or another `dir`",
@@ -99,7 +107,7 @@ Outcome check_format_untouched(const Engine& engine) {
     return {explain(Status::Corruption("the format number"), engine.path())};
   }
   const std::uint64_t version = format::get_u64(bytes->data());
-  return version > kFormatVersion ? newer_format(engine.path(), version) : Outcome{};
+  return check_version(engine.path(), version);
 }
 
 Outcome open_engine(Engine& engine, RecoveryReport* report) {
@@ -139,7 +147,9 @@ Outcome open_meta(Engine& engine, Recovered* recovered) {
   std::optional<std::uint64_t> clean;
   std::optional<std::uint64_t> floor;
   if (Outcome got = get_number(engine, format::kFormatKey, &version); !got.ok()) return got;
-  if (version && *version > kFormatVersion) return newer_format(engine.path(), *version);
+  if (version) {
+    if (Outcome known = check_version(engine.path(), *version); !known.ok()) return known;
+  }
   if (Outcome got = get_number(engine, format::kNodeIdKey, &node_id); !got.ok()) return got;
   if (Outcome got = get_number(engine, format::kCleanKey, &clean); !got.ok()) return got;
   if (Outcome got = get_number(engine, format::kFloorKey, &floor); !got.ok()) return got;
@@ -265,6 +275,19 @@ class LogCheck {
   rocksdb::WriteBatch cuts_;
 };
 
+Outcome find_divided(const Engine& engine, std::unordered_set<SlotId>* divided) {
+  const std::unique_ptr<rocksdb::Iterator> it(
+      engine.handles().db->NewIterator(rocksdb::ReadOptions(), engine.handles().snapshot));
+  it->Seek(format::part_key(0, 0, 0));
+  while (it->Valid()) {
+    const auto slot = format::slot_of_part(view_of(it->key()));
+    if (!slot) break;
+    divided->insert(*slot);
+    it->Seek(format::part_key(*slot, ~Ticket{0}, ~std::uint32_t{0}));
+  }
+  return it->status().ok() ? Outcome{} : Outcome{explain(it->status(), engine.path())};
+}
+
 }  // namespace
 
 std::uint64_t log_cost(std::size_t bytes) {
@@ -276,6 +299,7 @@ Outcome recover(Engine& engine, Recovered* recovered) {
   if (Outcome opened = open_engine(engine, &recovered->report); !opened.ok()) return opened;
   if (Outcome meta = open_meta(engine, recovered); !meta.ok()) return meta;
   if (Outcome checked = LogCheck(engine, recovered).run(); !checked.ok()) return checked;
+  if (Outcome found = find_divided(engine, &recovered->divided); !found.ok()) return found;
   std::uint64_t slots = 0;
   if (engine.handles().db->GetIntProperty(engine.handles().snapshot, "rocksdb.estimate-num-keys",
                                           &slots)) {

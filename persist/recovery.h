@@ -9,6 +9,7 @@
 /// one that was skipped.
 
 #include <map>
+#include <unordered_set>
 
 #include "persist/engine.h"
 #include "persist/size_index.h"
@@ -26,6 +27,8 @@ struct Recovered {
   RecoveryReport report;
   LogSizes sizes;
   Stamp own_floor = 0;
+  std::unordered_set<SlotId>
+      divided;  ///< Slots with parts on the disk, whether these count or not.
 };
 
 /// Opens `engine` and cuts the log where needed. Afterwards the mark of a clean shutdown is gone

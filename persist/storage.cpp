@@ -104,6 +104,25 @@ const RecoveryReport& Storage::report() const {
   return impl_->report;
 }
 
+namespace {
+
+/// False: one is missing or damaged.
+bool for_each_part(rocksdb::Iterator& it, SlotId slot, const SlotParts& parts,
+                   const std::function<void(SlotId, std::string_view)>& fn) {
+  if (parts.count == 0) return true;
+  it.Seek(format::part_key(slot, parts.pass, 0));
+  for (std::uint32_t number = 0; number < parts.count; ++number, it.Next()) {
+    const std::string key = format::part_key(slot, parts.pass, number);
+    if (!it.Valid() || view_of(it.key()) != key) return false;
+    const auto bytes = format::unseal(key, view_of(it.value()));
+    if (!bytes) return false;
+    fn(slot, *bytes);
+  }
+  return true;
+}
+
+}  // namespace
+
 Outcome Storage::for_each_slot(SlotId first, SlotId last,
                                const std::function<void(SlotId, std::string_view)>& fn,
                                std::vector<SlotId>* damaged) const {
@@ -112,22 +131,24 @@ Outcome Storage::for_each_slot(SlotId first, SlotId last,
   rocksdb::ReadOptions options;
   options.fill_cache = false;
   const std::unique_ptr<rocksdb::Iterator> it(engine->db->NewIterator(options, engine->snapshot));
+  const std::unique_ptr<rocksdb::Iterator> rest(engine->db->NewIterator(options, engine->snapshot));
   for (it->Seek(format::slot_key(first)); it->Valid(); it->Next()) {
     const std::string_view key = view_of(it->key());
+    if (format::slot_of_part(key)) break;
     if (key.size() != format::kSlotKeyBytes) {
       return {explain(rocksdb::Status::Corruption("slot key", it->key().ToString(true)),
                       impl_->engine.path())};
     }
     const SlotId slot = format::get_u16(key.data());
     if (slot > last) break;
-    if (const auto bytes = format::unseal(key, view_of(it->value()))) {
-      fn(slot, *bytes);
-    } else {
-      damaged->push_back(slot);
-    }
+    const auto first_part = format::parse_slot(key, view_of(it->value()));
+    if (first_part) fn(slot, first_part->bytes);
+    if (!first_part || !for_each_part(*rest, slot, first_part->parts, fn)) damaged->push_back(slot);
   }
-  if (it->status().ok()) return {};
-  return {explain(it->status(), impl_->engine.path())};
+  for (const rocksdb::Iterator* each : {it.get(), rest.get()}) {
+    if (!each->status().ok()) return {explain(each->status(), impl_->engine.path())};
+  }
+  return {};
 }
 
 Outcome Storage::for_each_record(const std::function<void(const RecordView&)>& fn) const {
@@ -194,11 +215,23 @@ Ticket Storage::append_remote(ProducerId producer, Record&& record) {
   return append_remote(producer, record.span, share(std::move(record.bytes)));
 }
 
-Ticket Storage::put_slot(SlotId slot, std::string bytes) {
+Ticket Storage::put_slot(SlotId slot, std::string bytes, SlotParts parts) {
   if (bytes.size() > impl_->options.slot_bytes_max) return 0;
   Write write;
   write.kind = WriteKind::kPutSlot;
   write.slot = slot;
+  write.parts = parts;
+  write.bytes = share(std::move(bytes));
+  return impl_->writer->queue(std::move(write));
+}
+
+Ticket Storage::put_slot_part(SlotId slot, Ticket pass, std::uint32_t number, std::string bytes) {
+  assert((pass == 0) == (number == 0));
+  if (bytes.size() > impl_->options.slot_bytes_max) return 0;
+  Write write;
+  write.kind = WriteKind::kPutSlotPart;
+  write.slot = slot;
+  write.parts = {pass, number};
   write.bytes = share(std::move(bytes));
   return impl_->writer->queue(std::move(write));
 }

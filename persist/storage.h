@@ -44,7 +44,8 @@ using SharedBytes = std::shared_ptr<const std::string>;
 using Ticket = std::uint64_t;
 
 /// The version of FORMAT.md that this program reads and writes.
-inline constexpr std::uint32_t kFormatVersion = 1;
+inline constexpr std::uint32_t kFormatVersion = 2;
+inline constexpr std::uint32_t kOldestFormatVersion = 2;  ///< That this program still reads.
 
 /// A slot above this is refused.
 inline constexpr std::size_t kValueBytesMax = std::size_t{2} << 30;
@@ -64,6 +65,12 @@ struct RecordSpan {
   Stamp to = 0;    ///< Inclusive; above `from`.
   ShardId shard = 0;
   std::uint16_t shard_count = 1;  ///< Into how many shards the node was divided.
+};
+
+/// The further parts of a slot, where it is stored in several.
+struct SlotParts {
+  Ticket pass = 0;  ///< That of the first of them; 0: there are none.
+  std::uint32_t count = 0;
 };
 
 struct Record {
@@ -174,9 +181,10 @@ class Storage {
 
   const RecoveryReport& report() const;
 
-  /// Calls `fn` for each stored slot of [first, last], in order. A slot that fails its checksum
-  /// is not passed to `fn` but added to `damaged`: what the log holds for it is not whole
-  /// without it, so that the slot must be healed from another region.
+  /// Calls `fn` for each stored slot of [first, last], in order; of a slot in parts for each part,
+  /// in theirs. What fails its checksum, or is missing, is not passed to `fn`, nor are the parts
+  /// behind it, and the slot is added to `damaged`: what the log holds for it is not whole without
+  /// it, so that the slot must be healed from another region.
   Outcome for_each_slot(SlotId first, SlotId last,
                         const std::function<void(SlotId, std::string_view)>& fn,
                         std::vector<SlotId>* damaged) const;
@@ -204,9 +212,14 @@ class Storage {
   Ticket append_remote(ProducerId producer, const RecordSpan& span, SharedBytes bytes);
   Ticket append_remote(ProducerId producer, Record&& record);
 
-  /// Queues the slot's whole state, which replaces what is stored.
+  /// Queues the slot's whole state, or the first part of it, which replaces what is stored.
   /// Returns 0, and queues nothing, if it is larger than slot_bytes_max.
-  Ticket put_slot(SlotId slot, std::string bytes);
+  Ticket put_slot(SlotId slot, std::string bytes, SlotParts parts = {});
+  /// Queues a further part of a slot; it counts once the first part is queued behind all others.
+  /// `number` is from 0 on; `pass`: 0 with number 0, then what that returned. Parts that the first
+  /// one does not follow take space until the slot is put again.
+  /// Requires: nothing else puts that slot in between. Returns 0: as put_slot.
+  Ticket put_slot_part(SlotId slot, Ticket pass, std::uint32_t number, std::string bytes);
   Ticket erase_slot(SlotId slot);
 
   /// Small named blobs. Requires: name not empty, at most 255 bytes.

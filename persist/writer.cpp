@@ -49,6 +49,7 @@ Writer::Writer(Engine& engine, const Options& options, Recovered&& recovered, Co
       options_(options),
       compact_(std::move(compact)),
       last_ticket_(engine.handles().db->GetLatestSequenceNumber()),
+      divided_(std::move(recovered.divided)),
       last_sync_(Clock::now()),
       sizes_(std::move(recovered.sizes)),
       written_(last_ticket_),
@@ -283,25 +284,56 @@ Status Writer::add_record(rocksdb::WriteBatch& batch, const Write& write) {
                    SliceParts(value.data(), static_cast<int>(value.size())));
 }
 
+namespace {
+
+Status put_sealed(rocksdb::WriteBatch& batch, rocksdb::ColumnFamilyHandle* family,
+                  const std::string& key, const std::string& bytes) {
+  const format::Checksum sum = format::checksum(key, {}, bytes);
+  const Slice key_part(key);
+  const std::array<Slice, 2> value = {Slice(bytes), Slice(sum.data(), sum.size())};
+  return batch.Put(family, SliceParts(&key_part, 1), SliceParts(value.data(), 2));
+}
+
+}  // namespace
+
+/// The first part, or all, and away with the parts of earlier passes.
+Status Writer::add_slot(rocksdb::WriteBatch& batch, const Write& write) {
+  rocksdb::ColumnFamilyHandle* family = engine_.handles().snapshot;
+  const Ticket pass = write.parts.pass != 0 ? write.parts.pass : write.ticket;
+  if (divided_.contains(write.slot)) {
+    const Status deleted = batch.DeleteRange(family, format::part_key(write.slot, 0, 0),
+                                             format::part_key(write.slot, pass, 0));
+    if (!deleted.ok()) return deleted;
+  }
+  if (write.kind == WriteKind::kEraseSlot) {
+    return batch.Delete(family, format::slot_key(write.slot));
+  }
+  const auto parts = format::encode_parts(write.parts);
+  const std::string key = format::slot_key(write.slot);
+  const format::Checksum sum = format::checksum(key, {parts.data(), parts.size()}, *write.bytes);
+  const Slice key_part(key);
+  const std::array<Slice, 3> value = {Slice(parts.data(), parts.size()), Slice(*write.bytes),
+                                      Slice(sum.data(), sum.size())};
+  return batch.Put(family, SliceParts(&key_part, 1), SliceParts(value.data(), 3));
+}
+
 Status Writer::add_to(rocksdb::WriteBatch& batch, const Write& write) {
   const Engine::Handles& handles = engine_.handles();
-  const auto put_sealed = [&](rocksdb::ColumnFamilyHandle* family, const std::string& key,
-                              const std::string& bytes) {
-    const format::Checksum sum = format::checksum(key, {}, bytes);
-    const Slice key_part(key);
-    const std::array<Slice, 2> value = {Slice(bytes), Slice(sum.data(), sum.size())};
-    return batch.Put(family, SliceParts(&key_part, 1), SliceParts(value.data(), 2));
-  };
   switch (write.kind) {
     case WriteKind::kOwn:
     case WriteKind::kRemote:
       return add_record(batch, write);
     case WriteKind::kPutSlot:
-      return put_sealed(handles.snapshot, format::slot_key(write.slot), *write.bytes);
     case WriteKind::kEraseSlot:
-      return batch.Delete(handles.snapshot, format::slot_key(write.slot));
+      return add_slot(batch, write);
+    case WriteKind::kPutSlotPart: {
+      divided_.insert(write.slot);
+      const Ticket pass = write.parts.pass != 0 ? write.parts.pass : write.ticket;
+      return put_sealed(batch, handles.snapshot,
+                        format::part_key(write.slot, pass, write.parts.count), *write.bytes);
+    }
     case WriteKind::kPutMeta:
-      return put_sealed(handles.meta, format::blob_key(write.name), *write.bytes);
+      return put_sealed(batch, handles.meta, format::blob_key(write.name), *write.bytes);
     case WriteKind::kEraseMeta:
       return batch.Delete(handles.meta, format::blob_key(write.name));
     case WriteKind::kTrimOwn: {
@@ -311,7 +343,7 @@ Status Writer::add_to(rocksdb::WriteBatch& batch, const Write& write) {
       if (!deleted.ok()) return deleted;
       std::string number(8, '\0');
       format::put_u64(number.data(), floor);
-      return put_sealed(handles.meta, std::string(format::kFloorKey), number);
+      return put_sealed(batch, handles.meta, std::string(format::kFloorKey), number);
     }
     case WriteKind::kTrimRemote:
       return batch.DeleteRange(handles.log, format::remote_begin(write.producer),

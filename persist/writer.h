@@ -24,6 +24,7 @@
 #include <string>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "persist/engine.h"
@@ -37,6 +38,7 @@ enum class WriteKind : std::uint8_t {
   kOwn,
   kRemote,
   kPutSlot,
+  kPutSlotPart,
   kEraseSlot,
   kPutMeta,
   kEraseMeta,
@@ -52,6 +54,7 @@ struct Write {
   ProducerId producer = 0;
   RecordSpan span;  ///< Trims: `to` is the stamp to trim to.
   SlotId slot = 0;
+  SlotParts parts;  ///< Of a part: `count` is its number, and `pass` is 0 for the first.
   std::string name;
   SharedBytes bytes;  ///< Null where the kind has none.
 };
@@ -126,6 +129,7 @@ class Writer {
   bool refuse(const rocksdb::Status& why);
   rocksdb::Status add_to(rocksdb::WriteBatch& batch, const Write& write);
   rocksdb::Status add_record(rocksdb::WriteBatch& batch, const Write& write);
+  rocksdb::Status add_slot(rocksdb::WriteBatch& batch, const Write& write);
   void account(const Write& write);
   void ask_for_compaction(std::uint64_t* trimmed, std::string begin, std::string end);
   bool sync_if_due();
@@ -159,6 +163,7 @@ class Writer {
   rocksdb::WriteBatch batch_;  // kept for its memory
   std::deque<Unsynced> unsynced_;
   std::size_t unsynced_bytes_ = 0;
+  std::unordered_set<SlotId> divided_;  // slots of which there are or were parts on the disk
   Clock::time_point last_sync_;
   std::uint64_t own_trimmed_ = 0;
   std::unordered_map<ProducerId, std::uint64_t> remote_trimmed_;

@@ -73,6 +73,10 @@ void GeoLink::tick(crdt::Millis now) {
   }
 }
 
+void GeoLink::work() {
+  replicator_->work(shard_.now());
+}
+
 void GeoLink::publish(crdt::Millis now) {
   pictured_at_ = now;
   const crdt::Store& store = shard_.store();
@@ -121,7 +125,11 @@ void GeoLink::snapshot_begins() {
 }
 
 void GeoLink::snapshot_stored() {
-  if (unstored_ == unstored_at_snapshot_) unstored_ = 0;
+  if (unstored_ == unstored_at_snapshot_) {
+    unstored_ = 0;
+  } else {
+    replication_.node().snapshots().ask();
+  }
   if (snapshot_) durable_ = *std::exchange(snapshot_, std::nullopt);
 }
 
@@ -213,14 +221,20 @@ void GeoLink::log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to,
   shard_.log_remote(producer, from, to, bytes);
 }
 
-void GeoLink::slot_joined(crdt::SlotId slot) {
+void GeoLink::slot_joined(crdt::SlotId slot, const geo::Address&) {
   shard_.count_change();
   if (!replication_.node().logging()) return;
   // As for every snapshot: own writes in it must be in the log before it, or after a crash in
   // between they would be here and in no stream.
   shard_.seal();
   std::string bytes;
-  shard_.store().encode_slot(slot, bytes);
+  std::deque<crdt::ElementsPlace> large;
+  shard_.store().encode_keys(slot, bytes, large);
+  if (!large.empty() || shard_.is_storing(slot)) {
+    ++unstored_;
+    replication_.node().snapshots().ask();
+    return;
+  }
   const persist::Ticket ticket = replication_.node().storage()->put_slot(slot, std::move(bytes));
   if (ticket != 0) {
     joined_ticket_ = ticket;

@@ -24,6 +24,8 @@ class GeoLink : public ReplicationLink, public geo::Host {
   void on_sealed(const crdt::SharedBatch& batch) override;
   void send_published(geo::Published published) override;
   void tick(crdt::Millis now) override;
+  bool has_work() const override { return replicator_->has_work(); }
+  void work() override;
   void publish(crdt::Millis now) override;
   crdt::Stamp trim_limit() const override;
   void drain() override;
@@ -41,7 +43,7 @@ class GeoLink : public ReplicationLink, public geo::Host {
   std::optional<crdt::VersionVector> durable_coverage() override;
   void log_remote(uint64_t producer, crdt::Stamp from, crdt::Stamp to,
                   const crdt::SharedBytes& bytes) override;
-  void slot_joined(crdt::SlotId slot) override;
+  void slot_joined(crdt::SlotId slot, const geo::Address& from) override;
   void seal() override;
   void published(const geo::Published& published) override;
   void report(Level level, const std::string& text) override;
@@ -92,7 +94,8 @@ class GeoLink : public ReplicationLink, public geo::Host {
   // none, it begins with nothing, which cannot be stale.
   bool rests_on_snapshot_ = false;
   std::optional<crdt::VersionVector> snapshot_;  // what the pass under way holds
-  // Slots that were joined and are too large to store; while there are any nothing more is claimed.
+  // Slots that were joined and not stored at once, being large; while there are any nothing more is
+  // claimed. A snapshot pass stores them.
   uint64_t unstored_ = 0, unstored_at_snapshot_ = 0;
   crdt::Stamp unsecured_;  // stamped, and not yet below the bound on disk; 0: nothing
   // Reads of the log come back by post; this tells them that the link is gone.

@@ -101,6 +101,7 @@ StorePart recover_store(const RecoverySource& source, crdt::Store& store, crdt::
                         const std::vector<crdt::Gap>& gaps) {
   StorePart part;
   const crdt::SlotRange range = store.options().slots;
+  crdt::SlotJoin join;
   persist::Outcome outcome = source.for_each_slot(
       range,
       [&](crdt::SlotId slot, std::string_view bytes) {
@@ -111,10 +112,11 @@ StorePart recover_store(const RecoverySource& source, crdt::Store& store, crdt::
                        ", this program knows " + std::to_string(crdt::kSlotVersion) + kOtherFormat;
           return;
         }
-        if (!store.merge_slot(bytes, crdt::Store::SlotSource::kSnapshot, &why)) {
+        if (!store.merge_slot(bytes, crdt::Store::SlotSource::kSnapshot, &why, &join)) {
           part.damaged.push_back(slot);
           return;
         }
+        if (join.next() != nullptr) return;
         store.mark_clean(slot);
         ++part.slots;
       },

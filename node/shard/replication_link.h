@@ -52,6 +52,10 @@ class ReplicationLink {
   virtual void on_sealed(const crdt::SharedBatch& batch) = 0;
   // Called every kTickMs or so, and once per turn in which posts ran.
   virtual void tick(crdt::Millis now) = 0;
+  // Something takes long and is done piece by piece, a call each; between two the thread's clients
+  // are served.
+  virtual bool has_work() const { return false; }
+  virtual void work() {}
   // Shows the rest of the node how far this shard is, as ticks do now and then.
   virtual void publish(crdt::Millis now) = 0;
   // What this shard's clients have published for other regions; at most once.

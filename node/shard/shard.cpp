@@ -56,6 +56,7 @@ Shard::Shard(Node& node, ShardIndex index, crdt::SlotRange slots,
       key_waits_(*this),
       ticker_(io_),
       snapshot_timer_(io_),
+      link_timer_(io_),
       seal_timer_(io_) {
   random_ += index * 0x9e3779b97f4a7c15ULL;
   store_.set_now(node.wall_ms());
@@ -331,6 +332,7 @@ void Shard::end_turn() {
   ship();
   pubsub_.ship();
   flush_mail();
+  if (link_ != nullptr && link_->has_work()) schedule_link_work();
   settle_replies();
   memory_.store(store_.memory_bytes(), std::memory_order_relaxed);
 }

@@ -176,6 +176,8 @@ class Shard {
   };
   using SnapshotDone = std::function<void(SnapshotOutcome outcome)>;
   void start_snapshot(SnapshotDone done);
+  // Whether a part of it is queued already, and not all.
+  bool is_storing(crdt::SlotId slot) const { return storing_ && storing_->parts.slot() == slot; }
   uint64_t changes() const { return changes_.load(std::memory_order_relaxed); }  // any thread
   void count_change() { changes_.store(changes() + 1, std::memory_order_relaxed); }
 
@@ -202,6 +204,8 @@ class Shard {
   // the least), and follow each other at once while nobody asks for anything.
   static constexpr int64_t kSnapshotSliceUs = 50;
   static constexpr auto kSnapshotPause = std::chrono::microseconds(500);
+  // Between two parts of a slot that is healed, while clients ask for something.
+  static constexpr auto kLinkWorkPause = std::chrono::milliseconds(1);
   static constexpr auto kSnapshotDiskPause = std::chrono::milliseconds(2);
   // What of it waits for the disk is memory that it takes.
   static constexpr size_t kSnapshotQueueBytes = 1 << 20;
@@ -234,9 +238,13 @@ class Shard {
   void collection_cycle(std::chrono::steady_clock::time_point slice_end);
   void eviction_cycle(std::chrono::steady_clock::time_point slice_end);
   void note_cycle(const char* event, std::chrono::steady_clock::time_point begin);
+  void schedule_link_work();
+  void link_work_turn();
   void schedule_snapshot(std::chrono::microseconds after);
   void snapshot_turn();
   std::chrono::microseconds snapshot_step();
+  void store_part(persist::Storage& storage);
+  void give_up_slot();
   void measure_rates();
 
   Node& node_;
@@ -259,6 +267,9 @@ class Shard {
   std::unique_ptr<ReplicationLink> link_;
   boost::asio::steady_timer ticker_;
   boost::asio::steady_timer snapshot_timer_;
+  boost::asio::steady_timer link_timer_;
+  bool link_works_ = false;           // a turn for it is scheduled
+  uint64_t link_work_processed_ = 0;  // commands, when the last one ended
   boost::asio::steady_timer seal_timer_;
   bool seal_timer_armed_ = false;
   bool turn_begun_ = false;
@@ -293,6 +304,15 @@ class Shard {
   std::atomic<uint64_t> changes_{0};
   size_t others_memory_ = 0;  // of the other shards, as of this turn
   uint64_t random_ = 0x9e3779b97f4a7c15ULL;
+  // Of a slot in parts the first waits here for the others.
+  struct StoredSlot {
+    StoredSlot(const crdt::Store& store, crdt::SlotId slot) : parts(store, slot) {}
+    crdt::SlotEncoder parts;
+    bool begun = false;
+    std::string first;
+    persist::SlotParts further;
+  };
+  std::optional<StoredSlot> storing_;  // by the snapshot pass
   size_t snapshot_cursor_ = 0;
   uint64_t snapshot_processed_ = 0;  // commands, when its last slice ended
   size_t snapshot_queued_ = 0;       // bytes, since the disk last had all of it

@@ -155,7 +155,24 @@ void Shard::note_cycle(const char* event, Clock::time_point begin) {
   if (threshold > 0 && took_ms >= threshold) node_.latency().add(event, took_ms, now() / 1000);
 }
 
+// As a snapshot's slices: at once while nobody asks for anything.
+void Shard::schedule_link_work() {
+  if (std::exchange(link_works_, true)) return;
+  const bool idle = std::exchange(link_work_processed_, stats_.processed) == stats_.processed;
+  if (idle) return reactor_.post([this] { link_work_turn(); });
+  reactor_.arm(link_timer_, kLinkWorkPause, [this](const boost::system::error_code& error) {
+    if (!error) link_work_turn();
+  });
+}
+
+void Shard::link_work_turn() {
+  link_works_ = false;
+  begin_turn();
+  if (link_ != nullptr) link_->work();
+}
+
 void Shard::start_snapshot(SnapshotDone done) {
+  give_up_slot();
   snapshot_cursor_ = 0;
   snapshot_queued_ = 0;
   snapshot_outcome_ = {};
@@ -185,27 +202,23 @@ std::chrono::microseconds Shard::snapshot_step() {
   if (!storage->healthy()) {
     snapshot_outcome_.broken_off = true;
     snapshot_cursor_ = range.size();
+    give_up_slot();
   }
   if (storage->written_ticket() >= snapshot_ticket_) snapshot_queued_ = 0;
-  const bool more = snapshot_cursor_ < range.size();
+  const bool more = storing_ || snapshot_cursor_ < range.size();
   if (more && (storage->congested() || snapshot_queued_ >= kSnapshotQueueBytes)) {
     return kSnapshotDiskPause;
   }
   seal();  // what a slot holds must be in the log before the slot is, or peers would miss it
   const auto begin = Clock::now();
-  while (snapshot_cursor_ < range.size()) {
-    const auto slot = static_cast<crdt::SlotId>(range.first + snapshot_cursor_++);
-    if (!store_.slot_dirty(slot)) continue;
-    std::string bytes;
-    store_.encode_slot(slot, bytes);
-    const size_t size = bytes.size();
-    if (const persist::Ticket ticket = storage->put_slot(slot, std::move(bytes)); ticket != 0) {
+  while (storing_ || snapshot_cursor_ < range.size()) {
+    if (!storing_) {
+      const auto slot = static_cast<crdt::SlotId>(range.first + snapshot_cursor_++);
+      if (!store_.slot_dirty(slot)) continue;
+      storing_.emplace(store_, slot);
       store_.mark_clean(slot);
-      snapshot_ticket_ = ticket;
-      snapshot_queued_ += size;
-    } else {
-      snapshot_outcome_.too_large = slot;
     }
+    store_part(*storage);
     if (micros_since(begin) < kSnapshotSliceUs && snapshot_queued_ < kSnapshotQueueBytes) continue;
     const uint64_t processed = stats_.processed;
     const bool idle = std::exchange(snapshot_processed_, processed) == processed;
@@ -214,6 +227,39 @@ std::chrono::microseconds Shard::snapshot_step() {
   const SnapshotDone done = std::exchange(snapshot_done_, nullptr);
   done(snapshot_outcome_);
   return {};
+}
+
+// Of a slot in parts the first one goes last: it makes the others count.
+void Shard::store_part(persist::Storage& storage) {
+  StoredSlot& s = *storing_;
+  std::string bytes = s.parts.next();
+  snapshot_queued_ += bytes.size();
+  persist::Ticket ticket = snapshot_ticket_;
+  bool taken = true;
+  if (!std::exchange(s.begun, true)) {
+    s.first = std::move(bytes);
+  } else {
+    const crdt::SlotId slot = s.parts.slot();
+    ticket = storage.put_slot_part(slot, s.further.pass, s.further.count++, std::move(bytes));
+    if (s.further.pass == 0) s.further.pass = ticket;
+    taken = ticket != 0;
+  }
+  const bool done = s.parts.done();
+  if (done && taken) {
+    ticket = storage.put_slot(s.parts.slot(), std::move(s.first), s.further);
+    taken = ticket != 0;
+  }
+  if (!taken) {
+    snapshot_outcome_.too_large = s.parts.slot();
+    return give_up_slot();
+  }
+  snapshot_ticket_ = ticket;
+  if (done) storing_.reset();
+}
+
+void Shard::give_up_slot() {
+  if (storing_) store_.mark_dirty(storing_->parts.slot());
+  storing_.reset();
 }
 
 void Shard::measure_rates() {

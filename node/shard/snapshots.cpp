@@ -39,6 +39,7 @@ void Snapshots::begin(std::function<void(std::string)> done) {
   if (running()) return done("Background save already in progress");
   done_.push_back(std::move(done));
   running_ = true;
+  was_asked_ = asked_.exchange(false);
   began_unix_s_ = std::time(nullptr);
   changes_at_begin_ = total_changes(node_);
   if (std::string error = node_.ensure_storage(); !error.empty()) return finish(std::move(error));
@@ -147,6 +148,7 @@ void Snapshots::finish(std::string error) {
   running_ = false;
   last_took_ = now - began_unix_s_;
   last_failed_ = !error.empty();
+  if (was_asked_ && last_failed()) ask();
   if (error.empty()) {
     last_save_ = now;
     changes_saved_ = changes_at_begin_;
@@ -181,6 +183,7 @@ bool Snapshots::due(int64_t now) const {
   const auto settings = node_.config().snapshot();
   const persist::Storage* storage = node_.storage();
   const uint64_t changes = changes_since();
+  if (asked_) return true;
   // Without changes too: it may be why writes are refused.
   if (last_failed() && !settings->save.empty()) return true;
   for (const config::SavePoint& point : settings->save) {

@@ -49,6 +49,10 @@ class Snapshots {
   // The same, on the main thread and at once.
   void begin(std::function<void(std::string)> done);
 
+  // A pass is to be made soon: something was merged that is neither in the log nor stored. Any
+  // thread.
+  void ask() { asked_ = true; }
+
   // Called about ten times a second: begins passes that save points or the log's size ask for.
   void tick();
 
@@ -90,6 +94,8 @@ class Snapshots {
   int64_t began_unix_s_ = 0;
   int64_t failed_unix_s_ = 0;
   bool too_large_ = false;  // why the last pass failed
+  bool was_asked_ = false;  // for the pass under way
+  std::atomic<bool> asked_{false};
   std::atomic<bool> running_{false};
   std::atomic<bool> last_failed_{false};
   std::atomic<int64_t> last_save_{0};

@@ -33,15 +33,16 @@ Disk::Seq Disk::append_remote(uint64_t producer, LogRecord record) {
   });
 }
 
-Disk::Seq Disk::put_slot(SlotId slot, std::string bytes) {
-  return change([slot, b = std::move(bytes)](Content& c) { c.slots[slot] = b; });
+Disk::Seq Disk::put_slot(SlotId slot, std::vector<std::string> parts) {
+  return change([slot, p = std::move(parts)](Content& c) { c.slots[slot] = p; });
 }
 
 persist::Outcome Disk::for_each_slot(SlotRange slots,
                                      const std::function<void(SlotId, std::string_view)>& use,
                                      std::vector<SlotId>* /*damaged*/) const {
-  for (const auto& [slot, bytes] : content_.slots) {
-    if (slots.contains(slot)) use(slot, bytes);
+  for (const auto& [slot, parts] : content_.slots) {
+    if (!slots.contains(slot)) continue;
+    for (const std::string& bytes : parts) use(slot, bytes);
   }
   return {};
 }

@@ -31,8 +31,8 @@ class Disk : public shard::RecoverySource {
   using Seq = uint64_t;
 
   struct Content {
-    uint64_t node_id = 0;  // 0: there was nothing
-    std::map<SlotId, std::string> slots;
+    uint64_t node_id = 0;                              // 0: there was nothing
+    std::map<SlotId, std::vector<std::string>> slots;  // by parts
     std::deque<LogRecord> own;
     Stamp own_floor;
     std::map<uint64_t, std::deque<LogRecord>> remote;
@@ -43,7 +43,7 @@ class Disk : public shard::RecoverySource {
 
   Seq append_own(LogRecord record);
   Seq append_remote(uint64_t producer, LogRecord record);
-  Seq put_slot(SlotId slot, std::string bytes);
+  Seq put_slot(SlotId slot, std::vector<std::string> parts);
   Seq change(std::function<void(Content&)> change);
 
   // ---- RecoverySource, of what is committed ----

@@ -15,6 +15,9 @@ namespace {
 constexpr Millis kTickMs = 10;
 constexpr Millis kBoundAheadMs = kBeaconMs;
 constexpr uint32_t kSlotsPerSnapshotStep = 16;
+// So small that most collections are in parts.
+constexpr size_t kWholeElements = 2;
+constexpr size_t kPartBytes = 64;
 
 Stamp ahead_of(Stamp stamp) {
   return Stamp::make(stamp.ms() + kBoundAheadMs, 0, 0);
@@ -239,14 +242,18 @@ void Node::snapshot_step() {
     shard->seal();
     const SlotRange range = shard->store_.options().slots;
     for (uint32_t n = 0; n < kSlotsPerSnapshotStep && shard->snapshot_next_ < range.size(); ++n) {
+      if (shard->storing_) {  // the rest of a slot in parts, one a step
+        shard->store_part();
+        break;
+      }
       const auto slot = static_cast<SlotId>(range.first + shard->snapshot_next_++);
       if (!shard->store_.slot_dirty(slot)) continue;
-      std::string bytes;
-      shard->store_.encode_slot(slot, bytes);
-      disk_.put_slot(slot, std::move(bytes));
+      shard->storing_.emplace(shard->store_, slot);
       shard->store_.mark_clean(slot);
+      shard->store_part();
     }
-    all &= shard->snapshot_next_ >= range.size();
+    if (shard->storing_ && shard->snapshot_next_ >= range.size()) shard->store_part();
+    all &= !shard->storing_ && shard->snapshot_next_ >= range.size();
   }
   if (any && all) finish_snapshot();
 }
@@ -296,7 +303,9 @@ Shard::Shard(Node& node, size_t index, SlotRange slots)
                                   .databases = 2,
                                   .max_clock_skew = kMaxSkewMs,
                                   .replicated = true,
-                                  .small_collections = form_of(node.region_)}) {}
+                                  .small_collections = form_of(node.region_),
+                                  .whole_elements = kWholeElements,
+                                  .part_bytes = kPartBytes}) {}
 
 void Shard::begin(const geo::Start& start, bool log_answers) {
   durable_ = store_.coverage();
@@ -309,6 +318,10 @@ void Shard::begin(const geo::Start& start, bool log_answers) {
 
 void Shard::receive(const Packet& packet) {
   receiving_ = &packet;
+  const auto* slots = std::get_if<geo::SlotReply>(&packet.message->body);
+  if (slots != nullptr && slots->part == 0) {
+    first_parts_.try_emplace(packet.message->sender.address.producer(), packet.sent_at);
+  }
   replicator_->on_message(*packet.message, store_.now());
   receiving_ = nullptr;
 }
@@ -369,6 +382,7 @@ void Shard::tick() {
   store_.expire_step(200);
   if (store_.needs_collection()) store_.collect_step(200);
   replicator_->tick(store_.now());
+  replicator_->work(store_.now());
 }
 
 void Shard::seal() {
@@ -425,13 +439,30 @@ void Shard::log_remote(uint64_t producer, Stamp from, Stamp to, const crdt::Shar
   node_.history_.merged(node_.region_, store_.options().slots, origin, from, to, seq, node_.now_);
 }
 
-void Shard::slot_joined(SlotId slot) {
+void Shard::store_part() {
+  stored_parts_.push_back(storing_->next());
+  if (!storing_->done()) return;
+  node_.disk_.put_slot(storing_->slot(), std::move(stored_parts_));
+  stored_parts_.clear();
+  storing_.reset();
+}
+
+// The real one leaves a large slot to the next snapshot pass, and claims nothing until then.
+void Shard::slot_joined(SlotId slot, const geo::Address& from) {
   seal();  // what of this region's is in the slot must be in its stream
+  if (storing_ && storing_->slot() == slot) {  // what was encoded before does not have it
+    storing_.reset();
+    stored_parts_.clear();
+  }
   std::string bytes;
   store_.encode_slot(slot, bytes);
-  const Disk::Seq seq = node_.disk_.put_slot(slot, std::move(bytes));
-  node_.history_.joined(node_.region_, receiving_->from, slot, receiving_->sent_at, seq,
-                        node_.now_);
+  const Disk::Seq seq = node_.disk_.put_slot(slot, {std::move(bytes)});
+  Millis then = receiving_ != nullptr ? receiving_->sent_at : node_.now_;
+  if (const auto first = first_parts_.find(from.producer()); first != first_parts_.end()) {
+    then = std::min(then, first->second);
+    first_parts_.erase(first);
+  }
+  node_.history_.joined(node_.region_, from.region, slot, then, seq, node_.now_);
 }
 
 void Shard::report(Level level, const std::string& text) {

@@ -34,12 +34,13 @@ class Shard : public geo::Host {
   void record(uint32_t op) { unsealed_.push_back(op); }
   void end_turn(bool due);
   void tick();
+  void store_part();
 
   void broadcast(const geo::Message& message) override;
   void send(const geo::Address& to, const geo::Message& message) override;
   void read_log(Stamp from, size_t bytes_max, std::function<void(geo::LogPage)> done) override;
   void log_remote(uint64_t producer, Stamp from, Stamp to, const crdt::SharedBytes& bytes) override;
-  void slot_joined(SlotId slot) override;
+  void slot_joined(SlotId slot, const geo::Address& from) override;
   void seal() override;
   void report(Level level, const std::string& text) override;
   std::optional<crdt::VersionVector> durable_coverage() override;
@@ -62,6 +63,8 @@ class Shard : public geo::Host {
   std::optional<shard::Backlog> backlog_;
   Stamp log_starts_;  // the log on disk can answer pulls from here on
   const Packet* receiving_ = nullptr;
+  // When the first part was sent of a slot whose others have not all come.
+  std::map<uint64_t, Millis> first_parts_;  // by producer
   // What the store covered when this was queued for the disk.
   struct Mark {
     Disk::Seq seq = 0;
@@ -72,6 +75,8 @@ class Shard : public geo::Host {
   // The snapshot pass under way.
   bool snapshotting_ = false;
   uint32_t snapshot_next_ = 0;
+  std::optional<crdt::SlotEncoder> storing_;
+  std::vector<std::string> stored_parts_;  // of that slot, so far
   Stamp snapshot_sealed_;
   std::vector<crdt::Store::Position> snapshot_positions_;
 };

@@ -45,8 +45,12 @@ struct Sent {
 
 struct Node {
   Node(RegionId region, Millis clock_skew)
-      : store(std::make_unique<Store>(Store::Options{
-            .region = region, .slots = kSlots, .small_collections = form_of(region)})),
+      : store(std::make_unique<Store>(
+            Store::Options{.region = region,
+                           .slots = kSlots,
+                           .small_collections = form_of(region),
+                           .whole_elements = 1,  // so that most collections go in parts
+                           .part_bytes = 40})),
         skew(clock_skew) {}
   std::unique_ptr<Store> store;
   Millis skew;
@@ -105,8 +109,10 @@ class Cluster {
       case 6:
         if (mix_.slots && random_.one_in(6)) {
           merge_slot(n, other(n), slot_of(random_.pick(key_names())));
+        } else if (mix_.slots && random_.one_in(12)) {
+          joins_.push_back({&n, &other(n), slot_of(random_.pick(key_names())), {}, {}});
         }
-        return;
+        return carry_parts();
       default:
         if (!quiet_ || random_.one_in(15)) write(n);
     }
@@ -399,6 +405,29 @@ class Cluster {
     ASSERT_TRUE(to.store->merge_slot(bytes, Store::SlotSource::kRegion, &error)) << error;
   }
 
+  // Slots in parts, each part encoded, and joined, some time after the one before it; some are
+  // never finished.
+  void carry_parts() {
+    std::erase_if(joins_, [&](Joining& j) {
+      if (random_.one_in(2)) return false;
+      if (j.part.empty()) {
+        std::deque<ElementsPlace> large;
+        if (const ElementsPlace* next = j.join.next()) {
+          ElementsPlace place = *next;
+          j.from->store->encode_elements(j.slot, place, j.part);
+        } else {
+          j.from->store->encode_keys(j.slot, j.part, large);
+        }
+        return random_.one_in(10);
+      }
+      std::string error;
+      EXPECT_TRUE(j.to->store->merge_slot(j.part, Store::SlotSource::kRegion, &error, &j.join))
+          << error;
+      j.part.clear();
+      return j.join.next() == nullptr || random_.one_in(20);
+    });
+  }
+
   void update_stability(Node& n) {
     n.known[n.id()] = n.store->coverage();
     Stability stable;
@@ -425,6 +454,14 @@ class Cluster {
     return out;
   }
 
+  struct Joining {
+    Node* to;
+    Node* from;
+    SlotId slot;
+    SlotJoin join;
+    std::string part;  // on its way
+  };
+  std::vector<Joining> joins_;
   Random& random_;
   Mix mix_;
   Millis now_;

@@ -219,8 +219,8 @@ std::string rich_slot() {
   return bytes;
 }
 
-TEST(Golden, SlotV6) {
-  const std::string bytes = golden("slot_v6", rich_slot());
+TEST(Golden, SlotV7) {
+  const std::string bytes = golden("slot_v7", rich_slot());
   Store store({.region = 3, .slots = {}});
   store.set_now(kNow);
   std::string error;
@@ -249,20 +249,49 @@ TEST(Golden, SlotV6) {
   EXPECT_EQ(to_hex(again), to_hex(bytes));
 }
 
+// The first part of a slot whose collections go in parts, and a part of each type.
+TEST(Golden, SlotInPartsV7) {
+  Store::Options options{.region = 3, .slots = {}};
+  options.whole_elements = 0;
+  Store store(options);
+  store.set_now(kNow);
+  add_collections(store);
+  store.seal();
+  SlotEncoder parts(store, make_ref(0, "{g}plain").slot);
+  std::string made;
+  while (!parts.done()) Writer(made).bytes(parts.next());
+  const std::string bytes = golden("slot_parts_v7", made);
+  Store again(options);
+  again.set_now(kNow);
+  SlotJoin join;
+  std::string error;
+  for (Reader in(bytes); !in.done();) {
+    ASSERT_TRUE(again.merge_slot(in.bytes(), Store::SlotSource::kSnapshot, &error, &join)) << error;
+  }
+  EXPECT_EQ(join.next(), nullptr);
+  EXPECT_TRUE(again.peek(make_ref(0, "{g}set"))->collection()->find("member"));
+  std::string after;
+  for (SlotEncoder each(again, make_ref(0, "{g}plain").slot); !each.done();) {
+    Writer(after).bytes(each.next());
+  }
+  EXPECT_EQ(to_hex(after), to_hex(bytes));
+}
+
 // Format 1 said what its sender held stable and not what it had seen; format 2 knew one gap of a
 // region; format 3 of both did not say what the writers of evicted writes had observed, format 4 of
-// a slot only once something was evicted; format 4 of a batch, and 5 of a slot, knew strings only.
+// a slot only once something was evicted; format 4 of a batch, and 5 of a slot, knew strings only;
+// format 6 of a slot knew no parts.
 TEST(Golden, EarlierFormatsAreRefusedByName) {
   std::string error;
   for (const std::string version : {"1", "2", "3", "4"}) {
     EXPECT_FALSE(BatchReader::validate(golden("batch_v" + version, ""), &error));
     EXPECT_EQ(error, "batch format " + version + ", this program knows 5");
   }
-  for (const std::string version : {"1", "2", "3", "4", "5"}) {
+  for (const std::string version : {"1", "2", "3", "4", "5", "6"}) {
     Store store({.region = 3, .slots = {}});
     const std::string slot = golden("slot_v" + version, "");
     EXPECT_FALSE(store.merge_slot(slot, Store::SlotSource::kSnapshot, &error));
-    EXPECT_EQ(error, "slot format " + version + ", this program knows 6");
+    EXPECT_EQ(error, "slot format " + version + ", this program knows 7");
   }
 }
 

@@ -95,7 +95,7 @@ TEST(Envelope, EveryFieldOfTheRepairMessagesArrives) {
   ASSERT_EQ(reply.batches.size(), 2u);
   EXPECT_EQ(*reply.batches[0], *bytes(10, 1));
 
-  SlotRequest asked{8, {3, 5}, true, {}, {{}, {Stamp{1}, Stamp{2}}, {}}};
+  SlotRequest asked{8, {3, 5}, {}, 0, true, {}, {{}, {Stamp{1}, Stamp{2}}, {}}};
   asked.seen.set({2, Stamp{99}, {{Stamp{5}, Stamp{9}, true}}});
   const auto request = std::get<SlotRequest>(over_the_wire(example(asked)).body);
   EXPECT_EQ(request.seen, asked.seen);
@@ -113,6 +113,16 @@ TEST(Envelope, EveryFieldOfTheRepairMessagesArrives) {
   EXPECT_EQ(answered.covered.at(1), Stamp{77});
   EXPECT_TRUE(answered.evicted);
   EXPECT_EQ(*answered.slots.at(0), *bytes(100, 3));
+
+  const crdt::ElementsPlace place{3, "set", crdt::CollectionType::kSet, std::string("\0\1\2\3", 4)};
+  const auto rest = std::get<SlotRequest>(
+      over_the_wire(example(SlotRequest{9, {5, 5}, place, 7, false, {}, {}})).body);
+  EXPECT_EQ(rest.rest, place);
+  EXPECT_EQ(rest.part, 7u);
+  const auto part = std::get<SlotReply>(
+      over_the_wire(example(SlotReply{9, {5, 5}, {}, {}, false, 7, true})).body);
+  EXPECT_EQ(part.part, 7u);
+  EXPECT_TRUE(part.more);
 
   EXPECT_TRUE(std::holds_alternative<Healed>(over_the_wire(example(Healed{})).body));
 }

@@ -214,7 +214,8 @@ TEST_F(Restart, ASlotThatHidesSomethingInAGapIsSent) {
   us.set("{g}k", "1");
   deliver(us, eu);
   const SlotId slot = crdt::slot_of("{g}");
-  SlotRequest request{1, {slot, slot}, false, eu.store.coverage(slot), {eu.store.changed(slot)}};
+  SlotRequest request{
+      1, {slot, slot}, {}, 0, false, eu.store.coverage(slot), {eu.store.changed(slot)}};
   const auto sent = [&] {
     us.out.clear();
     const Sender sender{eu.options.self, "eu", eu.options.slots, eu.replicator->start().first,

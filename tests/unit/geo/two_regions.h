@@ -16,7 +16,7 @@ using crdt::make_ref;
 struct Region : Host {
   explicit Region(RegionId id, const std::string& name, Start start = {},
                   Millis begin = 1'700'000'000'000, SlotRange slots = {0, crdt::kSlotCount - 1})
-      : now(begin), store({id, slots, 16, 500, true}) {
+      : now(begin), store({.region = id, .slots = slots, .whole_elements = 8, .part_bytes = 200}) {
     options.self = {id, id * 1000u, 0, 1};
     options.region_name = name;
     options.slots = slots;
@@ -44,7 +44,7 @@ struct Region : Host {
     done(page);
   }
   void log_remote(uint64_t, Stamp, Stamp, const SharedBytes&) override { ++logged; }
-  void slot_joined(SlotId) override { ++joined; }
+  void slot_joined(SlotId, const Address&) override { ++joined; }
   void seal() override {
     const crdt::Batch batch = store.seal();
     log.emplace_back(batch.header.to, batch.bytes);
@@ -75,6 +75,7 @@ struct Region : Host {
     store.collect_step(1 << 20);
     replicator->tick(ms);
     if (store.has_unsealed()) seal();
+    while (replicator->has_work()) replicator->work(ms);
   }
 
   struct Outgoing {

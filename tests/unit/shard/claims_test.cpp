@@ -119,7 +119,7 @@ TEST(ClaimsTest, NothingIsClaimedOverAJoinedSlotThatIsTooLarge) {
       client.call({"SET", "large", std::string(2000, 'x')});
       EXPECT_TRUE(eventually([&] { return own(claimed(*node)) >= written(*node); }));
       on_shard(node->node().shard(0), [&] {
-        link(*node).slot_joined(crdt::make_ref(0, "large").slot);
+        link(*node).slot_joined(crdt::make_ref(0, "large").slot, {});
         return 0;
       });
       client.call({"SET", "small", "v"});

@@ -149,7 +149,7 @@ TEST(ContinuityTest, JoinedSlotIsStoredAfterItsWrites) {
       if (!shard.store().options().slots.contains(ref.slot)) continue;
       shard.store().set(ref, "v", crdt::kNoDeadline);
       const bool before = shard.store().has_unsealed();
-      TappedReplication::link(shard).slot_joined(ref.slot);
+      TappedReplication::link(shard).slot_joined(ref.slot, {});
       return std::pair(before, shard.store().has_unsealed());
     }
   });
