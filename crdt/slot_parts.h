@@ -11,7 +11,8 @@
 //
 // Rejected: one moment for all parts, which takes a copy of what changes meanwhile; and keeping
 // parts until all have come, which only moves the pause. The price: readers of a region that heals
-// may see some elements of a collection before the others.
+// may see some elements of a collection before the others, and DEL there removes those that it has
+// seen, one by one (what it has not seen it does not remove, as anywhere).
 //
 // *Threads*: the store's. *Bounds*: what a slot has of large collections.
 #pragma once

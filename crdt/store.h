@@ -358,9 +358,6 @@ class Store {
     // What writers of this slot may have observed beyond Store::observed_: what came with slots,
     // also with those that did not stand for the deltas that they had seen.
     std::unique_ptr<VersionVector> observed;
-    // Of a slot that is being joined in parts, what these say: this side does not know it all yet,
-    // but who clears something here means what is still to come of it as well.
-    std::unique_ptr<VersionVector> joining;
   };
   // One cache line: what every command needs of its slot comes with one miss.
   struct alignas(64) Slot {
@@ -383,8 +380,7 @@ class Store {
       return *extra;
     }
     void drop_empty_extra() {
-      const bool empty = extra && !extra->flushes && !extra->repaired && !extra->observed;
-      if (empty && !extra->joining) extra.reset();
+      if (extra && !extra->flushes && !extra->repaired && !extra->observed) extra.reset();
     }
   };
   static_assert(sizeof(Slot) == 64);
@@ -466,7 +462,6 @@ class Store {
   void clear_elements(SlotId id, Collection& c, const VersionVector& seen);
   void clear_flushed(Slot& s, SlotId id, Entry& e, const VersionVector& seen);
   void clear_seen(SlotId id, Collection& c, const VersionVector& seen, Stamp upto);
-  void keep_in_mind(SlotId id, Collection& c, const VersionVector& cleared, Stamp upto);
   void flush_collections(Slot& s, uint32_t index, SlotId id, const VersionVector& seen);
   bool told_by(const Collection& c, const VersionVector& seen) const;
   bool passed(SlotId id, Stamp dot, Stamp upto) const;
@@ -551,7 +546,6 @@ class Store {
   Coverage coverage_of(SlotId id, RegionId region) const;
   bool covers(SlotId id, Stamp stamp) const;  // coverage_of() does, without building it
   VersionVector context(SlotId id) const;
-  VersionVector told_of(SlotId id) const;  // the coverage, and what is being joined
   bool knows_all(const VersionVector& theirs, SlotId id) const;
 
   void encode_head(SlotId id, uint8_t flags, std::string& out) const;
@@ -567,7 +561,6 @@ class Store {
   void observe_clock(const SlotImage& image);
   static bool begin_part(const SlotImage& image, SlotJoin& join);
   static void end_part(const SlotImage& image, SlotJoin& join);
-  static void note_joining(Slot& s, const SlotImage& image, const SlotJoin& join);
   void load_slot(SlotImage& image);
   void claim(SlotSource source, const SlotJoin& join);
   bool join_slot(SlotImage& image, SlotSource source);

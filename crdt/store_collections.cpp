@@ -184,7 +184,7 @@ bool Store::told_by(const Collection& c, const VersionVector& seen) const {
 // Removes all that is seen here. The vector says it of nearly everything; of counters, and of what
 // lies in a gap, only their names do.
 void Store::clear_collection(Slot& s, const KeyRef& ref, Collection& c) {
-  const VersionVector seen = told_of(ref.slot);
+  const VersionVector seen = coverage(ref.slot);
   const Stamp stamp = clock_.next(now_);
   elements_.begin(c.type(), false, &seen, stamp);
   const uint32_t index = s.table.find(ref.hash, ref.db, ref.key);
@@ -216,7 +216,6 @@ void Store::clear_collection(Slot& s, const KeyRef& ref, Collection& c) {
       }
     }
   }
-  keep_in_mind(ref.slot, c, seen, {});
   count(s, *e, true);
   emit_elements(ref, stamp);
 }
@@ -380,11 +379,6 @@ void Store::clear_elements(SlotId id, Collection& c, const VersionVector& seen) 
 // when it does.
 void Store::clear_seen(SlotId id, Collection& c, const VersionVector& seen, Stamp upto) {
   clear_elements(id, c, seen);
-  keep_in_mind(id, c, seen, upto);
-}
-
-void Store::keep_in_mind(SlotId id, Collection& c, const VersionVector& seen, Stamp upto) {
-  if (!options_.replicated) return;
   VersionVector own = coverage(id);
   if (upto) own.raise(upto.region(), upto);
   if (!seen.beyond(own).empty()) c.with_guards().cleared.unite(seen);

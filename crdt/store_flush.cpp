@@ -32,7 +32,7 @@ void Store::flush(DbId db) {
     Slot& s = slots_[n];
     if (s.table.size() == 0 && !s.evicted && s.flushes() == nullptr) continue;
     const auto id = static_cast<SlotId>(options_.slots.first + n);
-    VersionVector seen = told_of(id);
+    VersionVector seen = coverage(id);
     // What is deleted here already counts: who deleted it may lose it before all others have it,
     // and this flush has observed it as well.
     bool any = s.evicted;

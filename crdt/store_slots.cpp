@@ -32,7 +32,6 @@ bool Store::merge_slot(std::string_view bytes, SlotSource source, std::string* e
     all.stands_for_deltas_ &= join_slot(image, source);
   }
   end_part(image, all);
-  note_joining(slot(image.slot), image, all);
   if (all.next() == nullptr && all.stands_for_deltas_) claim(source, all);
   return true;
 }
@@ -92,24 +91,6 @@ void Store::claim(SlotSource source, const SlotJoin& join) {
     if (ours) sealed_upto_ = std::max(sealed_upto_, stamp);
   }
   for (const Coverage& c : join.coverage_.items()) learn_coverage(s, join.slot_, c);
-}
-
-void Store::note_joining(Slot& s, const SlotImage& image, const SlotJoin& join) {
-  if (join.next() != nullptr) {
-    auto& joining = s.with_extra().joining;
-    if (joining == nullptr) joining = std::make_unique<VersionVector>();
-    joining->unite(image.coverage);
-  } else if (s.extra != nullptr) {
-    s.extra->joining.reset();
-    s.drop_empty_extra();
-  }
-}
-
-VersionVector Store::told_of(SlotId id) const {
-  VersionVector seen = coverage(id);
-  const Slot& s = slot(id);
-  if (s.extra != nullptr && s.extra->joining != nullptr) seen.unite(*s.extra->joining);
-  return seen;
 }
 
 void Store::learn_coverage(Slot& s, SlotId id, Coverage seen) {

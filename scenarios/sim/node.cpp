@@ -435,7 +435,7 @@ void Shard::read_log(Stamp from, size_t bytes_max, std::function<void(geo::LogPa
 void Shard::log_remote(uint64_t producer, Stamp from, Stamp to, const crdt::SharedBytes& bytes) {
   const Disk::Seq seq =
       node_.disk_.append_remote(producer, {from, to, index_, node_.shard_count_, *bytes});
-  const geo::Address& origin = receiving_->message->sender.address;
+  const geo::Address& origin = receiving_ ? receiving_->message->sender.address : joined_from_;
   node_.history_.merged(node_.region_, store_.options().slots, origin, from, to, seq, node_.now_);
 }
 
@@ -457,6 +457,7 @@ void Shard::slot_joined(SlotId slot, const geo::Address& from) {
   std::string bytes;
   store_.encode_slot(slot, bytes);
   const Disk::Seq seq = node_.disk_.put_slot(slot, {std::move(bytes)});
+  joined_from_ = from;
   Millis then = receiving_ != nullptr ? receiving_->sent_at : node_.now_;
   if (const auto first = first_parts_.find(from.producer()); first != first_parts_.end()) {
     then = std::min(then, first->second);

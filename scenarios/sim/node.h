@@ -63,6 +63,7 @@ class Shard : public geo::Host {
   std::optional<shard::Backlog> backlog_;
   Stamp log_starts_;  // the log on disk can answer pulls from here on
   const Packet* receiving_ = nullptr;
+  geo::Address joined_from_;  // whose slot was joined last: what waited for that is merged now
   // When the first part was sent of a slot whose others have not all come.
   std::map<uint64_t, Millis> first_parts_;  // by producer
   // What the store covered when this was queued for the disk.
