@@ -429,7 +429,7 @@ void Store::set(const KeyRef& ref, std::string_view value, Millis deadline) {
     replaced = s.table.at(index)->stamp();
     note_rewrite(*s.table.at(index));
   }
-  note_replaced(s, replaced);
+  note_replaced(s, replaced, BaseKind::kValue);
   put_value(s, ref, index, stamp, value, deadline);
   const BatchWriter::Head h = head(DeltaKind::kSet, ref, stamp);
   if (!options_.replicated) return;
@@ -452,7 +452,7 @@ bool Store::write_through_state(const KeyRef& ref, std::string_view value, Milli
     s.table.at(index)->unpack(state);
     note_rewrite(*s.table.at(index));
   }
-  note_replaced(s, state.base);
+  note_replaced(s, state.base, state.kind);
   const Stamp stamp = clock_.next(now_);
   write_base(state, kind, value, stamp, deadline);
   // What this base does not list of what was evicted, or was collected, is void.
@@ -479,7 +479,7 @@ bool Store::del(const KeyRef& ref) {
   }
   const Stamp stamp = clock_.next(now_);
   const Stamp replaced = e->stamp();
-  note_replaced(s, replaced);
+  note_replaced(s, replaced, e->kind());
   Entry* tombstone = Entry::create(ref.db, ref.key, {}, static_cast<uint8_t>(BaseKind::kDeleted));
   tombstone->set_stamp(stamp);
   note_rewrite(*e);

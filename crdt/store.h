@@ -369,7 +369,8 @@ class Store {
     uint32_t batch = 0;                  // epoch of the last batch with a delta of this slot
     uint32_t garbage = 0;                // entries with something to collect
     bool evicted = false;
-    bool exact = false;  // something was collected of which the shard's coverage does not tell
+    bool exact = false;    // something was collected of which the shard's coverage does not tell
+    bool joining = false;  // parts of it have been joined, and not all
     bool dirty = false;
 
     std::vector<FlushMark>* flushes() const { return extra ? extra->flushes.get() : nullptr; }
@@ -584,8 +585,12 @@ class Store {
   void erase_collected(Slot& s, uint32_t index);
   enum class Gone { kCollected, kTakenAway };
   void note_gone(Slot& s, Stamp stamp, Gone how);
-  void note_replaced(Slot& s, Stamp base) {
-    if (base && base <= gaps_until_) note_gone(s, base, Gone::kTakenAway);
+  void note_replaced(Slot& s, Stamp base, BaseKind kind) {
+    if (base && base <= gaps_until_) note_base_gone(s, base, kind, Gone::kTakenAway);
+  }
+  // Elements that the same write made may be in a part of the slot that is still to come.
+  void note_base_gone(Slot& s, Stamp base, BaseKind kind, Gone how) {
+    if (!s.joining || kind != BaseKind::kCollection) note_gone(s, base, how);
   }
   void note_gone(Slot& s, const StateView& before, const StateView& after, Gone how);
   void note_collection_gone(Slot& s, const Collection& c);

@@ -144,7 +144,7 @@ void Store::open_collection(Slot& s, const KeyRef& ref, CollectionType type, Sta
     s.table.at(index)->unpack(state);
     note_rewrite(*s.table.at(index));
   }
-  note_replaced(s, state.base);
+  note_replaced(s, state.base, state.kind);
   write_base(state, BaseKind::kCollection, type_byte(type), stamp, kNoDeadline);
   put_state(s, ref, index, state);
   collection_of(s, ref, type);

@@ -429,7 +429,7 @@ void Store::apply_base(Slot& s, const KeyRef& ref, const Delta& d) {
   if (e != nullptr && e->kind() == BaseKind::kValue && d.replaced < e->stamp()) {
     note_conflict(ref, is_set ? "SET || SET" : "SET || DEL", d.stamp, e->stamp(), e->base_value());
   }
-  if (e != nullptr) note_replaced(s, e->stamp());
+  if (e != nullptr) note_replaced(s, e->stamp(), e->kind());
   if (is_set) {
     put_value(s, ref, index, d.stamp, d.value, d.deadline);
   } else {

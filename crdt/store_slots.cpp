@@ -32,6 +32,7 @@ bool Store::merge_slot(std::string_view bytes, SlotSource source, std::string* e
     all.stands_for_deltas_ &= join_slot(image, source);
   }
   end_part(image, all);
+  slot(image.slot).joining = all.next() != nullptr;
   if (all.next() == nullptr && all.stands_for_deltas_) claim(source, all);
   return true;
 }

@@ -222,7 +222,7 @@ void Store::note_gone(Slot& s, Stamp stamp, Gone how) {
 }
 
 void Store::note_gone(Slot& s, const StateView& before, const StateView& after, Gone how) {
-  if (before.base != after.base) note_gone(s, before.base, how);
+  if (before.base != after.base) note_base_gone(s, before.base, before.kind, how);
   for (const Contribution& c : before.contributions) {
     const bool left = std::any_of(after.contributions.begin(), after.contributions.end(),
                                   [&](const Contribution& o) { return o.birth == c.birth; });

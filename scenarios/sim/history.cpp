@@ -328,19 +328,19 @@ std::string History::judge_winner(const std::vector<const Op*>& bases, const Op*
 bool History::removed(const Op& remover, const Op& add, bool only) const {
   const std::vector<uint32_t>& gone = remover.observed.elements;
   if (!std::binary_search(gone.begin(), gone.end(), add.element)) return false;
-  return only || (!add.lost_before && !add.stamp_reused && remover.covers.covers(add.stamp));
+  return only || (!add.lost_before && !add.stamp_reused && remover.saw(add.stamp));
 }
 
 // Within a gap, and of what was lost and came back, no vector says.
 bool History::may_have_seen(const Op& writer, const Op& add) {
-  return add.lost_before || writer.covers.at(add.region) >= add.stamp;
+  return add.lost_before || writer.covers.at(add.region) >= add.stamp || writer.saw(add.stamp);
 }
 
 // Some deadline that the add had not seen has passed. (One that it had seen it took away.)
 bool History::may_have_expired(const std::vector<const Op*>& writes, const Op& add, Millis at) {
   return std::any_of(writes.begin(), writes.end(), [&](const Op* w) {
     const bool seen = w != &add && !w->lost_before && !w->stamp_reused && w->stamp < add.stamp &&
-                      add.covers.covers(w->stamp);
+                      add.saw(w->stamp);
     return w->deadline <= at && !seen;
   });
 }
@@ -355,9 +355,8 @@ std::string History::judge_deadlines(const std::vector<const Op*>& writes, Milli
     if (last == nullptr || w->stamp > last->stamp) last = w;
   }
   if (last == nullptr || !last->sure() || last->deadline > at) return {};
-  const bool seen_all = std::all_of(writes.begin(), writes.end(), [&](const Op* w) {
-    return w == last || last->covers.covers(w->stamp);
-  });
+  const bool seen_all = std::all_of(writes.begin(), writes.end(),
+                                    [&](const Op* w) { return w == last || last->saw(w->stamp); });
   if (!seen_all) return {};
   return "has an element past its deadline " + std::to_string(last->deadline) + ": " + text(*last);
 }
@@ -394,7 +393,7 @@ std::string History::judge_elements(size_t key, const Seen& end, Millis at) cons
     const auto replaced = [&](const Op* add, bool surely) {
       return std::any_of(all.begin(), all.end(), [&](const Op* other) {
         if (other->stamp <= add->stamp || (surely && !other->sure())) return false;
-        if (other->covers.covers(add->stamp)) return !surely || !add->lost_before;
+        if (other->saw(add->stamp)) return !surely || !add->lost_before;
         return !surely && may_have_seen(*other, *add);
       });
     };

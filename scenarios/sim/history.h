@@ -10,6 +10,7 @@
 // some region has held it ever since; what is not sure may be in the end state or not.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -69,6 +70,7 @@ struct Op {
   Seen observed;                        // bases: what was visible before
   uint64_t known = 0;          // bases: increments of the key that the writer knew of, bit by bit
   crdt::VersionVector covers;  // bases: what the writer's store had seen
+  std::vector<Stamp> dots;     // and, of a collection that is coming in parts, had beyond that
   bool acknowledged = false;
   bool lost = false;          // for a time nobody held it
   bool stamp_reused = false;  // by an earlier life of its region, whose disk was lost
@@ -90,6 +92,9 @@ struct Op {
     return kind == OpKind::kDelete || kind == OpKind::kFlush || kind == OpKind::kRemove;
   }
   bool sure() const { return acknowledged && !lost; }
+  bool saw(Stamp dot) const {
+    return covers.covers(dot) || std::find(dots.begin(), dots.end(), dot) != dots.end();
+  }
 };
 
 class History {

@@ -249,6 +249,21 @@ class Simulator {
     return decode(key, &value);
   }
 
+  static std::vector<Stamp> dots_beyond(const crdt::VersionVector& covers, const crdt::Store& store,
+                                        const Key& key) {
+    std::vector<Stamp> dots;
+    const crdt::Entry* entry = store.peek(key.ref());
+    const crdt::Collection* c = entry == nullptr ? nullptr : entry->collection();
+    if (c == nullptr) return dots;
+    c->for_each_entry([&](const crdt::ElementView& element) {
+      crdt::InlineParts parts;
+      crdt::for_each_dot(element.view(parts), [&](Stamp dot) {
+        if (!covers.covers(dot)) dots.push_back(dot);
+      });
+    });
+    return dots;
+  }
+
   Op prepare(Shard& shard, Node& node, size_t key, OpKind kind) {
     Op op;
     op.kind = kind;
@@ -265,6 +280,7 @@ class Simulator {
     }
     if (op.is_base() || op.removes() || kind == OpKind::kAdd || kind == OpKind::kTtl) {
       op.covers = shard.store().coverage(all_keys()[key].slot);
+      op.dots = dots_beyond(op.covers, shard.store(), all_keys()[key]);
     }
     return op;
   }
