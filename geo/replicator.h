@@ -354,6 +354,7 @@ class Replicator {
   std::map<uint64_t, Feed> feeds_;  // by producer
   std::vector<Heal> heals_;
   std::deque<Serving> serving_;  // one for each shard that asks
+  bool served_ = false;          // by the last work()
   bool listening_ = false;
   Stamp life_;  // what was stamped later is of this life of the region, and not of one whose disk
                 // was lost

@@ -262,16 +262,20 @@ bool Replicator::has_work() const {
 }
 
 void Replicator::work(Millis now) {
-  for (Heal& heal : heals_) {
-    if (heal.arrived.empty()) continue;
-    const SlotReply part = std::move(heal.arrived.front());
-    heal.arrived.pop_front();
-    return take_answer(heal, part, now);
+  // In turn: two that heal from each other would else wait for each other.
+  const auto heal =
+      std::find_if(heals_.begin(), heals_.end(), [](const Heal& h) { return !h.arrived.empty(); });
+  const bool serves = !serving_.empty() && (!served_ || heal == heals_.end());
+  served_ = serves;
+  if (serves) {
+    Serving next = std::move(serving_.front());
+    serving_.pop_front();
+    send_part(std::move(next), now);
+  } else if (heal != heals_.end()) {
+    const SlotReply part = std::move(heal->arrived.front());
+    heal->arrived.pop_front();
+    take_answer(*heal, part, now);
   }
-  if (serving_.empty()) return;
-  Serving next = std::move(serving_.front());
-  serving_.pop_front();
-  send_part(std::move(next), now);
 }
 
 void Replicator::send_part(Serving serving, Millis now) {
