@@ -25,6 +25,15 @@ void put_sibling(KeyState& state, Stamp dot, std::string_view value) {
   state.siblings.insert(at, Sibling{dot, std::string(value)});
 }
 
+// Of a dot that is there: it was written twice in one command, or came with a part of its slot
+// before it came in the stream. What others have said of it stays.
+void set_value(KeyState& state, Stamp dot, std::string_view value) {
+  if (state.base == dot) state.value.assign(value);
+  for (Sibling& d : state.siblings) {
+    if (d.stamp == dot) d.value.assign(value);
+  }
+}
+
 }  // namespace
 
 bool has_dot(const StateView& state, Stamp dot) {
@@ -39,6 +48,7 @@ void add_dot(KeyState& state, Stamp dot, std::string_view value) {
     if (stamp.region() == dot.region()) of_region = stamp;
   });
   if (of_region > dot) return;
+  if (of_region == dot) return set_value(state, dot, value);
   if (of_region) remove_dot(state, of_region);
   if (has_dots(state) && state.base > dot) {
     put_sibling(state, dot, value);

@@ -101,6 +101,8 @@ class Parts : public testing::TestWithParam<CollectionType> {
   int carried_ = 0;
 };
 
+using FieldParts = Parts;
+INSTANTIATE_TEST_SUITE_P(Hash, FieldParts, testing::Values(CollectionType::kHash));
 INSTANTIATE_TEST_SUITE_P(Types, Parts,
                          testing::Values(CollectionType::kHash, CollectionType::kSet,
                                          CollectionType::kSortedSet, CollectionType::kList));
@@ -212,6 +214,26 @@ TEST_P(Parts, AbsenceSpeaksInParts) {
   carry_rest();
   EXPECT_LT(size(b_), static_cast<size_t>(kMany));
   expect_same();
+}
+
+// What came with a part comes in the stream once more, for nothing was claimed of it. It changes
+// nothing: not a deadline that was set here meanwhile, nor one that another region had set.
+TEST_P(FieldParts, TheStreamBringsAgainWhatCameInAPart) {
+  add(a_, 0, kMany);
+  carry_part();
+  carry_part();
+  ASSERT_NE(size(b_), 0u);
+  std::string field;
+  collection(b_)->for_each([&](const ElementView& e) { field = e.key(); });
+  CollectionEdit edit(b_, key(), GetParam());
+  ASSERT_TRUE(edit.expire(field, kNow + 60'000));
+  edit.finish();
+  ASSERT_EQ(b_.apply(1, a_.seal().bytes), Store::Applied::kApplied);
+  EXPECT_EQ(collection(b_)->find(field)->deadline(), kNow + 60'000);
+  carry_rest();
+  exchange();
+  expect_same();
+  EXPECT_EQ(collection(a_)->find(field)->deadline(), kNow + 60'000);
 }
 
 // A collection that a evicts between two parts is none to a reader of b: what was to come is lost,
