@@ -140,6 +140,13 @@ std::vector<Stamp> Collection::newest() const {
   return newest;
 }
 
+std::vector<Stamp> Collection::oldest() const {
+  if (indexed_) return indexed_->oldest();
+  std::vector<Stamp> oldest;
+  packed_.for_each_dot([&](Stamp stamp) { note_oldest(oldest, stamp); });
+  return oldest;
+}
+
 Stamp Collection::newest_of_all() const {
   const std::vector<Stamp> all = newest();
   return all.empty() ? Stamp{} : *std::max_element(all.begin(), all.end());

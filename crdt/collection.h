@@ -168,6 +168,7 @@ class Collection {
 
   // Every dot, contribution and deadline here is at or below these, one a region.
   std::vector<Stamp> newest() const;
+  std::vector<Stamp> oldest() const;  // and at or above these
   Stamp newest_of_all() const;
 
   const Guards* guards() const { return indexed_ ? indexed_->guards.get() : nullptr; }

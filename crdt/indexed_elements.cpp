@@ -316,4 +316,13 @@ void note_newest(std::vector<Stamp>& newest, Stamp stamp) {
   newest.push_back(stamp);
 }
 
+void note_oldest(std::vector<Stamp>& oldest, Stamp stamp) {
+  for (Stamp& s : oldest) {
+    if (s.region() != stamp.region()) continue;
+    s = std::min(s, stamp);
+    return;
+  }
+  oldest.push_back(stamp);
+}
+
 }  // namespace atl::crdt

@@ -121,8 +121,9 @@ struct Guards {
   VersionVector cleared;  // whatever was stamped within is gone, when it comes
 };
 
-// The newest stamp of each region.
+// The newest stamp of each region, and the oldest.
 void note_newest(std::vector<Stamp>& newest, Stamp stamp);
+void note_oldest(std::vector<Stamp>& oldest, Stamp stamp);
 
 class IndexedElements {
  public:
@@ -175,6 +176,8 @@ class IndexedElements {
   Digest digest(Millis at) const;
   // Every dot, contribution and deadline here is at or below these, one a region.
   const std::vector<Stamp>& newest() const { return newest_; }
+  // And at or above these.
+  const std::vector<Stamp>& oldest() const { return oldest_; }
   // Elements with something to collect.
   size_t guarded() const { return guarded_; }
   // Elements that are more than one dot and its value.
@@ -229,13 +232,16 @@ class IndexedElements {
   void unindex(Entry* e);
   bool put_entry(uint64_t hash, Entry* old, Entry* fresh);
   void count(const Entry& e, bool add);
-  void note_stamp(Stamp stamp) { note_newest(newest_, stamp); }
+  void note_stamp(Stamp stamp) {
+    note_newest(newest_, stamp);
+    note_oldest(oldest_, stamp);
+  }
 
   ElementTable table_;
   std::unique_ptr<ByScore> by_score_;
   std::unique_ptr<ByPosition> by_position_;
   std::unique_ptr<ByDeadline> by_deadline_;  // null: nothing that is seen has a deadline
-  std::vector<Stamp> newest_;
+  std::vector<Stamp> newest_, oldest_;
   size_t visible_ = 0;
   uint64_t digest_ = 0;      // of what readers see
   Millis hidden_until_ = 0;  // the latest deadline of what was hidden

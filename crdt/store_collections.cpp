@@ -172,12 +172,21 @@ void Store::clear_collections(Slot& s, const KeyRef& ref) {
   }
 }
 
-// Whether the vector says of every dot that it was seen.
+// Whether the vector says of every dot that it was seen. (Of one that a region wrote before and
+// after a gap of its own it is not known without a look at all.)
 bool Store::told_by(const Collection& c, const VersionVector& seen) const {
+  const std::vector<Stamp> oldest = c.oldest();
+  const auto since = [&](RegionId region) {
+    return *std::find_if(oldest.begin(), oldest.end(),
+                         [&](Stamp s) { return s.region() == region; });
+  };
   const std::vector<Stamp> all = c.newest();
   return std::all_of(all.begin(), all.end(), [&](Stamp newest) {
     const Coverage* k = seen.find(newest.region());
-    return k != nullptr && newest <= k->upto && k->gaps.empty();
+    return k != nullptr && newest <= k->upto &&
+           std::all_of(k->gaps.begin(), k->gaps.end(), [&](const Gap& gap) {
+             return newest <= gap.after || since(newest.region()) >= gap.until;
+           });
   });
 }
 

@@ -1,6 +1,7 @@
 // What lies in a gap: what a region may have lost, and others have of it.
 #include <gtest/gtest.h>
 
+#include "crdt/collection_edit.h"
 #include "tests/unit/crdt/site.h"
 
 namespace atl::crdt {
@@ -283,6 +284,28 @@ TEST(SlotGaps, AnotherLayoutOfAProducerTakesNothingFromWhatSlotsKnow) {
   EXPECT_EQ(b.store.coverage().of(1), (Coverage{1, at(80), {{at(20), at(60), true}}}));
   EXPECT_EQ(b.store.coverage(SlotId{5}).of(1), (Coverage{1, at(90), {}}));
   EXPECT_EQ(b.store.coverage(SlotId{9000}).of(1), b.store.coverage().of(1));
+}
+
+// DEL lists elements one by one only where one of them may lie in a gap: every region has had a gap
+// before its first write, and a list of a million names is a pause.
+TEST(SlotGaps, ADeletionListsOnlyWhatMayLieInAGap) {
+  const auto deletes_in_a_word = [](Stamp after, Stamp until) {
+    Site a(1);
+    a.store.set_now(kNow + 10);
+    a.store.set_gaps({{after, until, true}});
+    for (int half = 0; half < 2; ++half) {
+      CollectionEdit edit(a.store, make_ref(0, "set"), CollectionType::kSet);
+      for (int i = 0; i < 500; ++i) edit.put(std::to_string(1000 * half + i), {});
+      edit.finish();
+      a.store.set_now(kNow + 20);
+    }
+    a.store.seal();
+    a.store.del(make_ref(0, "set"));
+    return a.store.seal().bytes.size() < 200;
+  };
+  EXPECT_TRUE(deletes_in_a_word({}, Stamp::make(kNow + 1, 0, 1)));
+  EXPECT_FALSE(deletes_in_a_word({}, Stamp::make(kNow + 15, 0, 1)));
+  EXPECT_TRUE(deletes_in_a_word(Stamp::make(kNow + 22, 0, 1), Stamp::make(kNow + 25, 0, 1)));
 }
 
 }  // namespace
