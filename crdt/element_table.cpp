@@ -62,12 +62,10 @@ void ElementTable::split(uint64_t hash) {
   }
   bytes_ += kBucketBytes - full.table.cell_bytes();
   Table old(std::move(full.table));
-  for (uint32_t i = 0; i < old.capacity(); ++i) {
-    Entry* e = old.at(i);
-    if (e == nullptr) continue;
+  old.for_each_scattered([&](Entry* e) {
     const uint64_t h = ElementTable::hash(e->key());
     ((h & bit) != 0 ? fresh : full).table.insert(h, e);
-  }
+  });
   bytes_ += full.table.cell_bytes() + fresh.table.cell_bytes();
 }
 

@@ -128,12 +128,10 @@ uint64_t ElementTable::visit_bucket(uint64_t from, Visit&& visit) const {
     begin = from & ~(step - 1);
     end = begin + step;
   }
-  for (uint32_t i = 0; i < t->capacity(); ++i) {
-    Entry* e = t->at(i);
-    if (e == nullptr) continue;
+  t->for_each_scattered([&](Entry* e) {
     const uint64_t place = from == begin ? from : order_of(hash(e->key()));
     if (place >= from && place < end) visit(e);
-  }
+  });
   return end;
 }
 

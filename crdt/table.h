@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <new>
+#include <numeric>
 #include <string_view>
 #include <utility>
 
@@ -98,6 +99,19 @@ class Table {
   void erase(uint32_t index);
   // Gives memory back when little is used.
   void shrink();
+
+  // All entries, in no order that has to do with their hashes: another table that took them in this
+  // one's order would have them all in its first cells, behind each other, while it grows.
+  template <class Visit>
+  void for_each_scattered(Visit&& visit) const {
+    if (used_ == 0) return;
+    uint32_t step = capacity_ * 5 / 8 | 1;
+    while (std::gcd(step, capacity_) != 1) step += 2;
+    uint64_t i = 0;
+    for (uint32_t n = 0; n < capacity_; ++n, i = (i + step) % capacity_) {
+      if (cells_[i] != 0) visit(pointer(cells_[i]));
+    }
+  }
 
   // The cells whose homes lie in a stretch of at least `count` cells from the hash prefix
   // `cursor`; returns where the next stretch starts, 0 at the end.
