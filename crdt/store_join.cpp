@@ -4,6 +4,19 @@
 
 namespace atl::crdt {
 
+namespace {
+
+// All elements, so that another table can take them over as they come (Table::for_each_scattered).
+template <class Visit>
+void for_each_scattered(const Collection& c, Visit&& visit) {
+  if (c.indexed() == nullptr || c.type() == CollectionType::kList) return c.for_each_entry(visit);
+  for (uint64_t next = 0; next != ElementTable::kOrderEnd;) {
+    next = part::visit_bucket(c, next, visit);
+  }
+}
+
+}  // namespace
+
 // Of what is here, the dots that the other side had seen and has not. What it had seen of this slot
 // is not always what this side then knows to have seen.
 bool Store::remove_absent_dots(SlotId id, Collection& c, std::string_view name, KeyState& state,
@@ -108,7 +121,7 @@ void Store::join_collection(Slot& s, const KeyRef& ref, const CollectionItem& th
   if (const Guards* guards = theirs.collection->guards()) join_guards(ref.slot, c, *guards);
   std::vector<std::string> lost;
   if (theirs.elements != CollectionItem::Elements::kLater) {
-    theirs.collection->for_each_entry([&](const ElementView& element) {
+    for_each_scattered(*theirs.collection, [&](const ElementView& element) {
       if (join_element(s, ref, c, element, how, own)) lost.emplace_back(element.key());
     });
     join_absent(ref.slot, c, *theirs.collection, theirs.range, how.context);
@@ -148,7 +161,7 @@ void Store::load_collection(Slot& s, const KeyRef& ref, CollectionItem& item) {
   count(s, *e, false);
   if (item.of_part()) {
     KeyState state;
-    item.collection->for_each_entry([&](const ElementView& element) {
+    for_each_scattered(*item.collection, [&](const ElementView& element) {
       element.unpack(state);
       c.put_state(c.locate(element.key()), element.key(), state);
     });
