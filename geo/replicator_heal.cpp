@@ -333,6 +333,7 @@ void Replicator::handle(Feed&, const SlotReply& m, Millis now) {
   }
   if (m.part != it->parts + it->arrived.size()) return;  // it was asked for twice
   if (m.part == 0) return take_answer(*it, m, now);
+  if (it->arrived.size() >= kPartsPerAnswer) return;
   it->asked_at = now;
   it->arrived.push_back(m);
 }

@@ -121,6 +121,8 @@ StorePart recover_store(const RecoverySource& source, crdt::Store& store, crdt::
         ++part.slots;
       },
       &part.damaged);
+  // Of a slot in parts more than one may be damaged.
+  part.damaged.erase(std::unique(part.damaged.begin(), part.damaged.end()), part.damaged.end());
   if (outcome.ok()) {
     store.set_gaps(gaps);
     outcome = source.for_each_record([&](const persist::RecordView& record) {

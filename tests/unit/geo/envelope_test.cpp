@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <xxhash.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "geo/envelope.pb.h"
@@ -169,6 +172,43 @@ TEST(Envelope, PartsAreAsSmallAsAskedFor) {
   }
   ASSERT_EQ(result, Assembler::Result::kMessage) << error;
   EXPECT_EQ(*std::get<BatchMessage>(got.body).bytes, *std::get<BatchMessage>(sent.body).bytes);
+}
+
+// A fuzzer that begins with messages of another protocol tests the check of the version and nothing
+// else. With ATOLL_WRITE_CORPUS messages of this one are written where there are none.
+TEST(Envelope, FuzzersBeginWithThisProtocol) {
+  const crdt::ElementsPlace place{0, "set", crdt::CollectionType::kSet, std::string("\1\2\3\4", 4)};
+  Beacon beacon;
+  beacon.applied.set({2, Stamp{200}, {{Stamp{110}, Stamp{120}, true}}});
+  beacon.positions.push_back({77, {3, 9}, {2, Stamp{199}, {}}});
+  beacon.digests.push_back({16383, 0xfeedface, {Stamp{1}, Stamp{2}}});
+  const std::pair<const char*, Body> bodies[] = {
+      {"batch", BatchMessage{bytes(20, 1)}},
+      {"beacon", beacon},
+      {"pull", Pull{Stamp{42}}},
+      {"pull-reply", PullReply{Stamp{1}, true, Stamp{9}, true, {bytes(10, 1)}}},
+      {"slot-request", SlotRequest{8, {3, 5}, {}, 0, true, {}, {{}, {Stamp{1}}}}},
+      {"slot-request-rest", SlotRequest{9, {5, 5}, place, 7, false, {}, {}}},
+      {"slot-reply", SlotReply{8, {3, 4}, {bytes(30, 3)}, {}, true}},
+      {"slot-reply-part", SlotReply{9, {5, 5}, {bytes(30, 4)}, {}, false, 7, true}},
+      {"healed", Healed{}},
+      {"published", Published{{{"channel", "payload", true}}}},
+  };
+  for (const auto& [name, body] : bodies) {
+    const auto path = std::filesystem::path(ATOLL_CORPUS_DIR) / "envelope_fuzz" / name;
+    if (std::getenv("ATOLL_WRITE_CORPUS") != nullptr && !std::filesystem::exists(path)) {
+      const auto payloads = encode(example(body), 7, Compression::kOff);
+      std::ofstream(path, std::ios::binary) << payloads.at(0);
+    }
+    std::ifstream file(path, std::ios::binary);
+    const std::string payload{std::istreambuf_iterator<char>(file), {}};
+    Assembler assembler;
+    Message got;
+    std::string error;
+    EXPECT_EQ(assembler.add("s", payload, got, error), Assembler::Result::kMessage)
+        << name << ": " << error;
+    EXPECT_EQ(got.body.index(), body.index()) << name;
+  }
 }
 
 TEST(Envelope, PartsOfTwoSendersDoNotMix) {

@@ -137,5 +137,36 @@ TEST(ClaimsTest, NothingIsClaimedOverAJoinedSlotThatIsTooLarge) {
   }
 }
 
+// A slot that was joined and is in parts takes its time to be stored: a pass does it, by itself,
+// and until then nothing more is claimed.
+TEST(ClaimsTest, AJoinedSlotInPartsIsStoredByAPass) {
+  TempDir dir, crashed;
+  Told told;
+  {
+    TestNode node(dir.path(), one_shard("yes"), nullptr, tapped(told));
+    TestClient client(node.port());
+    for (int i = 0; i < 6000; i += 100) {
+      std::vector<std::string> add{"SADD", "large"};
+      for (int j = i; j < i + 100; ++j) add.push_back(std::to_string(j));
+      client.call(add);
+    }
+    const bool waits = on_shard(node.node().shard(0), [&] {
+      link(node).slot_joined(crdt::make_ref(0, "large").slot, {});
+      return link(node).holds_unstored();
+    });
+    EXPECT_TRUE(waits);
+    EXPECT_TRUE(eventually([&] {
+      return on_shard(node.node().shard(0), [&] { return !link(node).holds_unstored(); });
+    }));
+    EXPECT_TRUE(eventually([&] { return own(claimed(node)) >= written(node); }));
+    EXPECT_GE(node.node().snapshots().passes(), 1u);
+    client.call({"SREM", "large", "7"});
+    EXPECT_TRUE(eventually([&] { return own(claimed(node)) >= written(node); }));
+    copy_live(dir, crashed);
+  }
+  TestNode node(crashed.path(), one_shard("yes"), nullptr, tapped(told));
+  EXPECT_EQ(TestClient(node.port()).call({"SCARD", "large"}), ":5999");
+}
+
 }  // namespace
 }  // namespace atl::shard
