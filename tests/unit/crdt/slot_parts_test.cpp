@@ -236,6 +236,28 @@ TEST_P(FieldParts, TheStreamBringsAgainWhatCameInAPart) {
   EXPECT_EQ(collection(a_)->find(field)->deadline(), kNow + 60'000);
 }
 
+// What b wrote and lost comes back in parts. The base comes first, under the stamp that the
+// elements have too; that it is replaced meanwhile must not say that those were here and are gone.
+TEST_P(Parts, WhatReplacesTheBaseTakesNoElementsWithIt) {
+  add(b_, 0, kMany);
+  exchange();
+  Store again(options(2));
+  again.set_now(kNow + 1000);
+  const Stamp start = again.clock().next(kNow + 1000);
+  again.begin_incarnation(start);
+  again.set_gaps({{Stamp{}, start, false}});
+  SlotEncoder parts(a_, slot());
+  std::string error;
+  ASSERT_TRUE(again.merge_slot(parts.next(), Store::SlotSource::kRegion, &error, &join_)) << error;
+  add(again, kMany, kMany + 1);
+  ASSERT_EQ(size(again), 1u);
+  while (!parts.done()) {
+    ASSERT_TRUE(again.merge_slot(parts.next(), Store::SlotSource::kRegion, &error, &join_))
+        << error;
+  }
+  EXPECT_EQ(size(again), static_cast<size_t>(kMany + 1));
+}
+
 // A collection that a evicts between two parts is none to a reader of b: what was to come is lost,
 // and what has come would be a part of it for ever.
 TEST_P(Parts, TheCollectionIsEvictedBetweenParts) {

@@ -232,12 +232,13 @@ TEST_F(FailureTest, tables_that_cannot_be_written_are_written_later) {
   options_.fsync = Fsync::kEverySecond;
   options_.log_memtable_bytes = 64 * 1024;
   Stamp last = 0;
+  Ticket ticket = 0;
   {
     auto storage = open();
     disk.failing = true;
     const auto until = std::chrono::steady_clock::now() + kLong;
     while (storage->healthy() && std::chrono::steady_clock::now() < until) {
-      append_run(*storage, last + 1, last + 100);
+      ticket = append_run(*storage, last + 1, last + 100);
       last += 100;
       std::this_thread::sleep_for(2ms);
     }
@@ -245,6 +246,7 @@ TEST_F(FailureTest, tables_that_cannot_be_written_are_written_later) {
     EXPECT_GT(disk.refused, 0);
     disk.failing = false;
     ASSERT_TRUE(becomes(*storage, true)) << storage->last_error();
+    ASSERT_TRUE(storage->wait_durable(ticket, kLong));  // what was queued since is written later
     EXPECT_EQ(own_stamps(*storage), up_to(last));
   }
   auto storage = open();
